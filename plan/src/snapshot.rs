@@ -1,0 +1,149 @@
+//! The snapshot: the immutable, numbered statement of every split, endpoint and name.
+//!
+//! It is the only thing that planes render from. Nothing but [`crate::State`] makes one, and none
+//! changes after it was made. An unchanged leaf is the same `Arc` in the next snapshot, so that
+//! planes find what changed by comparing pointers.
+
+use std::sync::Arc;
+
+use crate::endpoint::Pool;
+use crate::name::{PlanName, ServiceId, ZoneName};
+use crate::spec::{self, Clients, Ttl};
+use crate::split::Split;
+use crate::token::{Digest, Token};
+
+/// Every split, endpoint and name at one token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number.
+    pub token: Token,
+    /// The head of the log's hash chain at this token.
+    pub digest: Digest,
+    /// Sorted by id.
+    pub services: Arc<[Arc<Service>]>,
+    /// Sorted by name; no name twice.
+    pub zones: Arc<[Arc<Zone>]>,
+}
+
+impl Snapshot {
+    /// The snapshot of an empty log.
+    pub fn empty() -> Self {
+        Self {
+            token: Token::START,
+            digest: Digest::ZERO,
+            services: Arc::new([]),
+            zones: Arc::new([]),
+        }
+    }
+
+    /// The service with this id.
+    pub fn service(&self, id: &ServiceId) -> Option<&Arc<Service>> {
+        let at = self.services.binary_search_by(|service| service.id.cmp(id)).ok()?;
+        self.services.get(at)
+    }
+}
+
+/// A service as the planes render it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its full name.
+    pub id: ServiceId,
+    /// The token of the record that last changed this leaf.
+    pub since: Token,
+    /// What the operator wrote.
+    pub spec: Arc<spec::Service>,
+    /// Which plane splits whom; shared by all services of a plan.
+    pub clients: Arc<Clients>,
+    /// Who serves.
+    pub serving: Serving,
+    /// Whether it moves; chooses the TTL and the catch at gateways.
+    pub motion: Motion,
+    /// [`crate::bucket::salt`] of the service's salt.
+    pub salt: u64,
+    /// The TTL, in seconds, of each of `spec.hosts`, in their order.
+    pub ttls: Arc<[u32]>,
+}
+
+/// Who serves a service. A serving side without an endpoint cannot be expressed; the idle side stays
+/// known, so that a shift changes weights only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// Everyone on legacy: split 0.
+    Legacy {
+        /// Who serves.
+        legacy: Pool,
+        /// Who would.
+        target: Option<Pool>,
+    },
+    /// Both sides: split 1 to 9 999.
+    Both {
+        /// The VMs.
+        legacy: Pool,
+        /// The cluster.
+        target: Pool,
+        /// The share of the cluster.
+        split: Split,
+    },
+    /// Everyone on target: split 10 000.
+    Target {
+        /// Who did.
+        legacy: Option<Pool>,
+        /// Who serves.
+        target: Pool,
+    },
+}
+
+impl Serving {
+    /// The split that this says.
+    pub const fn split(&self) -> Split {
+        match self {
+            Self::Legacy { .. } => Split::LEGACY,
+            Self::Both { split, .. } => *split,
+            Self::Target { .. } => Split::TARGET,
+        }
+    }
+
+    /// The pool of the legacy side, where known.
+    pub const fn legacy(&self) -> Option<&Pool> {
+        match self {
+            Self::Legacy { legacy, .. } | Self::Both { legacy, .. } => Some(legacy),
+            Self::Target { legacy, .. } => legacy.as_ref(),
+        }
+    }
+
+    /// The pool of the target side, where known.
+    pub const fn target(&self) -> Option<&Pool> {
+        match self {
+            Self::Legacy { target, .. } => target.as_ref(),
+            Self::Both { target, .. } | Self::Target { target, .. } => Some(target),
+        }
+    }
+}
+
+/// Whether a service moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Motion {
+    /// Before `start`, or complete.
+    Steady,
+    /// Between `start` (or the first shift) and complete.
+    Moving,
+    /// Rolled back: gateways catch.
+    RolledBack,
+    /// Restored from a backup, no operator has acted yet.
+    Restored,
+}
+
+/// A zone as the DNS plane serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// The origin.
+    pub name: ZoneName,
+    /// The plan that owns it.
+    pub plan: PlanName,
+    /// The token of the record that last changed this leaf.
+    pub since: Token,
+    /// The text around the plan's names, by SHA-256; `None`: an SOA and an NS of our own.
+    pub text: Option<Digest>,
+    /// TTLs of the plan's names.
+    pub ttl: Ttl,
+}

@@ -1,0 +1,4 @@
+//! The one binary.
+fn main() -> anyhow::Result<()> {
+    Ok(())
+}
