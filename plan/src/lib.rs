@@ -10,6 +10,8 @@ pub mod bucket;
 pub mod command;
 pub mod decide;
 pub mod endpoint;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod ledger;
 pub mod measure;
 pub mod name;
