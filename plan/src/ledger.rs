@@ -1,20 +1,28 @@
 //! The ledger: what each plane says of itself, and what it adds up to.
 
+mod trail;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::PlanName;
-use crate::spec::Plane;
+pub use self::trail::Trail;
+use crate::name::{PlanName, ServiceId};
+use crate::snapshot::Snapshot;
+use crate::spec::{Plan, Plane};
+use crate::split::Split;
 use crate::time::Timestamp;
 use crate::token::Token;
 
 /// The sum of standings.
+///
+/// Cheap to clone: everything large in it is shared.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     pub(crate) planes: BTreeMap<Plane, Standing>,
+    trail: Trail,
 }
 
 /// What a plane says of itself: "processed through this token; these sinks still owe these plans".
@@ -27,7 +35,7 @@ pub struct Standing {
 }
 
 /// One receiver in a plane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sink {
     /// Who it is, unique over all planes: `dns/local`.
@@ -38,9 +46,14 @@ pub struct Sink {
     pub kind: String,
     /// What it says of its version.
     pub version: Option<String>,
+    /// The plans that expect it: those of which it ever acked anything. `None`: every plan that
+    /// uses its plane, as for the DNS server in the controller's own process.
+    pub plans: Option<BTreeSet<PlanName>>,
     /// Since when it is connected; `None` while it is away.
     pub since: Option<Timestamp>,
-    /// The newest token it has applied.
+    /// Since when it is away, where known.
+    pub left: Option<Timestamp>,
+    /// The newest token up to which it has applied everything.
     pub acked: Token,
     /// The plans of which it has not yet applied everything up to the standing's `through`.
     pub owes: BTreeSet<PlanName>,
@@ -49,7 +62,7 @@ pub struct Sink {
 }
 
 /// A sink's refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Nack {
     /// What it refused.
@@ -60,6 +73,105 @@ pub struct Nack {
     pub detail: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl Ledger {
+    /// Takes what a plane says of itself, in place of what it said before.
+    ///
+    /// A plane counts from when it is set; set one without sinks where nothing receives.
+    pub fn set(&mut self, plane: Plane, standing: Standing) {
+        self.planes.insert(plane, standing);
+    }
+
+    /// Notes the splits of a snapshot, so that [`Ledger::acked`] knows what a sink holds that is
+    /// behind. Called with every snapshot that is published, in order; O(changed leaves) beside one
+    /// comparison of pointers for each service.
+    pub fn committed(&mut self, snapshot: &Arc<Snapshot>) {
+        self.trail.committed(snapshot);
+    }
+
+    /// What this plane last said.
+    pub fn standing(&self, plane: Plane) -> Option<&Standing> {
+        self.planes.get(&plane)
+    }
+
+    /// All expected sinks of all planes.
+    pub fn sinks(&self) -> impl Iterator<Item = &Arc<Sink>> {
+        self.planes.values().flat_map(|standing| standing.sinks.iter())
+    }
+
+    /// The sinks of this plane that `plan` expects.
+    pub fn expected(&self, plane: Plane, plan: &PlanName) -> impl Iterator<Item = &Arc<Sink>> {
+        let sinks = self.standing(plane).map(|standing| standing.sinks.iter());
+        sinks.into_iter().flatten().filter(move |sink| sink.expected_by(plan))
+    }
+
+    /// Whether everything of this plan up to `t` has arrived: in every plane that the plan uses, the
+    /// standing is through `t`, and there is a sink, and each that the plan expects is there, owes the
+    /// plan nothing and has refused nothing of it.
+    pub fn converged(&self, plan: &Plan, t: Token) -> bool {
+        let used = Plane::ALL.into_iter().filter(|plane| plan.uses(*plane));
+        used.into_iter().all(|plane| self.plane_converged(plane, &plan.name, t))
+    }
+
+    fn plane_converged(&self, plane: Plane, plan: &PlanName, t: Token) -> bool {
+        if self.standing(plane).is_none_or(|standing| standing.through < t) {
+            return false;
+        }
+        let mut sinks = self.expected(plane, plan).peekable();
+        sinks.peek().is_some() && sinks.all(|sink| sink.holds_all(plan))
+    }
+
+    /// The split of this service at the expected sink that is farthest from `snapshot`'s.
+    ///
+    /// `None` where the plane has no sink, or where a sink is so far behind that what it holds is not
+    /// known any more.
+    pub fn acked(&self, plane: Plane, service: &ServiceId, snapshot: &Snapshot) -> Option<Split> {
+        let leaf = snapshot.service(service)?;
+        let intended = leaf.serving.split();
+        let through = self.standing(plane)?.through;
+        let mut farthest: Option<Split> = None;
+        for sink in self.expected(plane, &service.plan) {
+            let held = if sink.owes(&service.plan) {
+                self.trail.split_at(service, sink.acked.min(through))?
+            } else if through >= leaf.since {
+                intended
+            } else {
+                self.trail.split_at(service, through)?
+            };
+            let so_far = farthest.map_or(0, |split| split.distance(intended));
+            if farthest.is_none() || held.distance(intended) > so_far {
+                farthest = Some(held);
+            }
+        }
+        farthest
+    }
+}
+
+impl Sink {
+    /// Whether `plan` waits for this sink.
+    pub fn expected_by(&self, plan: &PlanName) -> bool {
+        self.plans.as_ref().is_none_or(|plans| plans.contains(plan))
+    }
+
+    /// Whether it has not yet applied everything of `plan` up to the standing's `through`.
+    pub fn owes(&self, plan: &PlanName) -> bool {
+        self.owes.contains(plan)
+    }
+
+    /// Whether it is not connected.
+    pub const fn is_away(&self) -> bool {
+        self.since.is_none()
+    }
+
+    /// Its last refusal, if that was of something of `plan`.
+    pub fn refused(&self, plan: &PlanName) -> Option<&Nack> {
+        self.nack.as_ref().filter(|nack| nack.plans.contains(plan))
+    }
+
+    fn holds_all(&self, plan: &PlanName) -> bool {
+        !self.owes(plan) && !self.is_away() && self.refused(plan).is_none()
+    }
 }
 
 /// The name of a sink.
@@ -92,3 +204,4 @@ impl fmt::Debug for SinkId {
         f.write_str(&self.0)
     }
 }
+

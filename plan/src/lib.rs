@@ -7,14 +7,17 @@
 #![warn(missing_docs)]
 
 pub mod bucket;
+pub mod client;
 pub mod command;
 pub mod decide;
 pub mod endpoint;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+pub mod gate;
 pub mod ledger;
 pub mod measure;
 pub mod name;
+pub mod pace;
 pub mod policy;
 pub mod record;
 pub mod snapshot;
@@ -23,10 +26,11 @@ pub mod split;
 pub mod state;
 pub mod time;
 pub mod token;
+pub mod view;
 
 pub use crate::bucket::Bucket;
 pub use crate::command::{Actor, Ask, Automation, Cause, Command, Key, Observation, Override, Scope};
-pub use crate::decide::Facts;
+pub use crate::decide::{Decided, Done, Facts, Refused, RefusedKind};
 pub use crate::ledger::{Ledger, Nack, Sink, SinkId, Standing};
 pub use crate::measure::{Count, Counts, Measured};
 pub use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
@@ -34,6 +38,6 @@ pub use crate::record::{CauseSummary, Put, Record};
 pub use crate::snapshot::{Motion, Serving, Snapshot};
 pub use crate::spec::{Plan, Plane};
 pub use crate::split::{Side, Split};
-pub use crate::state::{Mode, PlanState, Run, Stage, State};
+pub use crate::state::{Broken, Mode, PlanState, Run, Stage, State};
 pub use crate::time::Timestamp;
 pub use crate::token::{Digest, Token};

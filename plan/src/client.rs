@@ -1,0 +1,108 @@
+//! Who a DNS client is: which plane splits it, and the network that its bucket is made of.
+//!
+//! The DNS plane and `explain` both ask here, so that they cannot disagree.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::spec::{Clients, Plane, Resolver};
+
+/// What a DNS server knows of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// The plane that splits it. Only for [`Plane::Dns`] does the answer depend on the bucket; the
+    /// others see the logical address.
+    pub plane: Plane,
+    /// The row of [`Clients::rows`] that says so, by its index; `None`: no row, hence dns.
+    pub row: Option<usize>,
+    /// The group of [`Clients::resolvers`] that it belongs to, by its index.
+    pub resolver: Option<usize>,
+    /// The network that its bucket is made of: [`crate::bucket::dns`].
+    pub key: IpNet,
+    /// What the answer says of itself as ECS SCOPE PREFIX-LENGTH (RFC 7871 section 7.2.1): 0 where
+    /// the client network was not used.
+    pub scope: u8,
+}
+
+/// Tells a DNS client apart: by its network where the query carries one (`ecs`, RFC 7871), else by
+/// the address the query came from.
+///
+/// - A SOURCE PREFIX-LENGTH of 0 asks not to be told apart by network: the resolver's key, scope 0.
+/// - The key has the plan's length, but private addresses count in full: they are resolvers and pods
+///   of one's own. A network that is sent shorter than that is used as it is.
+/// - All addresses of a resolver group count as its first one.
+/// - Where a client row ends inside the key's network, the scope is as long as that row's prefix, so
+///   that no cache carries an answer over the border.
+pub fn key(clients: &Clients, source: IpAddr, ecs: Option<IpNet>) -> Keyed {
+    match ecs.filter(|net| net.prefix_len() > 0) {
+        Some(net) => by_network(clients, canonical_net(net)),
+        None => by_address(clients, source.to_canonical()),
+    }
+}
+
+/// Whether an address is of one's own network rather than of the Internet: RFC 1918, shared space
+/// (RFC 6598), loopback, link-local (RFC 3927, RFC 4291 section 2.5.6) and unique local (RFC 4193).
+pub const fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let shared = a == 100 && b & 0xc0 == 64;
+            v4.is_private() || shared || v4.is_loopback() || v4.is_link_local()
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unique_local(),
+    }
+}
+
+fn by_address(clients: &Clients, source: IpAddr) -> Keyed {
+    let resolver = clients.resolvers.iter().position(|group| group.addresses.contains(&source));
+    let first = |group: &Resolver| group.addresses.first().copied();
+    let address = resolver.and_then(|at| clients.resolvers.get(at)).and_then(first);
+    let address = address.unwrap_or(source);
+    let (row, plane) = row_of(clients, address);
+    Keyed { plane, row, resolver, key: cut(IpNet::from(address), length(clients, address)), scope: 0 }
+}
+
+fn by_network(clients: &Clients, net: IpNet) -> Keyed {
+    let address = net.network();
+    let length = length(clients, address);
+    let (row, plane) = row_of(clients, address);
+    let key = cut(net, length);
+    let borders = clients.rows.iter().flat_map(|row| &row.networks);
+    let borders = borders.filter(|border| key.contains(*border)).map(IpNet::prefix_len);
+    let scope = borders.max().map_or(length, |border| border.max(length));
+    Keyed { plane, row, resolver: None, key, scope }
+}
+
+fn row_of(clients: &Clients, address: IpAddr) -> (Option<usize>, Plane) {
+    let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
+    let row = clients.rows.iter().enumerate().find(|(_, row)| holds(&row.networks));
+    row.map_or((None, Plane::Dns), |(at, row)| (Some(at), row.plane))
+}
+
+/// The length of the key of this address.
+const fn length(clients: &Clients, address: IpAddr) -> u8 {
+    match (address, is_private(address)) {
+        (IpAddr::V4(_), true) => 32,
+        (IpAddr::V6(_), true) => 128,
+        (IpAddr::V4(_), false) => clients.key.v4,
+        (IpAddr::V6(_), false) => clients.key.v6,
+    }
+}
+
+/// `net` at no more than `length` bits, its host bits cleared.
+fn cut(net: IpNet, length: u8) -> IpNet {
+    let length = length.min(net.prefix_len());
+    IpNet::new(net.addr(), length).map_or(net, |net| net.trunc())
+}
+
+/// A network of IPv4-mapped addresses (RFC 4291 section 2.5.5.2) is one of IPv4.
+fn canonical_net(net: IpNet) -> IpNet {
+    let short = net.prefix_len().checked_sub(96);
+    match (net.network().to_canonical(), short) {
+        (address @ IpAddr::V4(_), Some(short)) if matches!(net, IpNet::V6(_)) => {
+            IpNet::new(address, short).unwrap_or(net)
+        }
+        _ => net.trunc(),
+    }
+}

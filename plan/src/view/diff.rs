@@ -1,0 +1,164 @@
+//! What applying a plan file would change. Data; words are the caller's.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Planes;
+use crate::measure::Count;
+use crate::name::{HostName, PlanName, ServiceName, ZoneName};
+
+/// What zone texts hold at host names of the new plan, and what was seen of its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneFacts {
+    /// Each host name that a zone text holds.
+    pub hosts: BTreeMap<HostName, ZoneHost>,
+    /// What the DNS plane counted for each service of the plan so far.
+    pub seen: BTreeMap<ServiceName, Count>,
+}
+
+/// What a zone text holds at a host name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneHost {
+    /// The target of its CNAME.
+    pub cname: Option<HostName>,
+    /// Its A and AAAA records.
+    pub addresses: Vec<IpAddr>,
+    /// The largest TTL of those, in seconds.
+    pub ttl: Option<u32>,
+    /// Its other types, which are served as they are: `MX`, `TXT`.
+    pub others: Vec<String>,
+}
+
+/// What applying would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Diff {
+    /// The plan.
+    pub plan: PlanName,
+    /// Whether there is no such plan yet.
+    pub new: bool,
+    /// The revision that this was compared with.
+    pub revision: Option<u64>,
+    /// Whether applying would change anything.
+    pub changes: bool,
+    /// Why applying would be refused; empty: it would be taken.
+    pub refused: Vec<Finding>,
+    /// What is worth knowing before applying.
+    pub warnings: Vec<Finding>,
+    /// Fields of the plan itself that change.
+    pub fields: Vec<FieldChange>,
+    /// Services that change.
+    pub services: Vec<ServiceChange>,
+    /// Steps that change.
+    pub steps: Vec<StepChange>,
+    /// What changes in each plane that the plan uses.
+    pub planes: Planes<PlaneChange>,
+}
+
+/// A refusal or a warning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// Stable, for programs: `few-clients`.
+    pub code: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// Whether something comes, goes or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It leaves.
+    Removed,
+    /// It changes.
+    Changed,
+}
+
+/// A field that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldChange {
+    /// Its name in the plan file.
+    pub field: String,
+    /// What it was; `null`: nothing.
+    pub from: Option<String>,
+    /// What it will be; `null`: nothing.
+    pub to: Option<String>,
+}
+
+/// A service that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceChange {
+    /// Its name.
+    pub name: ServiceName,
+    /// How.
+    pub change: Change,
+    /// Its split, which applying does not move.
+    pub split_bp: u16,
+    /// Its fields that change.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A step that changes, compared by its place in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepChange {
+    /// From 1.
+    pub index: u16,
+    /// How.
+    pub change: Change,
+    /// What it was.
+    pub from: Option<String>,
+    /// What it will be.
+    pub to: Option<String>,
+}
+
+/// What changes in a plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaneChange {
+    /// Zones that come, go or change; dns only.
+    pub zones: Vec<ZoneChange>,
+    /// Host names that come, go or change; dns only.
+    pub hosts: Vec<HostChange>,
+    /// Services whose leaf changes in this plane.
+    pub services: Vec<ServiceName>,
+}
+
+/// A zone that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneChange {
+    /// The origin.
+    pub zone: ZoneName,
+    /// How.
+    pub change: Change,
+    /// What about it.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A host name that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostChange {
+    /// The name.
+    pub host: HostName,
+    /// Its service.
+    pub service: ServiceName,
+    /// The zone it is in.
+    pub zone: ZoneName,
+    /// How.
+    pub change: Change,
+    /// Records of the zone text that the plan's answers stand in for: `CNAME vm1.corp.example.`.
+    pub replaces: Vec<String>,
+    /// Types of the zone text that are served as they are: `MX`.
+    pub keeps: Vec<String>,
+    /// The TTL of the plan's answers while nothing moves, in seconds.
+    pub ttl_steady: u32,
+    /// And while something moves.
+    pub ttl_shifting: u32,
+}

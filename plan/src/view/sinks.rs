@@ -1,0 +1,40 @@
+//! Every receiver.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::{Nack, SinkId};
+use crate::name::PlanName;
+use crate::spec::Plane;
+use crate::time::Timestamp;
+use crate::token::Token;
+
+/// One receiver as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkView {
+    /// Who it is.
+    pub id: SinkId,
+    /// The plane it is in.
+    pub plane: Plane,
+    /// What it is: `dns`, `envoy`, `agent`.
+    pub kind: String,
+    /// What it says of its version.
+    pub version: Option<String>,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Since when it is connected.
+    pub since: Option<Timestamp>,
+    /// Since when it is away, where known.
+    pub left: Option<Timestamp>,
+    /// The newest token up to which it has applied everything.
+    pub acked: Token,
+    /// How many revisions the log is ahead of that.
+    pub lag: u64,
+    /// The plans of which it has not applied everything.
+    pub owes: Vec<PlanName>,
+    /// The plans that expect it; `null`: every plan that uses its plane.
+    pub plans: Option<Vec<PlanName>>,
+    /// Its last refusal, until it acks something newer.
+    pub nack: Option<Nack>,
+}
