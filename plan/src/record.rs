@@ -14,6 +14,10 @@ use crate::state::Mode;
 use crate::time::Timestamp;
 use crate::token::{Digest, Token};
 
+mod verify;
+
+pub use crate::record::verify::{AuditError, AuditProblem, Verified, verify};
+
 /// One entry of the log.
 ///
 /// The digest of a record is the SHA-256 of its encoding, which holds the digest of its parent: the
@@ -135,6 +139,22 @@ pub enum Put {
     Released(PlanName),
     /// The plan is gone.
     Deleted(PlanName),
+}
+
+impl Put {
+    /// The plan that it changes.
+    pub fn plan(&self) -> &PlanName {
+        match self {
+            Self::Plan(spec) => &spec.name,
+            Self::Mode { plan, .. }
+            | Self::Approval { plan, .. }
+            | Self::NoApprovals(plan)
+            | Self::Restored { plan, .. }
+            | Self::Released(plan)
+            | Self::Deleted(plan) => plan,
+            Self::Split { service, .. } | Self::Health { service, .. } => &service.plan,
+        }
+    }
 }
 
 impl Record {

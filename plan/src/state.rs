@@ -11,8 +11,20 @@ use crate::name::{GateName, PlanName, ServiceName};
 use crate::snapshot::Snapshot;
 use crate::spec::Plan;
 use crate::split::Split;
+use crate::state::keys::Keys;
 use crate::time::Timestamp;
 use crate::token::{Digest, Token};
+
+mod apply;
+mod broken;
+mod checkpoint;
+pub(crate) mod keys;
+mod render;
+mod restore;
+
+pub(crate) use crate::state::apply::{follows, pool};
+pub use crate::state::broken::Broken;
+pub use crate::state::keys::KEYS_MAX;
 
 /// Everything that the log says, at one token.
 #[derive(Clone, Debug)]
@@ -20,7 +32,46 @@ pub struct State {
     pub(crate) token: Token,
     pub(crate) digest: Digest,
     pub(crate) plans: BTreeMap<PlanName, Arc<PlanState>>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl State {
+    /// The state of an empty log.
+    pub fn empty() -> Self {
+        Self {
+            token: Token::START,
+            digest: Digest::ZERO,
+            plans: BTreeMap::new(),
+            keys: Arc::default(),
+            snapshot: Arc::new(Snapshot::empty()),
+        }
+    }
+
+    /// The token of the newest record.
+    pub const fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The digest of the newest record: the parent of the next.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What planes render.
+    pub const fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The plan of this name.
+    pub fn plan(&self, name: &PlanName) -> Option<&Arc<PlanState>> {
+        self.plans.get(name)
+    }
+
+    /// All plans, sorted by name.
+    pub fn plans(&self) -> impl Iterator<Item = (&PlanName, &Arc<PlanState>)> {
+        self.plans.iter()
+    }
 }
 
 /// Where one plan is.
@@ -34,6 +85,9 @@ pub struct PlanState {
     pub revision: u64,
     /// When that was.
     pub changed: Timestamp,
+    /// The token of the record that last changed what planes render of it: the plan is converged
+    /// when every sink has applied everything up to here.
+    pub rendered: Token,
     /// When the log last changed whether names of this plan have the shifting TTL.
     pub moving_since: Timestamp,
     /// Restored from a backup: nothing moves until an operator acts.
@@ -43,7 +97,24 @@ pub struct PlanState {
     /// Who approved which gate.
     pub approvals: BTreeMap<GateName, BTreeSet<Actor>>,
     /// Each service of the spec.
-    pub services: BTreeMap<ServiceName, ServiceState>,
+    pub services: BTreeMap<ServiceName, Arc<ServiceState>>,
+}
+
+impl PlanState {
+    /// The highest split of its services.
+    pub fn highest(&self) -> Split {
+        self.services.values().map(|service| service.split).max().unwrap_or_default()
+    }
+
+    /// Whether every service is at this split.
+    pub fn all_at(&self, split: Split) -> bool {
+        self.services.values().all(|service| service.split == split)
+    }
+
+    /// Whether its names have the shifting TTL: from `start` or the first shift until complete.
+    pub const fn is_shifting(&self) -> bool {
+        self.mode.is_shifting()
+    }
 }
 
 /// Where one service is.
@@ -86,6 +157,33 @@ pub enum Mode {
     Complete,
     /// Ended by an operator.
     Retired,
+}
+
+impl Mode {
+    /// Whether names of a plan in this mode have the shifting TTL.
+    pub const fn is_shifting(&self) -> bool {
+        match self {
+            Self::Ready | Self::Complete | Self::Retired => false,
+            Self::Running(_)
+            | Self::Manual
+            | Self::Paused(_)
+            | Self::Expired(_)
+            | Self::RolledBack => true,
+        }
+    }
+
+    /// The word for it in messages.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running(_) => "running",
+            Self::Manual | Self::Paused(_) => "paused",
+            Self::Expired(_) => "held (expired)",
+            Self::RolledBack => "rolled-back",
+            Self::Complete => "complete",
+            Self::Retired => "retired",
+        }
+    }
 }
 
 /// How far a running plan is.

@@ -1,0 +1,356 @@
+//! What the rules refuse: typed, with what would be allowed and the command that clears it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::command::{Key, Override};
+use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
+use crate::split::Split;
+use crate::time::Timestamp;
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Refused {
+    /// No plan of this name.
+    UnknownPlan {
+        /// What was asked for.
+        plan: PlanName,
+        /// The nearest names.
+        near: Vec<PlanName>,
+    },
+    /// No service of this name in the plan.
+    UnknownService {
+        /// What was asked for.
+        service: ServiceId,
+        /// The nearest names.
+        near: Vec<ServiceName>,
+    },
+    /// No gate of this name in the plan.
+    UnknownGate {
+        /// The plan.
+        plan: PlanName,
+        /// What was asked for.
+        gate: GateName,
+        /// The nearest names.
+        near: Vec<GateName>,
+    },
+    /// No zone of this name in the plan.
+    UnknownZone {
+        /// The plan.
+        plan: PlanName,
+        /// What was asked for.
+        zone: ZoneName,
+    },
+    /// The plan has changed since the revision that was named.
+    Stale {
+        /// The plan.
+        plan: PlanName,
+        /// The revision that was named.
+        given: u64,
+        /// The plan's revision; 0: there is no such plan.
+        current: u64,
+    },
+    /// `resume` of a plan that was rolled back must name its revision.
+    RevisionNeeded {
+        /// The plan.
+        plan: PlanName,
+        /// Its revision.
+        current: u64,
+    },
+    /// The idempotency key was used for another ask.
+    KeyReused {
+        /// The key.
+        key: Key,
+    },
+    /// The plan is where this cannot be done.
+    Phase {
+        /// The plan.
+        plan: PlanName,
+        /// What was asked: `start`.
+        verb: Verb,
+        /// Where the plan is.
+        mode: Phase,
+        /// Its revision.
+        revision: u64,
+    },
+    /// Sinks have not applied what is committed.
+    Acks {
+        /// The plan.
+        plan: PlanName,
+        /// Whether `--override acks` can help: not where the plan would become complete.
+        overridable: bool,
+    },
+    /// A gate has not passed.
+    Gate {
+        /// The plan.
+        plan: PlanName,
+        /// The gate.
+        gate: GateName,
+        /// How many have approved.
+        approved: u32,
+        /// How many must.
+        needed: u32,
+    },
+    /// Nothing rises in this window.
+    Freeze {
+        /// The plan.
+        plan: PlanName,
+        /// When the window opens, as the plan file says.
+        cron: String,
+        /// When this one ends.
+        until: Timestamp,
+    },
+    /// More than one revision may raise.
+    MaxStep {
+        /// The service.
+        service: ServiceId,
+        /// Where it is.
+        from: Split,
+        /// Where it was to go.
+        to: Split,
+        /// The highest split that is allowed now.
+        allowed: Split,
+    },
+    /// The split would be above that of a service that this one comes after.
+    After {
+        /// The service.
+        service: ServiceId,
+        /// The service that it comes after.
+        after: ServiceName,
+        /// The highest split that is allowed now.
+        allowed: Split,
+    },
+    /// A limit is overridden without a reason.
+    ReasonNeeded {
+        /// The plan.
+        plan: PlanName,
+        /// The overrides.
+        #[serde(serialize_with = "as_text")]
+        overrides: Vec<Override>,
+    },
+    /// The edit would move clients unasked.
+    WouldMove {
+        /// The plan.
+        plan: PlanName,
+        /// Every change that would.
+        changes: Vec<Change>,
+    },
+    /// The splits of today break the order that the edit asks for.
+    AfterBroken {
+        /// The service.
+        service: ServiceId,
+        /// The service that it should come after.
+        after: ServiceName,
+    },
+    /// Another plan has this host.
+    HostTaken {
+        /// The host.
+        host: HostName,
+        /// Whose it is.
+        by: PlanName,
+    },
+    /// Another plan has this zone.
+    ZoneTaken {
+        /// The zone.
+        zone: ZoneName,
+        /// Whose it is.
+        by: PlanName,
+    },
+    /// A zone of one plan would hide a host of another.
+    ZoneHides {
+        /// The zone.
+        zone: ZoneName,
+        /// The host.
+        host: HostName,
+        /// The other plan.
+        other: PlanName,
+    },
+    /// The text of a zone was not stored before the plan was asked for.
+    ZoneText {
+        /// The zone.
+        zone: ZoneName,
+    },
+    /// No more plans fit.
+    TooManyPlans {
+        /// How many do.
+        limit: usize,
+    },
+    /// Automation asked for something that is not due.
+    NotDue {
+        /// The plan.
+        plan: PlanName,
+    },
+}
+
+/// Where a plan is, in the words of `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Not started.
+    Ready,
+    /// Taking its steps.
+    Running,
+    /// By hand, or paused, or restored from a backup.
+    Paused,
+    /// Went back a step by itself.
+    Expired,
+    /// Taken back.
+    RolledBack,
+    /// Done.
+    Complete,
+    /// Ended.
+    Retired,
+}
+
+/// What was asked, where the phase decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// `apply`
+    Apply,
+    /// `start`
+    Start,
+    /// `step`
+    Step,
+    /// `shift`
+    Shift,
+    /// `pause`
+    Pause,
+    /// `resume`
+    Resume,
+    /// `rollback`
+    Rollback,
+    /// `retire`
+    Retire,
+    /// `delete`
+    Delete,
+}
+
+/// A change of a plan that would move clients unasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "field", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Change {
+    /// Which plane splits whom.
+    Clients,
+    /// Which addresses count as one client.
+    Resolvers,
+    /// How DNS clients are told apart.
+    ClientKey,
+    /// What seasons the buckets.
+    Salt {
+        /// Of which service.
+        service: ServiceName,
+    },
+    /// What makes two requests come from one client.
+    Affinity {
+        /// Of which service.
+        service: ServiceName,
+    },
+    /// The logical address.
+    Address {
+        /// Of which service.
+        service: ServiceName,
+    },
+    /// The host names.
+    Hosts {
+        /// Of which service.
+        service: ServiceName,
+    },
+    /// The service is gone.
+    Removed {
+        /// Which.
+        service: ServiceName,
+    },
+    /// A retired plan changes in nothing but its zones' texts.
+    Retired,
+}
+
+/// What kind of refusal it is; the API makes a status code of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedKind {
+    /// There is no such plan, service or gate: 404.
+    NotFound,
+    /// Another revision: 412.
+    Stale,
+    /// The idempotency key was used for something else: 422.
+    KeyReused,
+    /// The plan's rules forbid it: 409.
+    Rules,
+}
+
+impl Refused {
+    /// What kind it is.
+    pub const fn kind(&self) -> RefusedKind {
+        match self {
+            Self::UnknownPlan { .. }
+            | Self::UnknownService { .. }
+            | Self::UnknownGate { .. }
+            | Self::UnknownZone { .. } => RefusedKind::NotFound,
+            Self::Stale { .. } | Self::RevisionNeeded { .. } => RefusedKind::Stale,
+            Self::KeyReused { .. } => RefusedKind::KeyReused,
+            Self::Phase { .. }
+            | Self::Acks { .. }
+            | Self::Gate { .. }
+            | Self::Freeze { .. }
+            | Self::MaxStep { .. }
+            | Self::After { .. }
+            | Self::ReasonNeeded { .. }
+            | Self::WouldMove { .. }
+            | Self::AfterBroken { .. }
+            | Self::HostTaken { .. }
+            | Self::ZoneTaken { .. }
+            | Self::ZoneHides { .. }
+            | Self::ZoneText { .. }
+            | Self::TooManyPlans { .. }
+            | Self::NotDue { .. } => RefusedKind::Rules,
+        }
+    }
+
+    /// The stable word for it, in kebab case: the API's `reason`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownPlan { .. } => "unknown-plan",
+            Self::UnknownService { .. } => "unknown-service",
+            Self::UnknownGate { .. } => "unknown-gate",
+            Self::UnknownZone { .. } => "unknown-zone",
+            Self::Stale { .. } => "stale",
+            Self::RevisionNeeded { .. } => "revision-needed",
+            Self::KeyReused { .. } => "key-reused",
+            Self::Phase { .. } => "phase",
+            Self::Acks { .. } => "acks",
+            Self::Gate { .. } => "gate",
+            Self::Freeze { .. } => "freeze",
+            Self::MaxStep { .. } => "max-step",
+            Self::After { .. } => "after",
+            Self::ReasonNeeded { .. } => "reason-needed",
+            Self::WouldMove { .. } => "would-move",
+            Self::AfterBroken { .. } => "after-broken",
+            Self::HostTaken { .. } => "host-taken",
+            Self::ZoneTaken { .. } => "zone-taken",
+            Self::ZoneHides { .. } => "zone-hides",
+            Self::ZoneText { .. } => "zone-text",
+            Self::TooManyPlans { .. } => "too-many-plans",
+            Self::NotDue { .. } => "not-due",
+        }
+    }
+
+    /// The command line that clears it, where one does.
+    pub fn clear(&self) -> Option<String> {
+        super::clear::clear(self)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        super::clear::say(self, f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Overrides as the words that the command line has for them.
+fn as_text<S: serde::Serializer>(overrides: &[Override], out: S) -> Result<S::Ok, S::Error> {
+    out.collect_seq(overrides.iter().map(ToString::to_string))
+}
