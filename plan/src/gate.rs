@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Actor;
 use crate::name::GateName;
+use crate::spec::GateTest;
+use crate::state::PlanState;
 
 /// What a gate says now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,4 +32,39 @@ pub enum Outcome {
     Hold,
     /// It must not.
     Fail,
+}
+
+impl Verdict {
+    /// What the gate `name` of this plan says now. A gate that the plan does not have cannot pass.
+    pub fn of(plan: &PlanState, name: &GateName) -> Self {
+        let gate = plan.spec.gates.iter().find(|gate| gate.name == *name);
+        let approvals = plan.approvals.get(name);
+        let approved: Vec<Actor> = approvals.into_iter().flatten().cloned().collect();
+        let Some(gate) = gate else {
+            return Self { gate: name.clone(), outcome: Outcome::Fail, approved, missing: 0 };
+        };
+        match gate.test {
+            GateTest::Manual { approvers } => {
+                let there = u32::try_from(approved.len()).unwrap_or(u32::MAX);
+                let missing = approvers.saturating_sub(there);
+                let outcome = if missing == 0 { Outcome::Pass } else { Outcome::Hold };
+                Self { gate: name.clone(), outcome, approved, missing }
+            }
+        }
+    }
+
+    /// Whether the plan may move on.
+    pub fn passed(&self) -> bool {
+        self.outcome == Outcome::Pass
+    }
+}
+
+/// What the gates of a step say now, in its order; `index` counts from 1. Empty where the plan has no
+/// such step.
+pub fn of_step(plan: &PlanState, index: u16) -> Vec<Verdict> {
+    let at = usize::from(index).checked_sub(1);
+    let step = at.and_then(|at| plan.spec.steps.get(at));
+    step.map_or_else(Vec::new, |step| {
+        step.gates.iter().map(|name| Verdict::of(plan, name)).collect()
+    })
 }

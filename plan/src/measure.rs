@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::ServiceId;
 use crate::spec::Plane;
+use crate::split::Split;
 use crate::time::Timestamp;
 
 /// What every plane counted.
@@ -81,3 +82,110 @@ pub enum Basis {
     /// Connections.
     Connections,
 }
+
+impl Measured {
+    /// What this plane counted for this service.
+    pub fn count(&self, plane: Plane, service: &ServiceId) -> Option<&Count> {
+        self.planes.get(&plane)?.services.get(service)
+    }
+
+    /// The share of this service on target in this plane, beside the intended one.
+    pub fn share(&self, plane: Plane, service: &ServiceId, intended: Split) -> Option<Share> {
+        let basis = match plane {
+            Plane::Dns => Basis::Answers,
+            Plane::Mesh => Basis::Requests,
+            Plane::Host => Basis::Connections,
+        };
+        self.count(plane, service)?.share(basis, intended)
+    }
+}
+
+impl Count {
+    /// The share on target with its 95 % interval; `None` until anything was counted.
+    pub fn share(&self, basis: Basis, intended: Split) -> Option<Share> {
+        let samples = self.legacy.saturating_add(self.target);
+        if samples == 0 {
+            return None;
+        }
+        let (low_bp, high_bp) = wilson(self.target, samples);
+        Some(Share {
+            basis,
+            bp: part(self.target.into(), samples.into()),
+            low_bp,
+            high_bp,
+            samples,
+            keys: self.keys,
+            events: self.events,
+            largest_key_bp: part(self.largest.into(), self.events.into()),
+            effective_keys: self.effective_keys(),
+            expected_deviation_bp: self.deviation(intended),
+        })
+    }
+
+    /// How many equally busy keys would make shares as coarse as these: events² / Σ (a key's
+    /// events)², rounded down. 0 where nothing was counted by key.
+    pub fn effective_keys(&self) -> u64 {
+        let events = u128::from(self.events);
+        let ratio = events.saturating_mul(events).checked_div(self.squares).unwrap_or(0);
+        // Never more than there are: the sums may have been read at slightly different moments.
+        u64::try_from(ratio).unwrap_or(u64::MAX).min(self.keys)
+    }
+
+    /// The standard deviation, in basis points, of the share of events on target when keys of these
+    /// sizes are put on target independently with probability `split`: √(w (1 - w) Σ sᵢ²).
+    pub fn deviation(&self, split: Split) -> u16 {
+        let events = u128::from(self.events);
+        if events == 0 {
+            return 0;
+        }
+        let (w, whole) = (u128::from(split.bp()), u128::from(Split::WHOLE));
+        // In basis points squared: w (10 000 - w) Σ eᵢ² / events².
+        let spread = w * (whole - w);
+        let squares = self.squares.min(events.saturating_mul(events));
+        let variance = spread.saturating_mul(squares) / events.saturating_mul(events);
+        bounded(variance.isqrt())
+    }
+}
+
+/// `part` of `whole` in basis points, rounded to the nearest.
+fn part(part: u128, whole: u128) -> u16 {
+    let tenths = part.saturating_mul(u128::from(Split::WHOLE)).saturating_add(whole / 2);
+    bounded(tenths.checked_div(whole).unwrap_or(0))
+}
+
+fn bounded(bp: u128) -> u16 {
+    u16::try_from(bp).unwrap_or(u16::MAX).min(Split::WHOLE)
+}
+
+/// The Wilson score interval (E. B. Wilson, JASA 22, 1927) at 95 %, in basis points, rounded outwards.
+///
+/// It holds its level for shares near 0 and 1 and for few samples, where the usual one does not.
+fn wilson(hits: u64, samples: u64) -> (u16, u16) {
+    /// The 97.5 % point of the normal distribution.
+    const Z: f64 = 1.959_963_984_540_054;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are more than basis points need")]
+    let (hits, n) = (hits as f64, samples as f64);
+    let share = hits / n;
+    let z2 = Z * Z;
+    let middle = share + z2 / (2.0 * n);
+    let half = Z * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+    let scale = f64::from(Split::WHOLE) / (1.0 + z2 / n);
+    // A count of none, or of all, leaves the bound itself possible: no rounding error may exclude it.
+    let low = if hits == 0.0 { 0.0 } else { ((middle - half) * scale).floor() };
+    let high = if hits == n { f64::from(Split::WHOLE) } else { ((middle + half) * scale).ceil() };
+    (to_bp(low), to_bp(high))
+}
+
+/// Saturates, as conversions from floats do.
+fn to_bp(value: f64) -> u16 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates; the value was rounded and is within 0 and 10 000"
+    )]
+    let bp = value.clamp(0.0, f64::from(Split::WHOLE)) as u16;
+    bp
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::diff::{Diff, ZoneFacts, ZoneHost};
 pub use self::explain::Explain;
-pub use self::history::Entry;
+pub use self::history::{Entry, history};
 pub use self::hold::{Hold, HoldView, Reason};
 pub use self::phase::{Phase, Progress};
-pub use self::sinks::SinkView;
+pub use self::sinks::{SinkView, sinks};
 pub use self::status::{PlanSummary, Status};
 use crate::spec::Plane;
 

@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Nack, SinkId};
+use crate::decide::Facts;
+use crate::ledger::{Nack, Sink, SinkId};
 use crate::name::PlanName;
 use crate::spec::Plane;
+use crate::state::State;
 use crate::time::Timestamp;
 use crate::token::Token;
 
@@ -37,4 +39,28 @@ pub struct SinkView {
     pub plans: Option<Vec<PlanName>>,
     /// Its last refusal, until it acks something newer.
     pub nack: Option<Nack>,
+}
+
+/// Every receiver, by plane and then by id.
+pub fn sinks(state: &State, facts: &Facts) -> Vec<SinkView> {
+    facts.ledger.sinks().map(|sink| view(sink, state.token())).collect()
+}
+
+fn view(sink: &Sink, head: Token) -> SinkView {
+    // A restore goes on with the revisions, so that the distance holds over incarnations too.
+    let lag = head.revision.saturating_sub(sink.acked.revision);
+    SinkView {
+        id: sink.id.clone(),
+        plane: sink.plane,
+        kind: sink.kind.clone(),
+        version: sink.version.clone(),
+        connected: !sink.is_away(),
+        since: sink.since,
+        left: sink.left,
+        acked: sink.acked,
+        lag,
+        owes: sink.owes.iter().cloned().collect(),
+        plans: sink.plans.as_ref().map(|plans| plans.iter().cloned().collect()),
+        nack: sink.nack.clone(),
+    }
 }
