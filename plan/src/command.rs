@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::name::{GateName, PlanName, ServiceId, ServiceName, ZoneName};
 use crate::spec::{Plan, ZoneSource};
 use crate::split::{Side, Split};
+use crate::token::Digest;
 
 /// Why a record is asked for.
 #[derive(Clone, Debug)]
@@ -35,6 +36,29 @@ pub struct Ask {
     pub actor: Actor,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+}
+
+impl Ask {
+    /// What tells this ask from others: the same key with another digest is another ask.
+    pub(crate) fn digest(&self) -> Digest {
+        let Self { command, if_revision, key: _, actor, reason } = self;
+        let mut text = format!("{actor}\n{command}\n{if_revision:?}\n{reason:?}\n");
+        match command {
+            // Serialising a plan cannot fail: no map has a key that is not text.
+            Command::Apply(spec) => text += &serde_json::to_string(spec).unwrap_or_default(),
+            Command::Reload(changes) => text += &format!("{changes:?}"),
+            Command::Start(_)
+            | Command::Step { .. }
+            | Command::Shift { .. }
+            | Command::Pause(_)
+            | Command::Resume(_)
+            | Command::Rollback(_)
+            | Command::Approve { .. }
+            | Command::Retire(_)
+            | Command::Delete(_) => {}
+        }
+        Digest::of(text.as_bytes())
+    }
 }
 
 /// The verbs of design section 4.
@@ -81,6 +105,59 @@ pub enum Command {
     Delete(PlanName),
     /// Zone texts changed on disk. One record, however many plans.
     Reload(Vec<ZoneChange>),
+}
+
+impl Command {
+    /// The plan that it is about; `None`: several, or none.
+    pub fn plan(&self) -> Option<&PlanName> {
+        match self {
+            Self::Apply(spec) => Some(&spec.name),
+            Self::Start(plan)
+            | Self::Step { plan, .. }
+            | Self::Shift { plan, .. }
+            | Self::Pause(plan)
+            | Self::Resume(plan)
+            | Self::Rollback(Scope::Plan(plan) | Scope::Service(ServiceId { plan, .. }))
+            | Self::Approve { plan, .. }
+            | Self::Retire(plan)
+            | Self::Delete(plan) => Some(plan),
+            Self::Rollback(Scope::All) | Self::Reload(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    /// As a command line without its program: `shift shop/orders 25%`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apply(spec) => write!(f, "apply {}", spec.name),
+            Self::Start(plan) => write!(f, "start {plan}"),
+            Self::Step { plan, overrides } => {
+                write!(f, "step {plan}")?;
+                overridden(f, overrides)
+            }
+            Self::Shift { plan, service, split, overrides } => {
+                match service {
+                    Some(service) => write!(f, "shift {plan}/{service} {split}")?,
+                    None => write!(f, "shift {plan} {split}")?,
+                }
+                overridden(f, overrides)
+            }
+            Self::Pause(plan) => write!(f, "pause {plan}"),
+            Self::Resume(plan) => write!(f, "resume {plan}"),
+            Self::Rollback(Scope::All) => f.write_str("rollback --all"),
+            Self::Rollback(Scope::Plan(plan)) => write!(f, "rollback {plan}"),
+            Self::Rollback(Scope::Service(service)) => write!(f, "rollback {service}"),
+            Self::Approve { plan, gate } => write!(f, "approve {plan} {gate}"),
+            Self::Retire(plan) => write!(f, "retire {plan}"),
+            Self::Delete(plan) => write!(f, "delete {plan}"),
+            Self::Reload(_) => f.write_str("reload"),
+        }
+    }
+}
+
+fn overridden(f: &mut fmt::Formatter<'_>, overrides: &BTreeSet<Override>) -> fmt::Result {
+    overrides.iter().try_for_each(|limit| write!(f, " --override {limit}"))
 }
 
 /// A zone of a plan with its new source.
@@ -169,12 +246,21 @@ pub enum Automation {
 }
 
 impl Automation {
+    /// The plan's revision that it was decided on.
+    pub const fn seen(&self) -> u64 {
+        match self {
+            Self::Advance { seen, .. }
+            | Self::Complete { seen, .. }
+            | Self::Expire { seen, .. } => *seen,
+        }
+    }
+
     /// The plan that acts.
     pub const fn plan(&self) -> &PlanName {
         match self {
-            Self::Advance { plan, .. } | Self::Complete { plan, .. } | Self::Expire { plan, .. } => {
-                plan
-            }
+            Self::Advance { plan, .. }
+            | Self::Complete { plan, .. }
+            | Self::Expire { plan, .. } => plan,
         }
     }
 }
@@ -195,8 +281,7 @@ pub enum Observation {
 
 /// Who asks: `uid:1000 (alice)` on the unix socket, `tcp:127.0.0.1` on loopback.
 #[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-    schemars::JsonSchema,
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(transparent)]
 pub struct Actor(Arc<str>);

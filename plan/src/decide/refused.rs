@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::command::{Key, Override};
 use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
 use crate::split::Split;
+use crate::state::{Mode, PlanState};
 use crate::time::Timestamp;
 
 /// Why nothing was done.
@@ -97,8 +98,8 @@ pub enum Refused {
     Freeze {
         /// The plan.
         plan: PlanName,
-        /// When the window opens, as the plan file says.
-        cron: String,
+        /// The window, as the plan file says.
+        window: String,
         /// When this one ends.
         until: Timestamp,
     },
@@ -143,6 +144,8 @@ pub enum Refused {
         service: ServiceId,
         /// The service that it should come after.
         after: ServiceName,
+        /// That one's split.
+        allowed: Split,
     },
     /// Another plan has this host.
     HostTaken {
@@ -204,6 +207,21 @@ pub enum Phase {
     Retired,
 }
 
+impl Phase {
+    const fn of(plan: &PlanState) -> Self {
+        match plan.mode {
+            Mode::RolledBack => Self::RolledBack,
+            Mode::Retired => Self::Retired,
+            Mode::Complete => Self::Complete,
+            Mode::Expired(_) => Self::Expired,
+            Mode::Manual | Mode::Paused(_) => Self::Paused,
+            Mode::Running(_) | Mode::Ready if plan.restored => Self::Paused,
+            Mode::Running(_) => Self::Running,
+            Mode::Ready => Self::Ready,
+        }
+    }
+}
+
 /// What was asked, where the phase decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -263,8 +281,6 @@ pub enum Change {
         /// Which.
         service: ServiceName,
     },
-    /// A retired plan changes in nothing but its zones' texts.
-    Retired,
 }
 
 /// What kind of refusal it is; the API makes a status code of it.
@@ -281,6 +297,12 @@ pub enum RefusedKind {
 }
 
 impl Refused {
+    /// The plan is where this cannot be done.
+    pub(super) fn phase(plan: &PlanState, verb: Verb) -> Self {
+        let (name, revision) = (plan.spec.name.clone(), plan.revision);
+        Self::Phase { plan: name, verb, mode: Phase::of(plan), revision }
+    }
+
     /// What kind it is.
     pub const fn kind(&self) -> RefusedKind {
         match self {
@@ -338,13 +360,13 @@ impl Refused {
 
     /// The command line that clears it, where one does.
     pub fn clear(&self) -> Option<String> {
-        super::clear::clear(self)
+        super::words::clear(self)
     }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::clear::say(self, f)
+        super::words::say(self, f)
     }
 }
 

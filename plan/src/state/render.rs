@@ -78,7 +78,8 @@ impl Snapshot {
             let Ok(at) = self.services.binary_search_by(|service| service.id.cmp(id)) else {
                 continue;
             };
-            let state = plans.get(&id.plan).and_then(|plan| Some((plan, plan.services.get(&id.service)?)));
+            let state =
+                plans.get(&id.plan).and_then(|plan| Some((plan, plan.services.get(&id.service)?)));
             let (Some(old), Some((plan, state))) = (self.services.get(at), state) else { continue };
             let (serving, motion) = (serving(state), motion(plan, state));
             if old.serving == serving && old.motion == motion {
@@ -115,7 +116,8 @@ impl Snapshot {
         }
         let mut zones: Vec<Arc<Zone>> = Vec::with_capacity(self.zones.len());
         for plan in plans.values() {
-            zones.extend(plan.spec.zones.iter().map(|zone| self.zone(&plan.spec.name, zone, token)));
+            zones
+                .extend(plan.spec.zones.iter().map(|zone| self.zone(&plan.spec.name, zone, token)));
         }
         zones.sort_by(|a, b| a.name.cmp(&b.name));
         let twice = zones.iter().zip(zones.iter().skip(1)).find(|(a, b)| a.name == b.name);

@@ -17,14 +17,11 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
         Refused::Phase { .. } => return clear_phase(refused),
         Refused::Acks { .. } => "crossfade sinks".to_owned(),
         Refused::Gate { plan, gate, .. } => format!("crossfade approve {plan} {gate}"),
-        Refused::MaxStep { service, allowed, .. } | Refused::After { service, allowed, .. } => {
+        Refused::MaxStep { service, allowed, .. }
+        | Refused::After { service, allowed, .. }
+        | Refused::AfterBroken { service, allowed, .. } => {
             format!("crossfade shift {service} {allowed}")
         }
-        Refused::AfterBroken { service, .. } => format!("crossfade status {}", service.plan),
-        Refused::WouldMove { plan, changes } if !changes.contains(&Change::Retired) => {
-            format!("crossfade rollback {plan}")
-        }
-        Refused::WouldMove { plan, .. } => format!("crossfade delete {plan}"),
         Refused::HostTaken { by: plan, .. }
         | Refused::ZoneTaken { by: plan, .. }
         | Refused::ZoneHides { other: plan, .. } => format!("crossfade get {plan}"),
@@ -35,6 +32,7 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
         | Refused::KeyReused { .. }
         | Refused::Freeze { .. }
         | Refused::ReasonNeeded { .. }
+        | Refused::WouldMove { .. }
         | Refused::ZoneText { .. }
         | Refused::NotDue { .. } => return None,
     })
@@ -144,8 +142,9 @@ fn say_phase(
         (Verb::Resume, _) => "there is nothing to resume",
         (Verb::Retire, _) => "`retire` is for a plan that is complete",
         (Verb::Delete, _) => "`delete` is for a plan that is retired, or ready at 0%",
-        (Verb::Apply | Verb::Shift | Verb::Pause | Verb::Rollback, _) => {
-            "a retired plan moves nobody; its clients are on target for good"
+        (Verb::Apply, _) => "only its zones' texts may change now",
+        (Verb::Shift | Verb::Pause | Verb::Rollback, _) => {
+            "its clients are on target for good, and nothing moves"
         }
     })
 }
@@ -167,9 +166,9 @@ fn say_limit(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             "gate `{gate}` of plan `{plan}` has {approved} of {needed} approvals; approve it, or \
              `--override {gate} --reason TEXT`"
         ),
-        Refused::Freeze { plan, cron, until } => write!(
+        Refused::Freeze { plan, window, until } => write!(
             f,
-            "plan `{plan}` is frozen until {until} (`{cron}`): nothing rises before, lowering is \
+            "plan `{plan}` is frozen until {until} (`{window}`): nothing rises before, lowering is \
              allowed; or `--override freeze --reason TEXT`"
         ),
         Refused::MaxStep { service, from, to, allowed } => write!(
@@ -190,11 +189,12 @@ fn say_edit(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
             write!(
                 f,
-                "plan `{plan}` has clients on target; this would move clients unasked: {}",
-                changes.join("; ")
+                "plan `{plan}` has clients on target, so this would move clients unasked: {}; it is \
+                 allowed at 0%",
+                changes.join(", ")
             )
         }
-        Refused::AfterBroken { service, after } => {
+        Refused::AfterBroken { service, after, .. } => {
             write!(f, "`{service}` cannot come after `{after}`: its split is above that one's now")
         }
         Refused::HostTaken { host, by } => write!(f, "host `{host}` belongs to plan `{by}`"),
@@ -234,7 +234,6 @@ impl fmt::Display for Change {
             Self::Address { service } => write!(f, "address of `{service}`"),
             Self::Hosts { service } => write!(f, "hosts of `{service}`"),
             Self::Removed { service } => write!(f, "`{service}` removed"),
-            Self::Retired => f.write_str("it is retired; only its zones' texts may change"),
         }
     }
 }
