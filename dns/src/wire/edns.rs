@@ -202,7 +202,8 @@ mod tests {
             Case { content: &[0, 0, 1, 0, 0], want: None },
             Case { content: &[0, 1, 24], want: None },
         ] {
-            let got = Ecs::parse(case.content).ok().map(|ecs| (ecs.address.to_string(), ecs.source));
+            let got =
+                Ecs::parse(case.content).ok().map(|ecs| (ecs.address.to_string(), ecs.source));
             let want = case.want.map(|(address, source)| (address.to_owned(), source));
             assert_eq!(got, want, "{:?}", case.content);
         }
@@ -210,7 +211,8 @@ mod tests {
 
     #[test]
     fn options() {
-        let edns = Edns::parse(4096, 0x8000, &[0, 99, 0, 1, 7, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let edns =
+            Edns::parse(4096, 0x8000, &[0, 99, 0, 1, 7, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
         let edns = edns.unwrap();
         assert!(edns.dnssec_ok);
         assert_eq!(edns.payload, 4096);

@@ -186,11 +186,7 @@ impl fmt::Display for NameBuf {
 ///
 /// # Errors
 /// When the text is no domain name; `wire` then holds a part of it.
-pub fn push_text(
-    wire: &mut Vec<u8>,
-    text: &[u8],
-    origin: Option<&[u8]>,
-) -> Result<(), NameError> {
+pub fn push_text(wire: &mut Vec<u8>, text: &[u8], origin: Option<&[u8]>) -> Result<(), NameError> {
     if text == b"." {
         wire.push(0);
         return Ok(());
@@ -298,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name() {
-        let long = ["a".repeat(63); 4].join(".");
+        let long = vec!["a".repeat(63); 4].join(".");
         for (text, error) in [
             ("", NameError::EmptyLabel),
             ("a..b", NameError::EmptyLabel),
@@ -309,7 +305,7 @@ mod tests {
         ] {
             assert_eq!(Name::from_text(text), Err(error), "{text}");
         }
-        let longest = format!("{}.{}", ["a".repeat(63); 3].join("."), "b".repeat(61));
+        let longest = format!("{}.{}", vec!["a".repeat(63); 3].join("."), "b".repeat(61));
         assert_eq!(Name::from_text(&longest).unwrap().as_wire().len(), NAME_MAX);
     }
 
@@ -318,7 +314,7 @@ mod tests {
         let name = NameBuf::from_name(&Name::from_text("a.b.c.example").unwrap());
         let tail = NameBuf::from_name(&Name::from_text("other.test").unwrap());
         assert_eq!(name.graft(2, &tail).unwrap().to_string(), "a.b.other.test.");
-        let long = Name::from_text(&["a".repeat(63); 3].join(".")).unwrap();
+        let long = Name::from_text(&vec!["a".repeat(63); 3].join(".")).unwrap();
         let long = NameBuf::from_name(&long);
         assert!(long.graft(3, &long).is_none());
         assert_eq!(name.label(0), b"a");

@@ -59,8 +59,8 @@ impl<'q> Query<'q> {
     fn read(&mut self, counts: [u8; 8]) -> Result<(), Rcode> {
         let [q1, q2, a1, a2, n1, n2, r1, r2] = counts;
         let questions = u16::from_be_bytes([q1, q2]);
-        let before = u32::from(u16::from_be_bytes([a1, a2]))
-            + u32::from(u16::from_be_bytes([n1, n2]));
+        let before =
+            u32::from(u16::from_be_bytes([a1, a2])) + u32::from(u16::from_be_bytes([n1, n2]));
         let additional = u32::from(u16::from_be_bytes([r1, r2]));
         // RFC 9619: a query has exactly one question. An unknown opcode may have any shape.
         if questions == 1 {

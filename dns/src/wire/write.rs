@@ -113,10 +113,6 @@ impl Buffer {
         self.put(&value.to_be_bytes())
     }
 
-    pub(crate) fn put_u32(&mut self, value: u32) -> Result<(), Full> {
-        self.put(&value.to_be_bytes())
-    }
-
     /// Overwrites octets that were written before.
     pub(crate) fn patch(&mut self, at: usize, octets: &[u8]) {
         if let Some(place) = self.bytes.get_mut(at..at + octets.len()) {

@@ -86,7 +86,8 @@ const KEY_USAGE: &str = "flags protocol algorithm base64";
 const DIGEST: &[Field] = &[U16, Algorithm, U8, Hex];
 const DIGEST_USAGE: &str = "key-tag algorithm digest-type hex";
 const SIGNATURE: &[Field] = &[Type, Algorithm, U8, Period, Time, Time, U16, Name, Base64];
-const SIGNATURE_USAGE: &str = "type algorithm labels ttl expiration inception key-tag signer base64";
+const SIGNATURE_USAGE: &str =
+    "type algorithm labels ttl expiration inception key-tag signer base64";
 const ASSOCIATION: &[Field] = &[U8, U8, U8, Hex];
 
 /// Sorted by number.
@@ -134,7 +135,12 @@ pub(crate) const KNOWN: &[Known] = &[
     known(47, "NSEC", &[Name, Types], "next types"),
     known(48, "DNSKEY", KEY, KEY_USAGE),
     known(49, "DHCID", &[Base64], "base64"),
-    known(50, "NSEC3", &[U8, U8, U16, Salt, Base32, Types], "hash flags iterations salt next types"),
+    known(
+        50,
+        "NSEC3",
+        &[U8, U8, U16, Salt, Base32, Types],
+        "hash flags iterations salt next types",
+    ),
     known(51, "NSEC3PARAM", &[U8, U8, U16, Salt], "hash flags iterations salt"),
     known(52, "TLSA", ASSOCIATION, "usage selector matching hex"),
     known(53, "SMIMEA", ASSOCIATION, "usage selector matching hex"),

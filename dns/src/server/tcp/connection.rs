@@ -1,0 +1,144 @@
+//! One TCP connection: messages in, answers out, in order.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Seat;
+use super::inbox::{Inbox, TooLong};
+use crate::respond::Transport;
+use crate::wire::HEADER;
+
+/// How long a connection may wait with nothing begun (RFC 7766 section 6.2.3: some seconds).
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How long a message may take from its first octet to its last.
+const MESSAGE: Duration = Duration::from_secs(5);
+
+/// How long a client may take to read what is written at a time.
+const WRITE: Duration = Duration::from_secs(10);
+
+/// Answers are sent when they have this many octets, or when no query is left. With one more
+/// answer of 64 KiB it bounds what a connection holds.
+const FLUSH: usize = 16_384;
+
+/// One connection.
+pub(super) struct Connection {
+    stream: TcpStream,
+    client: IpAddr,
+    seat: Seat,
+    inbox: Inbox,
+    /// Answers, each after its length.
+    outbox: Vec<u8>,
+    /// When the message that has begun must be whole.
+    due: Option<Instant>,
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client closed, or broke, the connection or the protocol.
+    Gone,
+    /// It was too slow.
+    TimedOut,
+    /// The server stops.
+    Stopped,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, client: IpAddr, seat: Seat) -> Self {
+        Self { stream, client, seat, inbox: Inbox::new(), outbox: Vec::new(), due: None }
+    }
+
+    /// Answers until either side has had enough.
+    pub(super) async fn serve(mut self) {
+        // Answers are written whole; waiting for more would only delay them.
+        let _ = self.stream.set_nodelay(true);
+        let end = loop {
+            if let Err(end) = self.round().await {
+                break end;
+            }
+        };
+        if matches!(end, End::TimedOut) {
+            self.seat.door.worker.borrow().meter().timed_out.add(1);
+        }
+    }
+
+    /// Answers what is there, then waits for more.
+    async fn round(&mut self) -> Result<(), End> {
+        loop {
+            let broken = self.answer();
+            self.flush().await?;
+            match broken {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(TooLong) => return Err(End::Gone),
+            }
+        }
+        self.read().await
+    }
+
+    /// Answers whole messages until none is left, or there is enough to send: then true.
+    fn answer(&mut self) -> Result<bool, TooLong> {
+        let mut worker = self.seat.door.worker.borrow_mut();
+        let mut turn = worker.begin();
+        while let Some(query) = self.inbox.next()? {
+            self.due = None;
+            // No DNS message is shorter: whoever sends one has lost count.
+            if query.len() < HEADER {
+                return Err(TooLong);
+            }
+            let Some(answer) = turn.answer(query, self.client, Transport::Tcp) else { continue };
+            let Ok(length) = u16::try_from(answer.len()) else { continue };
+            self.outbox.extend_from_slice(&length.to_be_bytes());
+            self.outbox.extend_from_slice(answer);
+            if self.outbox.len() >= FLUSH {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        match timeout(WRITE, self.stream.write_all(&self.outbox)).await {
+            Ok(Ok(())) => {
+                // An idle connection holds no answers' memory.
+                self.outbox = Vec::new();
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::TimedOut),
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        let limit = if self.inbox.is_empty() {
+            self.seat.idle();
+            Instant::now() + IDLE
+        } else {
+            *self.due.get_or_insert_with(|| Instant::now() + MESSAGE)
+        };
+        let idle = self.inbox.is_empty();
+        let mut stop = self.seat.door.stop.clone();
+        let read = timeout_at(limit, self.stream.read(self.inbox.room()));
+        let count = tokio::select! {
+            biased;
+            // A message that has begun may still come; its client gets an answer.
+            _ = stop.wait_for(|stop| *stop), if idle => return Err(End::Stopped),
+            read = read => match read {
+                Ok(Ok(0)) | Ok(Err(_)) => return Err(End::Gone),
+                Ok(Ok(count)) => count,
+                // An idle connection that is closed was not slow.
+                Err(_) => return Err(if idle { End::Gone } else { End::TimedOut }),
+            },
+        };
+        self.seat.busy();
+        self.inbox.filled(count);
+        Ok(())
+    }
+}
