@@ -15,12 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::diff::{Diff, ZoneFacts, ZoneHost};
-pub use self::explain::Explain;
+pub use self::explain::{Explain, explain};
 pub use self::history::{Entry, history};
-pub use self::hold::{Hold, HoldView, Reason};
-pub use self::phase::{Phase, Progress};
+pub use self::hold::{Hold, HoldView, Reason, holds};
+pub use self::phase::{Phase, Progress, phase};
 pub use self::sinks::{SinkView, sinks};
-pub use self::status::{PlanSummary, Status};
+pub use self::status::{PlanSummary, Status, plans, status};
 use crate::spec::Plane;
 
 /// Something for each plane; `null` for a plane that the plan does not use.
@@ -52,5 +52,21 @@ impl<T> Planes<T> {
     /// The planes that have something, in the order they are shown.
     pub fn iter(&self) -> impl Iterator<Item = (Plane, &T)> {
         Plane::ALL.into_iter().filter_map(|plane| Some((plane, self.plane(plane)?)))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod golden {
+    //! Files that hold what is expected. Where one differs, what came out is written beside it, and
+    //! whoever agrees moves it there.
+
+    /// Compares `text` with a file of `tests/golden`.
+    pub(crate) fn same(name: &str, text: &str) {
+        let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        if golden != text {
+            std::fs::write(format!("{path}.new"), text).unwrap();
+            panic!("{path} differs; what came out is beside it, as {name}.new:\n{text}");
+        }
     }
 }

@@ -12,7 +12,7 @@ fn intervals() {
         samples: u64,
         bounds: (u16, u16),
     }
-    // Against R's binom::binom.wilson, in basis points, rounded outwards.
+    // Worked out apart from this code, to 40 digits, then rounded outwards.
     for Case { hits, samples, bounds } in [
         Case { hits: 0, samples: 10, bounds: (0, 2776) },
         Case { hits: 10, samples: 10, bounds: (7224, 10_000) },

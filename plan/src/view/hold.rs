@@ -1,12 +1,16 @@
 //! Why a plan does not move: typed reasons, each with the command that clears it.
 
+mod find;
+
 use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::gate::Verdict;
+pub(in crate::view) use self::find::degraded_sides;
+pub use self::find::{holds, of_service};
+use crate::gate::{Outcome, Verdict};
 use crate::ledger::SinkId;
 use crate::name::{PlanName, ServiceName};
 use crate::spec::Plane;
@@ -68,6 +72,8 @@ pub enum Reason {
     MaxStep,
     /// A service would overtake one that it comes after.
     After,
+    /// The rules refuse the move for a reason that has no word of its own here.
+    Rules,
 }
 
 /// One reason why a plan does not move.
@@ -75,6 +81,8 @@ pub enum Reason {
 pub struct Hold {
     /// The plan.
     pub plan: PlanName,
+    /// Whether automation is to take a step next, so that `step` can override what keeps it.
+    pub steps: bool,
     /// Why.
     pub why: Why,
 }
@@ -133,8 +141,8 @@ pub enum Why {
     Lagging {
         /// What was committed.
         token: Token,
-        /// When.
-        at: Timestamp,
+        /// When, where that was a command or a step and not a change of endpoints.
+        at: Option<Timestamp>,
         /// Planes that have not taken it up.
         planes: Vec<Plane>,
         /// Sinks that have not applied it, with what they have.
@@ -191,6 +199,13 @@ pub enum Why {
         /// The split of that one.
         split: Split,
     },
+    /// The rules refuse the move for another reason.
+    Rules {
+        /// What they say.
+        detail: String,
+        /// What clears it.
+        clear: Option<String>,
+    },
 }
 
 impl Hold {
@@ -215,6 +230,121 @@ impl Hold {
             Why::Frozen { .. } => Reason::Frozen,
             Why::MaxStep { .. } => Reason::MaxStep,
             Why::After { .. } => Reason::After,
+            Why::Rules { .. } => Reason::Rules,
+        }
+    }
+}
+
+impl Hold {
+    /// As JSON.
+    pub fn view(&self) -> HoldView {
+        HoldView { reason: self.reason(), detail: self.detail(), clear: self.clear() }
+    }
+
+    /// The command that clears it; `None` where only time or a repair does.
+    pub fn clear(&self) -> Option<String> {
+        let plan = &self.plan;
+        let overriding = |limit: &str| {
+            self.steps.then(|| format!("crossfade step {plan} --override {limit} --reason TEXT"))
+        };
+        match &self.why {
+            Why::Restored | Why::Expired { .. } | Why::Paused { .. } | Why::Manual { .. } => {
+                Some(format!("crossfade resume {plan}"))
+            }
+            Why::RolledBack { revision } => {
+                Some(format!("crossfade resume {plan} --if-revision {revision}"))
+            }
+            Why::Ready => Some(format!("crossfade start {plan}")),
+            Why::NoSink { .. } | Why::Nacked { .. } | Why::Lagging { .. } => overriding("acks"),
+            Why::Away { sink, .. } => Some(format!("crossfade sinks forget {sink}")),
+            Why::Degraded { service, side: Side::Target } => {
+                Some(format!("crossfade rollback {plan}/{service}"))
+            }
+            Why::Degraded { side: Side::Legacy, .. } | Why::Settling { .. } => None,
+            Why::TtlDraining { to, .. } => Some(format!("crossfade shift {plan} {to}")),
+            Why::Baking { .. } => Some(format!("crossfade step {plan}")),
+            Why::Gate(verdict) => Some(format!("crossfade approve {plan} {}", verdict.gate)),
+            Why::Frozen { .. } => overriding("freeze"),
+            Why::MaxStep { .. } => overriding("max-step"),
+            Why::After { first, split, .. } => Some(format!("crossfade shift {plan}/{first} {split}")),
+            Why::Rules { clear, .. } => clear.clone(),
+        }
+    }
+
+    /// What exactly, in words.
+    pub fn detail(&self) -> String {
+        match &self.why {
+            Why::Restored => "restored from a backup; no operator has acted yet".to_owned(),
+            Why::RolledBack { revision } => {
+                format!("everyone was taken back at revision {revision}")
+            }
+            Why::Expired { at } => format!("nobody moved on in time: back one step at {at}"),
+            Why::Paused { at } => format!("paused at {at}"),
+            Why::Manual { at } => format!("moved by hand at {at}"),
+            Why::Ready => "not started".to_owned(),
+            Why::NoSink { plane } => format!("nothing receives in plane {plane}, which the plan uses"),
+            Why::Nacked { sink, token, detail, at } => {
+                format!("{sink} refused {token} at {at}: {detail}")
+            }
+            Why::Away { sink, left: Some(left) } => format!("{sink} is away since {left}"),
+            Why::Away { sink, left: None } => format!("{sink} is away"),
+            Why::Lagging { token, at, planes, sinks } => lagging(*token, *at, planes, sinks),
+            Why::Degraded { service, side } => {
+                format!("every {side} endpoint of {service} fails; the last good set is kept")
+            }
+            Why::Settling { left } => {
+                format!("{} left of the reconnect window after a start", seconds(*left))
+            }
+            Why::TtlDraining { left, .. } => {
+                format!("{} until the last answer with the steady TTL expires", seconds(*left))
+            }
+            Why::Baking { left } => format!("{} left", seconds(*left)),
+            Why::Gate(verdict) => gate(verdict),
+            Why::Frozen { until } => format!("nothing rises before {until}"),
+            Why::MaxStep { service, from, to, most } => {
+                format!("{service} would rise from {from} to {to}; one revision may raise {most}")
+            }
+            Why::After { service, first, split } => {
+                format!("{service} would reach {split}, above {first}, which it comes after")
+            }
+            Why::Rules { detail, .. } => detail.clone(),
+        }
+    }
+}
+
+/// Whole seconds, rounded up: `0 s` is never shown for time that is left.
+fn seconds(left: Duration) -> String {
+    let whole = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
+    format!("{whole} s")
+}
+
+fn lagging(
+    token: Token,
+    at: Option<Timestamp>,
+    planes: &[Plane],
+    sinks: &[(SinkId, Token)],
+) -> String {
+    /// More are told by their number: `crossfade sinks` lists them all.
+    const NAMED_MAX: usize = 3;
+    let mut parts: Vec<String> =
+        planes.iter().map(|plane| format!("plane {plane} has not taken it up")).collect();
+    parts.extend(sinks.iter().take(NAMED_MAX).map(|(sink, acked)| format!("{sink} has {acked}")));
+    if let Some(more) = sinks.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        parts.push(format!("{more} more lag"));
+    }
+    let at = at.map_or(String::new(), |at| format!(" at {at}"));
+    format!("{token} was committed{at}; {}", parts.join(", "))
+}
+
+fn gate(verdict: &Verdict) -> String {
+    let by: Vec<&str> = verdict.approved.iter().map(crate::command::Actor::as_str).collect();
+    let by = if by.is_empty() { String::new() } else { format!("; approved by {}", by.join(", ")) };
+    match verdict.outcome {
+        Outcome::Fail => format!("gate {} fails{by}", verdict.gate),
+        Outcome::Pass => format!("gate {} passes{by}", verdict.gate),
+        Outcome::Hold => {
+            let more = if verdict.missing == 1 { "approval" } else { "approvals" };
+            format!("gate {} needs {} more {more}{by}", verdict.gate, verdict.missing)
         }
     }
 }
@@ -241,6 +371,7 @@ impl Reason {
             Self::Frozen => "frozen",
             Self::MaxStep => "max-step",
             Self::After => "after",
+            Self::Rules => "rules",
         }
     }
 }

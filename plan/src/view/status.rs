@@ -4,13 +4,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Planes;
-use super::hold::HoldView;
-use super::phase::Phase;
+use super::hold::{self, Hold, HoldView, holds};
+use super::phase::{Phase, Progress, phase};
+use crate::decide::Facts;
 use crate::ledger::SinkId;
 use crate::measure::Share;
-use crate::name::{GateName, PlanName, ServiceName};
-use crate::spec::Strategy;
-use crate::split::Side;
+use crate::name::{GateName, PlanName, ServiceId, ServiceName};
+use crate::pace::{self, Next, Pace};
+use crate::spec::{Plane, Strategy};
+use crate::split::{Side, Split};
+use crate::state::{Mode, PlanState, ServiceState, State};
 use crate::time::Timestamp;
 use crate::token::Token;
 
@@ -147,4 +150,151 @@ pub struct PlanSummary {
     pub services: Vec<ServiceName>,
     /// Why it does not move, most serious first.
     pub holds: Vec<HoldView>,
+}
+
+/// Where this plan is; `None` where there is no such plan.
+pub fn status(state: &State, facts: &Facts, pace: &Pace, plan: &PlanName) -> Option<Status> {
+    let plan = state.plan(plan)?;
+    let holds = holds(state, facts, pace, plan);
+    let services: Vec<ServiceStatus> = plan
+        .spec
+        .services
+        .iter()
+        .filter_map(|service| {
+            let there = plan.services.get(&service.name)?;
+            Some(service_status(state, facts, plan, &service.name, there, &holds))
+        })
+        .collect();
+    let old = services.iter().flat_map(|service| service.planes.iter());
+    Some(Status {
+        plan: plan.spec.name.clone(),
+        phase: phase_of(plan, &mut holds.iter()),
+        strategy: plan.spec.strategy,
+        incarnation: state.token().incarnation,
+        revision: plan.revision,
+        changed_at: plan.changed,
+        head: state.token(),
+        converged: facts.ledger.converged(&plan.spec, plan.rendered),
+        step: step_view(facts, pace, plan),
+        next: next_view(plan),
+        expires_at: pace::expires_at(plan),
+        sinks: sink_summary(facts, plan),
+        old_until: old.filter_map(|(_, plane)| plane.old_until).max(),
+        services,
+        holds: holds.iter().map(Hold::view).collect(),
+    })
+}
+
+/// All plans, sorted by name.
+pub fn plans(state: &State, facts: &Facts, pace: &Pace) -> Vec<PlanSummary> {
+    state.plans().map(|(_, plan)| summary(state, facts, pace, plan)).collect()
+}
+
+fn summary(state: &State, facts: &Facts, pace: &Pace, plan: &PlanState) -> PlanSummary {
+    let holds = holds(state, facts, pace, plan);
+    let splits = || plan.services.values().map(|service| service.split.bp());
+    PlanSummary {
+        plan: plan.spec.name.clone(),
+        phase: phase_of(plan, &mut holds.iter()),
+        revision: plan.revision,
+        changed_at: plan.changed,
+        converged: facts.ledger.converged(&plan.spec, plan.rendered),
+        step: step_view(facts, pace, plan),
+        lowest_bp: splits().min().unwrap_or(0),
+        highest_bp: splits().max().unwrap_or(0),
+        services: plan.spec.services.iter().map(|service| service.name.clone()).collect(),
+        holds: holds.iter().map(Hold::view).collect(),
+    }
+}
+
+fn phase_of(plan: &PlanState, holds: &mut dyn Iterator<Item = &Hold>) -> Phase {
+    phase(&plan.mode, plan.restored, Progress::of(holds.map(Hold::reason)))
+}
+
+fn service_status(
+    state: &State,
+    facts: &Facts,
+    plan: &PlanState,
+    name: &ServiceName,
+    there: &ServiceState,
+    holds: &[Hold],
+) -> ServiceStatus {
+    let id = ServiceId { plan: plan.spec.name.clone(), service: name.clone() };
+    ServiceStatus {
+        name: name.clone(),
+        phase: phase_of(plan, &mut hold::of_service(holds, name)),
+        split_bp: there.split.bp(),
+        degraded: hold::degraded_sides(there).collect(),
+        planes: Planes::of(|plane| {
+            plan.spec.uses(plane).then(|| plane_status(state, facts, plane, &id, there.split))
+        }),
+    }
+}
+
+fn plane_status(
+    state: &State,
+    facts: &Facts,
+    plane: Plane,
+    id: &ServiceId,
+    intended: Split,
+) -> PlaneStatus {
+    let count = facts.measured.count(plane, id);
+    PlaneStatus {
+        intended_bp: intended.bp(),
+        acked_bp: facts.ledger.acked(plane, id, state.snapshot()).map(Split::bp),
+        measured: facts.measured.share(plane, id, intended),
+        old_until: count.and_then(|count| count.old_until).filter(|until| *until > facts.now),
+    }
+}
+
+fn step_view(facts: &Facts, pace: &Pace, plan: &PlanState) -> Option<StepView> {
+    let count = u16::try_from(plan.spec.steps.len()).unwrap_or(u16::MAX);
+    let index = match plan.mode {
+        Mode::Ready => 0,
+        Mode::Running(run) | Mode::Paused(run) | Mode::Expired(run) => run.step,
+        Mode::Complete => count,
+        Mode::Manual | Mode::RolledBack | Mode::Retired => return None,
+    };
+    let step = usize::from(index).checked_sub(1).and_then(|at| plan.spec.steps.get(at));
+    let bake = step.map_or(0, |step| step.bake.as_secs());
+    let baked = match plan.mode {
+        Mode::Complete => bake,
+        _ => pace.baked(&plan.spec.name, facts.uptime).map_or(0, |baked| baked.as_secs()),
+    };
+    Some(StepView {
+        index,
+        count,
+        split_bp: step.map_or(0, |step| step.split.bp()),
+        bake_seconds: bake,
+        baked_seconds: baked.min(bake),
+    })
+}
+
+fn next_view(plan: &PlanState) -> Option<NextStep> {
+    let gates = pace::gates(plan).to_vec();
+    Some(match pace::next(plan)? {
+        Next::Step { index, split } => {
+            NextStep { index: Some(index), split_bp: split.bp(), gates }
+        }
+        Next::Complete => NextStep { index: None, split_bp: plan.highest().bp(), gates },
+    })
+}
+
+fn sink_summary(facts: &Facts, plan: &PlanState) -> SinkSummary {
+    let mut summary = SinkSummary::default();
+    for plane in Plane::ALL.into_iter().filter(|plane| plan.spec.uses(*plane)) {
+        let standing = facts.ledger.standing(plane);
+        let through = standing.is_some_and(|standing| standing.through >= plan.rendered);
+        for sink in facts.ledger.expected(plane, &plan.spec.name) {
+            summary.expected += 1;
+            if sink.is_away() {
+                summary.away.push(sink.id.clone());
+            } else if through && !sink.owes(&plan.spec.name) {
+                summary.acked += 1;
+            } else {
+                summary.lagging.push(sink.id.clone());
+            }
+        }
+    }
+    summary
 }

@@ -1,0 +1,159 @@
+//! What keeps a plan at the moment.
+
+use super::{Hold, Why};
+use crate::command::{Automation, Cause};
+use crate::decide::{Facts, Refused};
+use crate::gate::Verdict;
+use crate::name::ServiceName;
+use crate::pace::{self, Next, Pace};
+use crate::spec::Plane;
+use crate::split::{Side, Split};
+use crate::state::{Mode, PlanState, ServiceState, State};
+
+/// Everything that keeps this plan, most serious first. Empty: it is complete or retired, or its next
+/// move is due now.
+pub fn holds(state: &State, facts: &Facts, pace: &Pace, plan: &PlanState) -> Vec<Hold> {
+    let mut whys = Vec::new();
+    whys.extend(by_mode(plan));
+    if !matches!(plan.mode, Mode::Retired) {
+        by_sinks(facts, plan, &mut whys);
+        whys.extend(degraded(plan));
+    }
+    if matches!(plan.mode, Mode::Running(_)) && !plan.restored {
+        by_time(facts, pace, plan, &mut whys);
+        by_limits(state, facts, plan, &mut whys);
+    }
+    let steps = matches!(pace::next(plan), Some(Next::Step { .. })) && !plan.restored;
+    let hold = |why| Hold { plan: plan.spec.name.clone(), steps, why };
+    let mut holds: Vec<Hold> = whys.into_iter().map(hold).collect();
+    holds.sort_by_key(Hold::reason);
+    holds
+}
+
+/// Those of a plan's holds that keep this service: all but what is another service's own.
+pub fn of_service<'a>(
+    holds: &'a [Hold],
+    service: &'a ServiceName,
+) -> impl Iterator<Item = &'a Hold> {
+    holds.iter().filter(move |hold| match &hold.why {
+        Why::Degraded { service: own, .. } => own == service,
+        _ => true,
+    })
+}
+
+fn by_mode(plan: &PlanState) -> Option<Why> {
+    let at = plan.changed;
+    match plan.mode {
+        Mode::Retired => None,
+        Mode::RolledBack => Some(Why::RolledBack { revision: plan.revision }),
+        _ if plan.restored => Some(Why::Restored),
+        Mode::Ready => Some(Why::Ready),
+        Mode::Manual => Some(Why::Manual { at }),
+        Mode::Paused(_) => Some(Why::Paused { at }),
+        Mode::Expired(_) => Some(Why::Expired { at }),
+        Mode::Running(_) | Mode::Complete => None,
+    }
+}
+
+fn by_sinks(facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>) {
+    let name = &plan.spec.name;
+    let (mut planes, mut sinks) = (Vec::new(), Vec::new());
+    for plane in Plane::ALL.into_iter().filter(|plane| plan.spec.uses(*plane)) {
+        let expected: Vec<_> = facts.ledger.expected(plane, name).collect();
+        if expected.is_empty() {
+            whys.push(Why::NoSink { plane });
+            continue;
+        }
+        let standing = facts.ledger.standing(plane);
+        if standing.is_none_or(|standing| standing.through < plan.rendered) {
+            planes.push(plane);
+        }
+        for sink in expected {
+            if sink.is_away() {
+                whys.push(Why::Away { sink: sink.id.clone(), left: sink.left });
+            } else if let Some(nack) = sink.refused(name) {
+                whys.push(Why::Nacked {
+                    sink: sink.id.clone(),
+                    token: nack.token,
+                    detail: nack.detail.clone(),
+                    at: nack.at,
+                });
+            } else if sink.owes(name) {
+                sinks.push((sink.id.clone(), sink.acked));
+            }
+        }
+    }
+    if !planes.is_empty() || !sinks.is_empty() {
+        let token = plan.rendered;
+        let at = (token.revision == plan.revision).then_some(plan.changed);
+        whys.push(Why::Lagging { token, at, planes, sinks });
+    }
+}
+
+fn degraded(plan: &PlanState) -> impl Iterator<Item = Why> {
+    plan.services.iter().flat_map(|(name, service)| {
+        degraded_sides(service).map(|side| Why::Degraded { service: name.clone(), side })
+    })
+}
+
+/// The sides of a service of which every endpoint fails.
+pub(in crate::view) fn degraded_sides(service: &ServiceState) -> impl Iterator<Item = Side> {
+    let sides = [(Side::Legacy, &service.legacy), (Side::Target, &service.target)];
+    sides.into_iter().filter(|(_, state)| state.pool.degraded).map(|(side, _)| side)
+}
+
+fn by_time(facts: &Facts, pace: &Pace, plan: &PlanState, whys: &mut Vec<Why>) {
+    if let Some(left) = pace.settling(facts) {
+        whys.push(Why::Settling { left });
+    }
+    if let Some(left) = pace.draining(plan, facts)
+        && let Some(Next::Step { split: to, .. }) = pace::next(plan)
+    {
+        whys.push(Why::TtlDraining { left, to });
+    }
+    if let Some(left) = pace.bake_left(plan, facts) {
+        whys.push(Why::Baking { left });
+    }
+}
+
+/// What keeps the next move besides sinks and time. Asks the rules last, so that nothing they would
+/// refuse is missing here.
+fn by_limits(state: &State, facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>) {
+    let found = whys.len();
+    let verdicts = pace::gates(plan).iter().map(|gate| Verdict::of(plan, gate));
+    whys.extend(verdicts.filter(|verdict| !verdict.passed()).map(Why::Gate));
+    if let Some(Next::Step { split, .. }) = pace::next(plan) {
+        if let Some((_, until)) = plan.spec.policy.frozen(facts.now) {
+            whys.push(Why::Frozen { until });
+        }
+        whys.extend(too_far(plan, split));
+    }
+    if found == 0 && whys.is_empty() {
+        whys.extend(refused(state, facts, plan));
+    }
+}
+
+/// The service that the step would raise the furthest, where that is too far.
+fn too_far(plan: &PlanState, to: Split) -> Option<Why> {
+    let most = plan.spec.policy.max_step?;
+    let (service, from) = plan.services.iter().map(|(name, s)| (name, s.split)).min_by_key(|s| s.1)?;
+    let far = to.bp().saturating_sub(from.bp()) > most.bp();
+    far.then(|| Why::MaxStep { service: service.clone(), from, to, most })
+}
+
+fn refused(state: &State, facts: &Facts, plan: &PlanState) -> Option<Why> {
+    let (name, seen) = (plan.spec.name.clone(), plan.revision);
+    let cause = match pace::next(plan)? {
+        Next::Step { .. } => Automation::Advance { plan: name, seen },
+        Next::Complete => Automation::Complete { plan: name, seen },
+    };
+    let refused = state.decide(&Cause::Automation(cause), facts).err()?;
+    Some(match &refused {
+        Refused::After { service, after, allowed } => Why::After {
+            service: service.service.clone(),
+            first: after.clone(),
+            split: *allowed,
+        },
+        _ => Why::Rules { detail: refused.to_string(), clear: refused.clear() },
+    })
+}
