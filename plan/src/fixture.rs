@@ -1,74 +1,56 @@
 //! The demo plan `shop` and small builders, for tests here and in other crates.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU16;
-use std::sync::Arc;
-use std::time::Duration;
+use crate::spec::Plan;
 
-use crate::endpoint::{Endpoint, Endpoints};
-use crate::policy::Policy;
-use crate::spec::{
-    Affinity, Clients, Gate, GateTest, Plan, Port, Protocol, Service, Step, Strategy, Ttl,
-    ZoneSource, ZoneSpec,
-};
-use crate::split::Split;
+/// The text of the demo plan: `orders`, and `payments` after it, both in zone `corp.example.`; six
+/// steps, the one at 25 % behind the gate `sign-off`. Bakes are short, there is no `maxStep`.
+pub const SHOP: &str = "\
+apiVersion: crossfade.dev/v1alpha1
+kind: CutoverPlan
+metadata: { name: shop }
+spec:
+  zones: [{ name: corp.example. }]
+  services:
+    - name: orders
+      hosts: [orders.corp.example]
+      address: 10.0.1.10
+      ports: [{ name: http, port: 8080, protocol: http }]
+      legacy: { endpoints: [10.0.1.11, 10.0.1.12] }
+      target: { endpoints: [10.9.1.21, 10.9.1.22] }
+    - name: payments
+      after: [orders]
+      hosts: [payments.corp.example]
+      address: 10.0.2.10
+      ports: [{ name: http, port: 8080, protocol: http }]
+      legacy: { endpoints: [10.0.2.11, 10.0.2.12] }
+      target: { endpoints: [10.9.2.21, 10.9.2.22] }
+  steps:
+    - { split: 1%, bake: 10s }
+    - { split: 10%, bake: 10s }
+    - { split: 25%, bake: 10s, gates: [sign-off] }
+    - { split: 50%, bake: 10s }
+    - { split: 75%, bake: 10s }
+    - { split: 100%, bake: 10s }
+  gates:
+    - { name: sign-off, manual: { approvers: 1 } }
+";
 
-/// The demo plan: `orders`, and `payments` after it, both in zone `corp.example.`; six steps, the
-/// one at 25 % behind the gate `sign-off`.
-#[expect(clippy::unwrap_used, reason = "the text is below, and every test reads it")]
+/// The demo plan.
 pub fn plan() -> Plan {
-    Plan {
-        name: "shop".parse().unwrap(),
-        strategy: Strategy::Gradual,
-        zones: vec![ZoneSpec {
-            name: "corp.example.".parse().unwrap(),
-            source: ZoneSource::Own,
-            ttl: Ttl::default(),
-        }],
-        clients: Arc::new(Clients::default()),
-        services: vec![
-            Arc::new(service("orders", 1, &[])),
-            Arc::new(service("payments", 2, &["orders"])),
-        ],
-        steps: [1, 10, 25, 50, 75, 100].into_iter().map(step).collect(),
-        gates: vec![Gate {
-            name: "sign-off".parse().unwrap(),
-            test: GateTest::Manual { approvers: 1 },
-        }],
-        policy: Policy::default(),
-    }
+    plan_from(SHOP)
 }
 
-#[expect(clippy::unwrap_used, reason = "as above")]
-fn service(name: &str, net: u8, after: &[&str]) -> Service {
-    let endpoints = |hosts: [[u8; 4]; 2]| {
-        let endpoint = |ip| Endpoint { address: IpAddr::V4(Ipv4Addr::from(ip)), port: None };
-        Endpoints::new(hosts.map(endpoint).to_vec()).unwrap()
-    };
-    Service {
-        name: name.parse().unwrap(),
-        hosts: vec![format!("{name}.corp.example").parse().unwrap()],
-        address: Some(IpAddr::V4(Ipv4Addr::new(10, 0, net, 10))),
-        ports: vec![Port {
-            name: "http".parse().unwrap(),
-            port: NonZeroU16::new(8080).unwrap(),
-            protocol: Protocol::Http,
-        }],
-        affinity: Affinity::ClientIp,
-        salt: format!("shop/{name}").into(),
-        legacy: endpoints([[10, 0, net, 11], [10, 0, net, 12]]),
-        target: endpoints([[10, 9, net, 21], [10, 9, net, 22]]),
-        after: after.iter().map(|name| name.parse().unwrap()).collect(),
-    }
-}
-
-#[expect(clippy::unwrap_used, reason = "as above")]
-fn step(percent: u16) -> Step {
-    let gates = if percent == 25 { vec!["sign-off".parse().unwrap()] } else { vec![] };
-    Step {
-        split: Split::from_bp(percent * 100).unwrap(),
-        bake: Duration::from_secs(10),
-        expires: None,
-        gates,
+/// The plan of a text that a test knows to be right.
+///
+/// # Panics
+/// The text is no plan; every problem is told.
+#[expect(clippy::panic, reason = "only tests call this, with texts of their own")]
+pub fn plan_from(yaml: &str) -> Plan {
+    match crate::check(yaml) {
+        Ok(plan) => plan,
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("the text is no plan:\n{}", lines.join("\n"));
+        }
     }
 }

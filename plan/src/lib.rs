@@ -11,6 +11,7 @@ pub mod client;
 pub mod command;
 pub mod decide;
 pub mod endpoint;
+pub mod file;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod gate;
@@ -31,6 +32,7 @@ pub mod view;
 pub use crate::bucket::Bucket;
 pub use crate::command::{Actor, Ask, Automation, Cause, Command, Key, Observation, Override, Scope};
 pub use crate::decide::{Decided, Done, Facts, Refused, RefusedKind};
+pub use crate::file::{Problem, check, check_bytes, nearest};
 pub use crate::ledger::{Ledger, Nack, Sink, SinkId, Standing};
 pub use crate::measure::{Count, Counts, Measured};
 pub use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
