@@ -1,0 +1,130 @@
+//! Which sinks are expected: every sink that ever acked a plan, until it is forgotten.
+//!
+//! The list is a cell of the store. A sink counts as having acked a plan only once the list that
+//! says so is durable, so that no restart can lose a sink that convergence was owed to. Sinks inside
+//! the controller's process are not listed: they are there whenever it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use plan::{Plane, PlanName, Sink, SinkId, Standing, Token};
+use serde::{Deserialize, Serialize};
+
+/// The name of the cell that holds the list.
+pub const CELL: &str = "sinks";
+
+/// The most sinks of the list: those of a large fleet, and what a cell has room for.
+pub const SINKS_MAX: usize = 10_000;
+
+/// The expected sinks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    sinks: BTreeMap<SinkId, Known>,
+}
+
+/// What is kept of a sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    plane: Plane,
+    kind: String,
+    /// The plans that it ever acked.
+    plans: BTreeSet<PlanName>,
+}
+
+/// The bytes are no list of sinks.
+#[derive(Debug, thiserror::Error)]
+#[error("the cell `{CELL}` holds no list of sinks")]
+pub struct ExpectedError(#[source] serde_json::Error);
+
+impl Expected {
+    /// The list from its cell.
+    ///
+    /// # Errors
+    /// The bytes are no such list.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ExpectedError> {
+        serde_json::from_slice(bytes).map_err(ExpectedError)
+    }
+
+    /// The bytes of the cell.
+    pub fn encode(&self) -> Vec<u8> {
+        // Serialising these types cannot fail: every key is text, no writer is in it.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether any sink of this plane is on the list.
+    pub(super) fn has(&self, plane: Plane) -> bool {
+        self.sinks.values().any(|known| known.plane == plane)
+    }
+
+    pub(super) fn remove(&mut self, id: &SinkId) -> bool {
+        self.sinks.remove(id).is_some()
+    }
+
+    /// Takes up the connected sinks of a plane with the plans that they ever acked.
+    pub(super) fn note(&mut self, standing: &Standing) {
+        for sink in standing.sinks.iter().filter(|sink| !sink.is_away()) {
+            let Some(plans) = &sink.plans else { continue };
+            if !self.sinks.contains_key(&sink.id) {
+                if plans.is_empty() || self.sinks.len() >= SINKS_MAX {
+                    continue;
+                }
+                let (plane, kind) = (sink.plane, sink.kind.clone());
+                self.sinks.insert(sink.id.clone(), Known { plane, kind, plans: BTreeSet::new() });
+            }
+            if let Some(known) = self.sinks.get_mut(&sink.id)
+                && !plans.is_subset(&known.plans)
+            {
+                known.plans.extend(plans.iter().cloned());
+            }
+        }
+    }
+
+    /// A plane's standing as the ledger takes it. `self` is the durable list, `wanted` the one to be.
+    ///
+    /// A sink owes the plans that it acked but that the durable list does not say yet. A sink on the
+    /// list that the plane does not know is away and owes all its plans.
+    pub(super) fn complete(&self, wanted: &Self, plane: Plane, standing: &Standing) -> Standing {
+        let mut sinks: BTreeMap<SinkId, Arc<Sink>> = BTreeMap::new();
+        let listed = self.sinks.iter().filter(|(id, _)| wanted.sinks.contains_key(*id));
+        for (id, known) in listed.filter(|(_, known)| known.plane == plane) {
+            sinks.insert(id.clone(), Arc::new(known.away(id)));
+        }
+        for sink in standing.sinks.iter() {
+            sinks.insert(sink.id.clone(), self.complete_one(sink));
+        }
+        Standing { through: standing.through, sinks: sinks.into_values().collect() }
+    }
+
+    fn complete_one(&self, sink: &Arc<Sink>) -> Arc<Sink> {
+        let Some(plans) = &sink.plans else { return Arc::clone(sink) };
+        let nothing = BTreeSet::new();
+        let kept = self.sinks.get(&sink.id).map_or(&nothing, |known| &known.plans);
+        if plans == kept {
+            return Arc::clone(sink);
+        }
+        let mut completed = sink.as_ref().clone();
+        completed.owes.extend(plans.difference(kept).cloned());
+        completed.owes.extend(kept.difference(plans).cloned());
+        completed.plans = Some(plans.union(kept).cloned().collect());
+        Arc::new(completed)
+    }
+}
+
+impl Known {
+    fn away(&self, id: &SinkId) -> Sink {
+        Sink {
+            id: id.clone(),
+            plane: self.plane,
+            kind: self.kind.clone(),
+            version: None,
+            plans: Some(self.plans.clone()),
+            since: None,
+            left: None,
+            acked: Token { incarnation: 0, revision: 0 },
+            owes: self.plans.clone(),
+            nack: None,
+        }
+    }
+}
