@@ -7,6 +7,17 @@
 //! - **Blobs** are bytes by their SHA-256: zone texts. They are never changed nor removed.
 //! - **Cells** are small values outside the log, each with a version, written by compare-and-set.
 
+pub mod conformance;
+
+mod audit;
+mod backup;
+mod chain;
+mod directory;
+mod memory;
+mod reserve;
+mod restore;
+mod sqlite;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +25,14 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use plan::{Digest, Record, Token};
+
+pub use self::audit::VerifyError;
+pub use self::backup::{Backup, BackupError};
+pub use self::directory::{Directory, DirectoryError, Owner};
+pub use self::memory::{Fault, Memory};
+pub use self::reserve::RESERVE_BYTES;
+pub use self::restore::{RestoreError, Restored, restore};
+pub use self::sqlite::{OpenError, Sqlite};
 
 /// A checkpoint is due when so many records follow the newest one: a start then reads about this
 /// many records, some tens of milliseconds.
@@ -144,9 +163,13 @@ impl Head {
     /// Whether `record` is a next record: the revision is one more, the incarnation does not fall,
     /// the parent is this digest.
     pub fn precedes(&self, record: &Record) -> bool {
-        self.token.revision.checked_add(1) == Some(record.token.revision)
-            && self.token.incarnation <= record.token.incarnation
-            && self.digest == record.parent
+        self.admits(record.token, record.parent)
+    }
+
+    fn admits(&self, token: Token, parent: Digest) -> bool {
+        self.token.revision.checked_add(1) == Some(token.revision)
+            && self.token.incarnation <= token.incarnation
+            && self.digest == parent
     }
 }
 
