@@ -1,6 +1,6 @@
 //! When a plan may move by itself: bakes, settling and old TTLs, counted over uptime.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::command::{Automation, Cause};
@@ -274,14 +274,7 @@ pub fn step(plan: &PlanState) -> Option<&Step> {
 /// What automation does next; `None` where the plan does not take its steps.
 pub fn next(plan: &PlanState) -> Option<Next> {
     let Mode::Running(run) = plan.mode else { return None };
-    let steps = &plan.spec.steps;
-    let at = match run.stage {
-        Stage::Bake => usize::from(run.step),
-        Stage::Onward => {
-            let highest = plan.highest();
-            steps.iter().position(|step| step.split > highest).unwrap_or(steps.len())
-        }
-    };
+    let (steps, at) = (&plan.spec.steps, usize::from(run.step));
     match steps.get(at) {
         Some(step) => {
             Some(Next::Step { index: u16::try_from(at + 1).ok()?, split: step.split })
@@ -290,16 +283,15 @@ pub fn next(plan: &PlanState) -> Option<Next> {
     }
 }
 
-/// The gates that must pass before that: those of the present step; of the next one where nothing
-/// moved yet and the plan goes all the way at once.
-pub fn gates(plan: &PlanState) -> &[GateName] {
-    let present = step(plan);
-    let first = plan.spec.steps.first();
-    let step = match plan.spec.strategy {
-        Strategy::Gradual => present,
-        Strategy::Whole => present.or(first),
+/// The gates that must pass before that: those of the present step; `whole` asks for all of them
+/// before it moves at all, and for none after.
+pub fn gates(plan: &PlanState) -> BTreeSet<&GateName> {
+    let steps: &[Step] = match (plan.spec.strategy, next(plan)) {
+        (_, None) | (Strategy::Whole, Some(Next::Complete)) => &[],
+        (Strategy::Whole, Some(Next::Step { .. })) => &plan.spec.steps,
+        (Strategy::Gradual, Some(_)) => step(plan).map_or(&[], std::slice::from_ref),
     };
-    step.map_or(&[], |step| &step.gates)
+    steps.iter().flat_map(|step| &step.gates).collect()
 }
 
 /// Whether everything has arrived and every side has a healthy endpoint.

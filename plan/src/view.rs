@@ -14,7 +14,7 @@ pub mod status;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::diff::{Diff, ZoneFacts, ZoneHost};
+pub use self::diff::{Diff, ZoneFacts, ZoneHost, diff};
 pub use self::explain::{Explain, explain};
 pub use self::history::{Entry, history};
 pub use self::hold::{Hold, HoldView, Reason, holds};

@@ -1,14 +1,23 @@
 //! What applying a plan file would change. Data; words are the caller's.
 
+mod compare;
+mod warn;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Planes;
+use crate::command::{Actor, Ask, Cause, Command};
+use crate::decide::{Decided, Facts};
 use crate::measure::Count;
 use crate::name::{HostName, PlanName, ServiceName, ZoneName};
+use crate::spec::{Plan, ZoneSource};
+use crate::state::State;
+use crate::token::Digest;
 
 /// What zone texts hold at host names of the new plan, and what was seen of its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,4 +170,75 @@ pub struct HostChange {
     pub ttl_steady: u32,
     /// And while something moves.
     pub ttl_shifting: u32,
+}
+
+/// What applying `new` would change, whether it would be refused, and what is worth knowing before.
+///
+/// Zones given as text are compared by their digest, as they are stored; a zone given as a file name
+/// counts as changed, since nothing here reads it.
+pub fn diff(state: &State, new: &Plan, zones: &ZoneFacts) -> Diff {
+    let new = Arc::new(stored(new));
+    let old = state.plan(&new.name).map(|plan| (&*plan.spec, plan));
+    let spec = old.map(|(spec, _)| spec);
+    let split_bp = |name: &ServiceName| {
+        let there = old.and_then(|(_, plan)| plan.services.get(name));
+        there.map_or(0, |service| service.split.bp())
+    };
+    let fields = compare::plan_fields(spec, &new);
+    let services = compare::services(spec, &new, split_bp);
+    let steps = compare::steps(spec, &new);
+    let planes = Planes::of(|plane| compare::plane(spec, &new, plane, &services, zones));
+    let (refused, would) = ask(state, &new);
+    let empty = |plane: &PlaneChange| plane.zones.is_empty() && plane.hosts.is_empty();
+    let differs = !fields.is_empty()
+        || !services.is_empty()
+        || !steps.is_empty()
+        || planes.iter().any(|(_, plane)| !empty(plane));
+    Diff {
+        plan: new.name.clone(),
+        new: old.is_none(),
+        revision: old.map(|(_, plan)| plan.revision),
+        changes: differs || would,
+        refused,
+        warnings: warn::warnings(spec, &new, zones),
+        fields,
+        services,
+        steps,
+        planes,
+    }
+}
+
+/// The plan as it would be stored: texts by their digest.
+fn stored(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    for zone in &mut plan.zones {
+        match &zone.source {
+            ZoneSource::Text(text) => {
+                zone.source = ZoneSource::Blob(Digest::of(text.as_bytes()));
+            }
+            // Stands for a text that is not known: no text has this digest.
+            ZoneSource::File(_) => zone.source = ZoneSource::Blob(Digest::ZERO),
+            ZoneSource::Own | ZoneSource::Blob(_) => {}
+        }
+    }
+    plan
+}
+
+/// Asks the rules: the refusal, and whether they would make a record.
+fn ask(state: &State, new: &Arc<Plan>) -> (Vec<Finding>, bool) {
+    let ask = Ask {
+        command: Command::Apply(Arc::clone(new)),
+        if_revision: None,
+        key: None,
+        actor: Actor::new("diff"),
+        reason: None,
+    };
+    match state.decide(&Cause::Operator(ask), &Facts::default()) {
+        Ok(Decided::Commit(_)) => (Vec::new(), true),
+        Ok(Decided::Already(_)) => (Vec::new(), false),
+        Err(refused) => {
+            let (code, detail) = (refused.code().to_owned(), refused.to_string());
+            (vec![Finding { code, detail }], false)
+        }
+    }
 }

@@ -271,7 +271,7 @@ fn step_view(facts: &Facts, pace: &Pace, plan: &PlanState) -> Option<StepView> {
 }
 
 fn next_view(plan: &PlanState) -> Option<NextStep> {
-    let gates = pace::gates(plan).to_vec();
+    let gates = pace::gates(plan).into_iter().cloned().collect();
     Some(match pace::next(plan)? {
         Next::Step { index, split } => {
             NextStep { index: Some(index), split_bp: split.bp(), gates }

@@ -120,7 +120,7 @@ fn by_time(facts: &Facts, pace: &Pace, plan: &PlanState, whys: &mut Vec<Why>) {
 /// refuse is missing here.
 fn by_limits(state: &State, facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>) {
     let found = whys.len();
-    let verdicts = pace::gates(plan).iter().map(|gate| Verdict::of(plan, gate));
+    let verdicts = pace::gates(plan).into_iter().map(|gate| Verdict::of(plan, gate));
     whys.extend(verdicts.filter(|verdict| !verdict.passed()).map(Why::Gate));
     if let Some(Next::Step { split, .. }) = pace::next(plan) {
         if let Some((_, until)) = plan.spec.policy.frozen(facts.now) {
