@@ -4,6 +4,7 @@
 //! any input or output itself; [`pump`] connects it to the [`store`], the clock and the planes.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod clock;
 pub mod core;
 pub mod handle;

@@ -24,3 +24,23 @@ pub(super) fn service<'a>(
         near: near(name.as_str(), plan.services.keys()),
     })
 }
+
+impl State {
+    /// The plan of this name.
+    ///
+    /// # Errors
+    /// There is none; the nearest names.
+    pub fn known(&self, name: &PlanName) -> Result<&Arc<PlanState>, Refused> {
+        plan(self, name)
+    }
+}
+
+impl PlanState {
+    /// Makes sure that the plan has this service.
+    ///
+    /// # Errors
+    /// There is none; the nearest names.
+    pub fn known<'a>(&'a self, name: &ServiceName) -> Result<&'a ServiceName, Refused> {
+        service(self, name)
+    }
+}
