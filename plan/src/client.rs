@@ -60,7 +60,13 @@ fn by_address(clients: &Clients, source: IpAddr) -> Keyed {
     let address = resolver.and_then(|at| clients.resolvers.get(at)).and_then(first);
     let address = address.unwrap_or(source);
     let (row, plane) = row_of(clients, address);
-    Keyed { plane, row, resolver, key: cut(IpNet::from(address), length(clients, address)), scope: 0 }
+    Keyed {
+        plane,
+        row,
+        resolver,
+        key: cut(IpNet::from(address), length(clients, address)),
+        scope: 0,
+    }
 }
 
 fn by_network(clients: &Clients, net: IpNet) -> Keyed {
@@ -104,5 +110,109 @@ fn canonical_net(net: IpNet) -> IpNet {
             IpNet::new(address, short).unwrap_or(net)
         }
         _ => net.trunc(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{ClientKey, ClientRow};
+
+    fn clients() -> Clients {
+        let row = |plane, nets: &[&str]| ClientRow {
+            networks: nets.iter().map(|net| net.parse().unwrap()).collect(),
+            plane,
+        };
+        let group = |name: &str, addresses: &[&str]| Resolver {
+            name: name.to_owned(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        };
+        Clients {
+            rows: vec![
+                row(Plane::Mesh, &["10.8.0.0/16"]),
+                row(Plane::Host, &["203.0.113.128/25", "2001:db8:1::/48"]),
+            ],
+            resolvers: vec![
+                group("hq", &["10.0.0.53", "10.0.0.54"]),
+                group("isp", &["198.51.100.53", "198.51.100.153", "2001:db8:9::53"]),
+            ],
+            key: ClientKey::default(),
+        }
+    }
+
+    #[test]
+    fn who_a_client_is() {
+        struct Case {
+            source: &'static str,
+            ecs: Option<&'static str>,
+            plane: Plane,
+            row: Option<usize>,
+            resolver: Option<usize>,
+            key: &'static str,
+            scope: u8,
+        }
+        let dns = |source, ecs, key, scope| Case {
+            source,
+            ecs,
+            plane: Plane::Dns,
+            row: None,
+            resolver: None,
+            key,
+            scope,
+        };
+        let cases = [
+            // Public addresses count by network, private ones in full.
+            dns("198.51.100.7", None, "198.51.100.0/24", 0),
+            dns("2001:db8:2:3ff::1", None, "2001:db8:2:300::/56", 0),
+            dns("10.1.2.3", None, "10.1.2.3/32", 0),
+            dns("172.16.0.1", None, "172.16.0.1/32", 0),
+            dns("192.168.0.1", None, "192.168.0.1/32", 0),
+            dns("100.64.0.1", None, "100.64.0.1/32", 0),
+            dns("100.128.0.1", None, "100.128.0.0/24", 0),
+            dns("127.0.0.1", None, "127.0.0.1/32", 0),
+            dns("169.254.0.1", None, "169.254.0.1/32", 0),
+            dns("::1", None, "::1/128", 0),
+            dns("fd00::1", None, "fd00::1/128", 0),
+            dns("fe80::1", None, "fe80::1/128", 0),
+            // A socket of both families sees mapped addresses.
+            dns("::ffff:198.51.100.7", None, "198.51.100.0/24", 0),
+            // ECS counts before the source; SOURCE 0 asks not to.
+            dns("10.0.0.53", Some("192.0.2.0/24"), "192.0.2.0/24", 24),
+            dns("10.0.0.99", Some("192.0.2.7/32"), "192.0.2.0/24", 24),
+            dns("10.0.0.99", Some("192.0.0.0/16"), "192.0.0.0/16", 24),
+            dns("10.0.0.99", Some("0.0.0.0/0"), "10.0.0.99/32", 0),
+            dns("10.0.0.99", Some("10.1.2.3/32"), "10.1.2.3/32", 32),
+            dns("10.0.0.99", Some("2001:db8:2:3ff::/64"), "2001:db8:2:300::/56", 56),
+            // The scope is as long as a row that ends inside the key's network.
+            dns("10.0.0.99", Some("203.0.113.7/32"), "203.0.113.0/24", 25),
+            Case {
+                plane: Plane::Host,
+                row: Some(1),
+                ..dns("10.0.0.99", Some("203.0.113.200/32"), "203.0.113.0/24", 25)
+            },
+            Case { plane: Plane::Mesh, row: Some(0), ..dns("10.8.1.1", None, "10.8.1.1/32", 0) },
+            Case {
+                plane: Plane::Host,
+                row: Some(1),
+                ..dns("2001:db8:1:2::3", None, "2001:db8:1::/56", 0)
+            },
+            // Every address of a group counts as its first.
+            Case { resolver: Some(0), ..dns("10.0.0.54", None, "10.0.0.53/32", 0) },
+            Case { resolver: Some(1), ..dns("198.51.100.153", None, "198.51.100.0/24", 0) },
+            Case { resolver: Some(1), ..dns("2001:db8:9::53", None, "198.51.100.0/24", 0) },
+        ];
+        for Case { source, ecs, plane, row, resolver, key, scope } in cases {
+            let ecs = ecs.map(|net| net.parse().unwrap());
+            let expected = Keyed { plane, row, resolver, key: key.parse().unwrap(), scope };
+            let found = super::key(&clients(), source.parse().unwrap(), ecs);
+            assert_eq!(found, expected, "{source} {ecs:?}");
+        }
+    }
+
+    #[test]
+    fn mapped_networks_are_of_ipv4() {
+        let mapped: IpNet = "::ffff:192.0.2.0/120".parse().unwrap();
+        let found = key(&clients(), "10.0.0.53".parse().unwrap(), Some(mapped));
+        assert_eq!(found.key, "192.0.2.0/24".parse().unwrap());
     }
 }

@@ -205,3 +205,5 @@ impl fmt::Debug for SinkId {
     }
 }
 
+#[cfg(test)]
+mod tests;

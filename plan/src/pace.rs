@@ -198,13 +198,14 @@ impl Pace {
         let ttl = plan.spec.zones.iter().map(|zone| zone.ttl.steady).max().unwrap_or(0);
         let ttl = Duration::from_secs(ttl.into());
         let tempo = self.plans.get(&plan.spec.name);
-        let (_, seen) = tempo.and_then(|tempo| tempo.moving).unwrap_or((plan.changed, facts.uptime));
+        let (_, seen) =
+            tempo.and_then(|tempo| tempo.moving).unwrap_or((plan.changed, facts.uptime));
         left(ttl, facts.uptime.saturating_sub(seen))
     }
 
     /// How much of the present step's bake is left; `None` where it is over or none runs.
     pub fn bake_left(&self, plan: &PlanState, facts: &Facts) -> Option<Duration> {
-        let Mode::Running(Run { stage: Stage::Bake, .. }) = plan.mode else { return None };
+        baking(plan)?;
         let bake = step(plan)?.bake;
         let baked = self.baked(&plan.spec.name, facts.uptime).unwrap_or_default();
         left(bake, baked)
@@ -218,21 +219,25 @@ impl Tempo {
             Some((since, seen)) if since == plan.moving_since => Some((since, seen)),
             Some(_) | None => Some((plan.moving_since, facts.uptime)),
         };
-        let run = match plan.mode {
-            Mode::Running(run) if run.stage == Stage::Bake && !plan.restored => run,
-            _ => {
-                self.bake = None;
-                return;
-            }
+        let Some(run) = baking(plan) else {
+            self.bake = None;
+            return;
         };
         let settled = left(settings.settle, facts.uptime).is_none();
-        let fresh = Bake { run, baked: Duration::ZERO, at: facts.uptime, lapsed: Some(facts.uptime) };
+        let fresh =
+            Bake { run, baked: Duration::ZERO, at: facts.uptime, lapsed: Some(facts.uptime) };
         let bake = self.bake.get_or_insert(fresh);
         if bake.run != run {
             *bake = fresh;
         }
         bake.look(settled && fine(plan, facts), facts.uptime, settings.lapse);
     }
+}
+
+/// The run of a plan that is in a step's bake.
+fn baking(plan: &PlanState) -> Option<Run> {
+    let Mode::Running(run) = plan.mode else { return None };
+    (run.stage == Stage::Bake && !plan.restored).then_some(run)
 }
 
 impl Due {
@@ -257,9 +262,9 @@ fn expire(state: &State, facts: &Facts, plan: &PlanState, run: Run, due: &mut Du
 
 /// When the plan goes back a step if nobody moves on. Suspended unless it takes its steps.
 pub fn expires_at(plan: &PlanState) -> Option<Timestamp> {
-    let Mode::Running(run) = plan.mode else { return None };
+    let run = baking(plan)?;
     let expires = step(plan)?.expires?;
-    (run.stage == Stage::Bake && !plan.restored).then(|| run.entered.after(expires))
+    Some(run.entered.after(expires))
 }
 
 /// The step that a plan is in, where it takes its steps, or would.
@@ -276,9 +281,7 @@ pub fn next(plan: &PlanState) -> Option<Next> {
     let Mode::Running(run) = plan.mode else { return None };
     let (steps, at) = (&plan.spec.steps, usize::from(run.step));
     match steps.get(at) {
-        Some(step) => {
-            Some(Next::Step { index: u16::try_from(at + 1).ok()?, split: step.split })
-        }
+        Some(step) => Some(Next::Step { index: u16::try_from(at + 1).ok()?, split: step.split }),
         None => Some(Next::Complete),
     }
 }
@@ -313,3 +316,6 @@ fn accepted(state: &State, facts: &Facts, cause: &Automation) -> bool {
 fn left(whole: Duration, over: Duration) -> Option<Duration> {
     whole.checked_sub(over).filter(|left| !left.is_zero())
 }
+
+#[cfg(test)]
+mod tests;

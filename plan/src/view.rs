@@ -10,6 +10,10 @@ pub mod hold;
 pub mod phase;
 pub mod sinks;
 pub mod status;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod world;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

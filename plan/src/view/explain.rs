@@ -113,9 +113,10 @@ pub struct Place {
     /// Its bucket, 0 to 9 999; `null` where every answer, request or connection is drawn anew, or
     /// where the key is not the address.
     pub bucket: Option<u16>,
-    /// The side that the bucket gets at the present split.
+    /// The side that the bucket gets at the present split; `null` also where the plane does not
+    /// split this client.
     pub side: Option<Side>,
-    /// It is on target at every split above this one.
+    /// It is on target at every split above this one; `null` as above.
     pub moves_above_bp: Option<u16>,
     /// What else there is to know, in words.
     pub note: String,
@@ -126,11 +127,7 @@ pub struct Place {
 ///
 /// A client of one address is taken as the address that queries and packets come from; a network as
 /// what a resolver sends of its client (ECS).
-pub fn explain(
-    snapshot: &Snapshot,
-    service: &ServiceId,
-    client: Option<IpNet>,
-) -> Option<Explain> {
+pub fn explain(snapshot: &Snapshot, service: &ServiceId, client: Option<IpNet>) -> Option<Explain> {
     let service = snapshot.service(service)?;
     let (spec, serving) = (&service.spec, &service.serving);
     Some(Explain {
@@ -212,7 +209,9 @@ fn why(clients: &Clients, keyed: &Keyed) -> String {
         None => "no client row holds it, so dns".to_owned(),
     };
     match keyed.resolver.and_then(|at| clients.resolvers.get(at)) {
-        Some(group) => format!("it counts as resolver {} ({}); {row}", group.name, keyed.key.addr()),
+        Some(group) => {
+            format!("it counts as resolver {} ({}); {row}", group.name, keyed.key.addr())
+        }
         None => row,
     }
 }
@@ -234,12 +233,13 @@ fn place(service: &Service, plane: Plane, keyed: &Keyed, one: bool, client: IpNe
         Plane::Mesh | Plane::Host => (None, None),
     };
     let bucket = bucket.filter(|_| sticky);
+    let counts = bucket.filter(|_| splits);
     Place {
         splits,
         key: key.filter(|_| sticky),
         bucket: bucket.map(Bucket::number),
-        side: bucket.map(|bucket| bucket.side(service.serving.split())),
-        moves_above_bp: bucket.map(Bucket::number),
+        side: counts.map(|bucket| bucket.side(service.serving.split())),
+        moves_above_bp: counts.map(Bucket::number),
         note: note(service, plane, keyed, one, splits),
     }
 }
@@ -268,9 +268,12 @@ fn note(service: &Service, plane: Plane, keyed: &Keyed, one: bool, splits: bool)
         Plane::Mesh => {
             let plain = |protocol| matches!(protocol, Protocol::Tcp | Protocol::Grpc);
             let drawn = service.spec.ports.iter().find(|port| plain(port.protocol));
-            drawn.map_or("told apart by its address".to_owned(), |port| {
-                format!("told apart by its address for HTTP; port {} is drawn anew", port.port)
-            })
+            match drawn {
+                None => "told apart by its address".to_owned(),
+                Some(port) => {
+                    format!("told apart by its address for HTTP; port {} is drawn anew", port.port)
+                }
+            }
         }
     }
 }

@@ -104,7 +104,12 @@ fn tell(cause: &CauseSummary, entry: &mut Entry) {
 fn change(put: &Put) -> String {
     match put {
         Put::Plan(plan) => {
-            format!("{}: plan of {} services, {} steps", plan.name, plan.services.len(), plan.steps.len())
+            format!(
+                "{}: plan of {} services, {} steps",
+                plan.name,
+                plan.services.len(),
+                plan.steps.len()
+            )
         }
         Put::Mode { plan, mode } => format!("{plan}: {}", mode_words(*mode)),
         Put::Split { service, split } => format!("{service}: {split}"),
@@ -125,7 +130,9 @@ fn change(put: &Put) -> String {
 fn mode_words(mode: Mode) -> String {
     match mode {
         Mode::Ready => "ready".to_owned(),
-        Mode::Running(Run { step, stage: Stage::Onward, .. }) => format!("running, after step {step}"),
+        Mode::Running(Run { step, stage: Stage::Onward, .. }) => {
+            format!("running, after step {step}")
+        }
         Mode::Running(Run { step, stage: Stage::Bake, .. }) => format!("running, in step {step}"),
         Mode::Manual => "moved by hand".to_owned(),
         Mode::Paused(run) => format!("paused in step {}", run.step),

@@ -266,7 +266,9 @@ impl Hold {
             Why::Gate(verdict) => Some(format!("crossfade approve {plan} {}", verdict.gate)),
             Why::Frozen { .. } => overriding("freeze"),
             Why::MaxStep { .. } => overriding("max-step"),
-            Why::After { first, split, .. } => Some(format!("crossfade shift {plan}/{first} {split}")),
+            Why::After { first, split, .. } => {
+                Some(format!("crossfade shift {plan}/{first} {split}"))
+            }
             Why::Rules { clear, .. } => clear.clone(),
         }
     }
@@ -282,7 +284,9 @@ impl Hold {
             Why::Paused { at } => format!("paused at {at}"),
             Why::Manual { at } => format!("moved by hand at {at}"),
             Why::Ready => "not started".to_owned(),
-            Why::NoSink { plane } => format!("nothing receives in plane {plane}, which the plan uses"),
+            Why::NoSink { plane } => {
+                format!("nothing receives in plane {plane}, which the plan uses")
+            }
             Why::Nacked { sink, token, detail, at } => {
                 format!("{sink} refused {token} at {at}: {detail}")
             }

@@ -257,9 +257,10 @@ fn step_view(facts: &Facts, pace: &Pace, plan: &PlanState) -> Option<StepView> {
     };
     let step = usize::from(index).checked_sub(1).and_then(|at| plan.spec.steps.get(at));
     let bake = step.map_or(0, |step| step.bake.as_secs());
-    let baked = match plan.mode {
-        Mode::Complete => bake,
-        _ => pace.baked(&plan.spec.name, facts.uptime).map_or(0, |baked| baked.as_secs()),
+    let baked = if plan.mode == Mode::Complete {
+        bake
+    } else {
+        pace.baked(&plan.spec.name, facts.uptime).map_or(0, |baked| baked.as_secs())
     };
     Some(StepView {
         index,
@@ -273,9 +274,7 @@ fn step_view(facts: &Facts, pace: &Pace, plan: &PlanState) -> Option<StepView> {
 fn next_view(plan: &PlanState) -> Option<NextStep> {
     let gates = pace::gates(plan).into_iter().cloned().collect();
     Some(match pace::next(plan)? {
-        Next::Step { index, split } => {
-            NextStep { index: Some(index), split_bp: split.bp(), gates }
-        }
+        Next::Step { index, split } => NextStep { index: Some(index), split_bp: split.bp(), gates },
         Next::Complete => NextStep { index: None, split_bp: plan.highest().bp(), gates },
     })
 }

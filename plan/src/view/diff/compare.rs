@@ -165,7 +165,8 @@ fn zone_changes(old: Option<&Plan>, new: &Plan) -> Vec<ZoneChange> {
         let before = was.get(&zone.name).copied();
         let mut fields = Fields::default();
         fields.one("text", before.map(source), source(zone));
-        let ttl = |zone: &ZoneSpec| format!("{} s, {} s shifting", zone.ttl.steady, zone.ttl.shifting);
+        let ttl =
+            |zone: &ZoneSpec| format!("{} s, {} s shifting", zone.ttl.steady, zone.ttl.shifting);
         fields.one("ttl", before.map(ttl), ttl(zone));
         if !fields.0.is_empty() {
             let change = if before.is_some() { Change::Changed } else { Change::Added };
@@ -209,7 +210,9 @@ fn host_changes(old: Option<&Plan>, new: &Plan, zones: &ZoneFacts) -> Vec<HostCh
     for (host, service) in &is {
         match was.get(host) {
             None => push(new, host, service, Change::Added),
-            Some(before) if before.name != service.name => push(new, host, service, Change::Changed),
+            Some(before) if before.name != service.name => {
+                push(new, host, service, Change::Changed)
+            }
             Some(_) => {}
         }
     }

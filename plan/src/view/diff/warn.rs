@@ -80,8 +80,10 @@ fn ttls(old: Option<&Plan>, new: &Plan, zones: &ZoneFacts, found: &mut Vec<Findi
     for zone in &new.zones {
         if zone.ttl.steady > TTL_LONG {
             let wait = duration::text(Duration::from_secs(zone.ttl.steady.into()));
-            let detail =
-                format!("zone {}: after `start` the first step waits {wait}, the steady TTL", zone.name);
+            let detail = format!(
+                "zone {}: after `start` the first step waits {wait}, the steady TTL",
+                zone.name
+            );
             warn(found, "ttl-long", detail);
         }
         if zone.ttl.shifting > zone.ttl.steady {
@@ -122,11 +124,13 @@ fn hosts(new: &Plan, zones: &ZoneFacts, found: &mut Vec<Finding>) {
 fn steps(new: &Plan, found: &mut Vec<Finding>) {
     for (at, step) in new.steps.iter().enumerate() {
         if step.bake.is_zero() {
-            let detail = format!("step {} ({}) bakes 0 s: the plan moves on at once", at + 1, step.split);
+            let detail =
+                format!("step {} ({}) bakes 0 s: the plan moves on at once", at + 1, step.split);
             warn(found, "bake-zero", detail);
         }
         if step.expires.is_some_and(|expires| expires <= step.bake) {
-            let detail = format!("step {} ({}) expires before its bake is over", at + 1, step.split);
+            let detail =
+                format!("step {} ({}) expires before its bake is over", at + 1, step.split);
             warn(found, "expires-early", detail);
         }
     }
@@ -136,7 +140,8 @@ fn steps(new: &Plan, found: &mut Vec<Finding>) {
 fn drawn_anew(new: &Plan, found: &mut Vec<Finding>) {
     for service in &new.services {
         if service.affinity != Affinity::ClientIp {
-            let detail = format!("{}: affinity is none, so clients change sides at random", service.name);
+            let detail =
+                format!("{}: affinity is none, so clients change sides at random", service.name);
             warn(found, "drawn-anew", detail);
             continue;
         }

@@ -35,9 +35,9 @@ pub fn of_service<'a>(
     holds: &'a [Hold],
     service: &'a ServiceName,
 ) -> impl Iterator<Item = &'a Hold> {
-    holds.iter().filter(move |hold| match &hold.why {
-        Why::Degraded { service: own, .. } => own == service,
-        _ => true,
+    holds.iter().filter(move |hold| {
+        let Why::Degraded { service: own, .. } = &hold.why else { return true };
+        own == service
     })
 }
 
@@ -136,7 +136,8 @@ fn by_limits(state: &State, facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>
 /// The service that the step would raise the furthest, where that is too far.
 fn too_far(plan: &PlanState, to: Split) -> Option<Why> {
     let most = plan.spec.policy.max_step?;
-    let (service, from) = plan.services.iter().map(|(name, s)| (name, s.split)).min_by_key(|s| s.1)?;
+    let (service, from) =
+        plan.services.iter().map(|(name, s)| (name, s.split)).min_by_key(|s| s.1)?;
     let far = to.bp().saturating_sub(from.bp()) > most.bp();
     far.then(|| Why::MaxStep { service: service.clone(), from, to, most })
 }
@@ -148,12 +149,9 @@ fn refused(state: &State, facts: &Facts, plan: &PlanState) -> Option<Why> {
         Next::Complete => Automation::Complete { plan: name, seen },
     };
     let refused = state.decide(&Cause::Automation(cause), facts).err()?;
-    Some(match &refused {
-        Refused::After { service, after, allowed } => Why::After {
-            service: service.service.clone(),
-            first: after.clone(),
-            split: *allowed,
-        },
-        _ => Why::Rules { detail: refused.to_string(), clear: refused.clear() },
+    Some(if let Refused::After { service, after, allowed } = refused {
+        Why::After { service: service.service, first: after, split: allowed }
+    } else {
+        Why::Rules { detail: refused.to_string(), clear: refused.clear() }
     })
 }
