@@ -126,9 +126,7 @@ fn read(backup: &Path) -> Result<State, RestoreError> {
     if stored != head(&verified) || stored != at {
         return Err(StoreError::from(database.corrupt("its head is wrong".to_owned())).into());
     }
-    for name in database.cells()? {
-        database.cell(&name)?;
-    }
+    database.check_cells()?;
     database.check_blobs()?;
     Ok(state)
 }

@@ -95,7 +95,10 @@ fn a_read_only_directory_is_refused_with_the_remedy() {
     let Some(scratch) = Scratch::mounted(16) else { return };
     scratch.remount("ro");
     let error = told(&Sqlite::open(scratch.path()).map(drop).unwrap_err());
-    assert!(error.contains("cannot write in it; choose a writable directory with --data"), "{error}");
+    assert!(
+        error.contains("cannot write in it; choose a writable directory with --data"),
+        "{error}"
+    );
     assert!(error.contains("Read-only file system"), "{error}");
 }
 

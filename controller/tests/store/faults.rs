@@ -24,8 +24,7 @@ async fn injected_faults_happen_once_and_in_order() {
         let store = Memory::new();
         store.inject(fault);
         let next = record(Head::START, "x");
-        let error =
-            store.append(std::slice::from_ref(&next), Urgency::Ordinary).await.unwrap_err();
+        let error = store.append(std::slice::from_ref(&next), Urgency::Ordinary).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(outcome), "{fault:?}: {error:?}");
         let first = store.head().await;
         assert_eq!(matches!(first, Err(StoreError::ReloadFirst)), unknown, "{fault:?}");

@@ -365,6 +365,22 @@ impl Database {
         })
     }
 
+    /// Checks every cell, reading them all rather than looking each up: a damaged name would not be
+    /// found, and the cell would seem never to have been written.
+    pub(crate) fn check_cells(&self) -> Result<(), StoreError> {
+        let cells = self.all("SELECT name, version, bytes, sum FROM cell", |row| {
+            let name: String = row.get(0)?;
+            let sum = cell_sum(&name, unsigned(row, 1)?, &row.get::<_, Vec<u8>>(2)?);
+            Ok((name, sum == digest(row, 3)?))
+        })?;
+        match cells.into_iter().find(|(_, whole)| !whole) {
+            Some((name, _)) => {
+                Err(self.corrupt(format!("the cell `{name}` is not as written")).into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The names of all cells.
     pub(crate) fn cells(&self) -> Result<Vec<String>, StoreError> {
         self.all("SELECT name FROM cell ORDER BY name", |row| row.get(0))

@@ -53,9 +53,7 @@ impl Keeper {
         let database = self.database()?;
         database.check()?;
         let head = database.head()?;
-        for name in database.cells()? {
-            database.cell(&name)?;
-        }
+        database.check_cells()?;
         let checkpoint = valid_checkpoint(database)?;
         let from = checkpoint.as_ref().map_or(Head::START, |point| point.head);
         let tail = tail(database, from, head)?;
