@@ -48,11 +48,26 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyTo(pub u64);
 
+/// What somebody asks, with what has to be known to decide it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The command.
+    pub ask: Ask,
+    /// What zone texts that come with it hold at the plans' host names.
+    pub zone_answers: BTreeMap<HostName, Vec<IpAddr>>,
+}
+
+impl From<Ask> for Asked {
+    fn from(ask: Ask) -> Self {
+        Self { ask, zone_answers: BTreeMap::new() }
+    }
+}
+
 /// What happens to the core.
 #[derive(Debug)]
 pub enum Input {
     /// Somebody asks.
-    Ask(Box<Ask>, ReplyTo),
+    Ask(Box<Asked>, ReplyTo),
     /// Something was seen.
     Observed(Observation),
     /// What a plane says of itself.
@@ -256,7 +271,7 @@ impl Core {
         out
     }
 
-    fn asked(&mut self, ask: Box<Ask>, reply: ReplyTo, out: &mut Vec<Output>) {
+    fn asked(&mut self, ask: Box<Asked>, reply: ReplyTo, out: &mut Vec<Output>) {
         if self.stop != Stop::No {
             out.push(Output::Reply(reply, Err(AskError::Stopped)));
             return;
@@ -322,9 +337,8 @@ impl Core {
     }
 
     fn forget(&mut self, sink: &SinkId, reply: ReplyTo, out: &mut Vec<Output>) {
-        let known = |standing: &Standing| {
-            standing.sinks.iter().any(|s| s.id == *sink && s.since.is_some())
-        };
+        let known =
+            |standing: &Standing| standing.sinks.iter().any(|s| s.id == *sink && s.since.is_some());
         let answer = if self.sinks.standings.values().any(known) {
             Err(ForgetError::Connected(sink.clone()))
         } else if self.stop != Stop::No {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::core::{AskError, ForgetError};
+use crate::core::{AskError, Asked, ForgetError};
 use crate::store::Store;
 
 pub use crate::handle::changes::Changes;
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 /// An ask on its way in.
 #[derive(Debug)]
 pub(crate) struct Knock {
-    pub(crate) ask: Box<Ask>,
+    pub(crate) asked: Box<Asked>,
     pub(crate) answer: oneshot::Sender<Result<Done, AskError>>,
 }
 
@@ -125,7 +125,8 @@ impl Handle {
     pub async fn ask(&self, ask: Ask) -> Result<Done, AskError> {
         let (answer, answered) = oneshot::channel();
         let urgent = matches!(ask.command, plan::Command::Rollback(_));
-        let knock = Knock { ask: Box::new(ask), answer };
+        let zone_answers = self.new_zone_answers(&ask.command).await;
+        let knock = Knock { asked: Box::new(Asked { ask, zone_answers }), answer };
         if urgent {
             self.shared.urgent.send(knock).await.map_err(|_| AskError::Stopped)?;
         } else {

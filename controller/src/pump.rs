@@ -258,7 +258,7 @@ impl Pump {
 
     fn ask(&mut self, knock: Knock) {
         let to = self.reply_to(Reply::Ask(knock.answer));
-        self.feed(Input::Ask(knock.ask, to));
+        self.feed(Input::Ask(knock.asked, to));
     }
 
     fn reply_to(&mut self, reply: Reply) -> ReplyTo {
@@ -397,11 +397,7 @@ impl Pump {
 }
 
 /// One moment of the core, for readers.
-fn shown(
-    core: &Core,
-    zone_answers: &Arc<BTreeMap<HostName, Vec<IpAddr>>>,
-    number: u64,
-) -> Shown {
+fn shown(core: &Core, zone_answers: &Arc<BTreeMap<HostName, Vec<IpAddr>>>, number: u64) -> Shown {
     let facts = core.facts();
     let facts = Facts {
         now: facts.now,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dns::wire::NameBuf;
 use dns::zone::{Source, Zone};
 use dns::{Catalog, Name};
-use dns::wire::NameBuf;
 use plan::view::{ZoneFacts, ZoneHost};
 use plan::{HostName, Plan, Snapshot, ZoneName};
 
@@ -83,6 +83,21 @@ fn hosts_in(zone: &Zone, hosts: &[HostName]) -> BTreeMap<HostName, ZoneHost> {
     }
     found.retain(|_, host| *host != ZoneHost::default());
     found
+}
+
+/// The addresses that this zone of a plan holds at the plan's host names.
+pub(crate) fn answers_in(
+    plan: &Plan,
+    name: &ZoneName,
+    zone: &Zone,
+) -> BTreeMap<HostName, Vec<IpAddr>> {
+    let hosts = plan.services.iter().flat_map(|service| &service.hosts);
+    let within = |host: &&HostName| plan.zone_of(host).is_some_and(|zone| zone.name == *name);
+    let at = |host: &HostName| {
+        let name = Name::from_text(host.as_str()).ok()?;
+        Some((host.clone(), dns::zone::answers(zone, &name)))
+    };
+    hosts.filter(within).filter_map(at).collect()
 }
 
 /// The addresses that the zone texts of a catalog hold at the host names of a snapshot, without the

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plan::{Command, Decided, Digest, Done, Record, State};
+use plan::{Command, Decided, Digest, Done, Record, Refused, State};
 
 use crate::core::flight::{Batch, Flight, Item, Outcome, Unsettled};
 use crate::core::queue::{BATCH_MAX, Pending, What};
@@ -37,7 +37,8 @@ impl Core {
     pub(super) fn next(&mut self, out: &mut Vec<Output>) {
         if let Flight::Waiting { until, .. } = &self.flight
             && *until <= self.facts.uptime
-            && let Flight::Waiting { unsettled, .. } = std::mem::replace(&mut self.flight, Flight::Idle)
+            && let Flight::Waiting { unsettled, .. } =
+                std::mem::replace(&mut self.flight, Flight::Idle)
         {
             self.reload(unsettled, out);
         }
@@ -102,7 +103,7 @@ impl Core {
 
     /// Decides one command on the draft's state.
     fn decide(&mut self, mut pending: Pending, draft: &mut Draft, out: &mut Vec<Output>) {
-        let decided = draft.state.decide(&pending.cause(), &self.facts);
+        let decided = self.rules(&pending, &draft.state);
         let outcome = match (decided, pending.stale(&self.state)) {
             (Ok(Decided::Commit(_)), Some(stale)) => Outcome::Answer(Err(stale)),
             (Ok(Decided::Commit(record)), None) => match draft.state.apply(&record) {
@@ -127,6 +128,19 @@ impl Core {
                 reply(&pending, answer.map_err(AskError::Refused), out);
             }
             outcome => draft.items.push(Item { pending, outcome }),
+        }
+    }
+
+    fn rules(&self, pending: &Pending, state: &State) -> Result<Decided, Refused> {
+        match &pending.what {
+            What::Ask(asked, _) if !asked.zone_answers.is_empty() => {
+                let mut facts = self.facts.clone();
+                facts.zone_answers.extend(asked.zone_answers.clone());
+                state.decide(&pending.cause(), &facts)
+            }
+            What::Ask(..) | What::Automation(_) | What::Observed(_) => {
+                state.decide(&pending.cause(), &self.facts)
+            }
         }
     }
 
@@ -344,8 +358,8 @@ impl Outcome {
 impl Pending {
     /// Whether its record may be megabytes: such a record goes alone.
     fn is_large(&self) -> bool {
-        let What::Ask(ask, _) = &self.what else { return false };
-        matches!(ask.command, Command::Apply(_) | Command::Reload(_))
+        let What::Ask(asked, _) = &self.what else { return false };
+        matches!(asked.ask.command, Command::Apply(_) | Command::Reload(_))
     }
 
     /// The record in the log that an attempt of it became.

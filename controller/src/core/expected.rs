@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use plan::{Plane, PlanName, Sink, SinkId, Standing, Token};
+use plan::{PlanName, Plane, Sink, SinkId, Standing, Token};
 use serde::{Deserialize, Serialize};
 
 /// The name of the cell that holds the list.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use plan::{Ask, Automation, Cause, Command, Digest, Observation, PlanName, Refused, State, Token};
 
-use crate::core::ReplyTo;
+use crate::core::{Asked, ReplyTo};
 
 /// The most commands that wait, rollbacks aside. At the slowest disk that is still of use (10
 /// commits a second, [`BATCH_MAX`] commands each) the last one waits three seconds.
@@ -41,7 +41,7 @@ pub(super) struct Base {
 /// What waits.
 #[derive(Debug)]
 pub(super) enum What {
-    Ask(Box<Ask>, ReplyTo),
+    Ask(Box<Asked>, ReplyTo),
     Automation(Automation),
     Observed(Vec<Observation>),
 }
@@ -52,12 +52,12 @@ impl Pending {
     }
 
     pub(super) fn is_rollback(&self) -> bool {
-        matches!(&self.what, What::Ask(ask, _) if is_rollback(ask))
+        matches!(&self.what, What::Ask(asked, _) if is_rollback(&asked.ask))
     }
 
     pub(super) fn cause(&self) -> Cause {
         match &self.what {
-            What::Ask(ask, _) => Cause::Operator(ask.as_ref().clone()),
+            What::Ask(asked, _) => Cause::Operator(asked.ask.clone()),
             What::Automation(automation) => Cause::Automation(automation.clone()),
             What::Observed(seen) => Cause::Observed(seen.clone()),
         }
@@ -74,8 +74,8 @@ impl Pending {
 
     /// Notes what it is decided on.
     pub(super) fn pin(&mut self, state: &State) {
-        if let What::Ask(ask, _) = &self.what
-            && let Some(plan) = pinned(&ask.command)
+        if let What::Ask(asked, _) = &self.what
+            && let Some(plan) = pinned(&asked.ask.command)
         {
             self.base = Some(Base { plan: plan.clone(), revision: revision(state, plan) });
         }

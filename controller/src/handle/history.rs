@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::handle::Handle;
 use crate::handle::log::ReadError;
-use crate::store::{ROWS_MAX, Row};
+use crate::store::{ROWS_MAX, Row, StoreError};
 
 /// The most entries of a page.
 pub const ENTRIES_MAX: usize = 1_000;
@@ -89,7 +89,11 @@ impl Handle {
     }
 
     /// The token of the record before revision `from`, or one that sorts right before it.
-    async fn place_before(&self, from: u64, incarnation: u32) -> Result<Token, ReadError> {
+    pub(super) async fn place_before(
+        &self,
+        from: u64,
+        incarnation: u32,
+    ) -> Result<Token, StoreError> {
         let revision = from.saturating_sub(1);
         for incarnation in (1..=incarnation).rev() {
             let place = Token { incarnation, revision };

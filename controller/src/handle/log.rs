@@ -1,13 +1,12 @@
 //! Reading the whole log.
 
-use std::borrow::Cow;
+use std::path::Path;
 
-use plan::record::{self, AuditError, Verified};
-use plan::{Digest, Token};
-use tokio::sync::mpsc;
+use plan::Token;
+use plan::record::Verified;
 
 use crate::handle::Handle;
-use crate::store::{Head, ROWS_MAX, Row, StoreError};
+use crate::store::{Backup, BackupError, StoreError, VerifyError};
 
 /// The log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +20,7 @@ pub enum ReadError {
         /// Its number.
         token: Token,
     },
-    /// The reader was stopped: the process ends.
+    /// The store's thread has ended: the process stops.
     #[error("the controller is stopping")]
     Stopped,
 }
@@ -29,13 +28,13 @@ pub enum ReadError {
 /// The log is not what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditFailure {
-    /// A record is not what was written.
+    /// A record, a blob or a cell is not what was written.
     #[error(transparent)]
-    Found(#[from] AuditError),
-    /// The digest that the store keeps beside a record is another one.
-    #[error("record {token}: the digest kept beside it is not that of its bytes")]
+    Found(VerifyError),
+    /// The log is whole in itself, but beside the one that this controller goes by.
+    #[error("record {token} is not the one that this controller goes by; the log was exchanged")]
     Beside {
-        /// Its number.
+        /// The newest record that the controller goes by.
         token: Token,
     },
     /// The log cannot be read.
@@ -43,62 +42,46 @@ pub enum AuditFailure {
     Read(#[from] ReadError),
 }
 
-impl Handle {
-    /// Walks the whole log as it is stored and compares it with the state in force.
-    ///
-    /// # Errors
-    /// The first record that is not what was written, or the log cannot be read.
-    pub async fn audit_verify(&self) -> Result<Verified, AuditFailure> {
-        // The head in force now: records that come later are read too but need not be there.
-        let state = self.state();
-        let anchor = Head { token: state.token(), digest: state.digest() };
-        let (sender, receiver) = mpsc::channel::<Vec<Row>>(2);
-        let walk = tokio::task::spawn_blocking(move || verify(receiver, anchor));
-        let read = self.send_rows(sender).await;
-        let walked = walk.await.map_err(|_| ReadError::Stopped)?;
-        // A fault found in what was read says more than that reading stopped.
-        let verified = walked?;
-        read?;
-        Ok(verified)
-    }
-
-    async fn send_rows(&self, sender: mpsc::Sender<Vec<Row>>) -> Result<(), ReadError> {
-        let mut after = Token::START;
-        loop {
-            let rows = self.shared.store.rows(after, ROWS_MAX).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            after = last.token;
-            if sender.send(rows).await.is_err() {
-                // The walk ended early: it found a fault.
-                return Ok(());
-            }
+impl From<VerifyError> for AuditFailure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Store(StoreError::Stopped) => Self::Read(ReadError::Stopped),
+            error @ (VerifyError::Chain(_)
+            | VerifyError::Row { .. }
+            | VerifyError::Store(StoreError::Corrupt(_))) => Self::Found(error),
+            VerifyError::Store(error) => Self::Read(ReadError::Store(error)),
         }
     }
 }
 
-fn verify(mut pages: mpsc::Receiver<Vec<Row>>, anchor: Head) -> Result<Verified, AuditFailure> {
-    let mut beside = None;
-    let mut reached = (anchor == Head::START).then_some(anchor);
-    let rows = std::iter::from_fn(|| pages.blocking_recv()).flatten().map(|row| {
-        let digest = Digest::of(&row.bytes);
-        if beside.is_none() && digest != row.digest {
-            beside = Some(row.token);
+impl Handle {
+    /// Walks the whole log as it is stored and compares it with the state in force.
+    ///
+    /// # Errors
+    /// The first thing that is not what was written, or the log cannot be read.
+    pub async fn audit_verify(&self) -> Result<Verified, AuditFailure> {
+        let state = self.state();
+        let store = self.shared.store.as_ref();
+        let verified = store.verify().await?;
+        let token = state.token();
+        if token == Token::START {
+            return Ok(verified);
         }
-        if row.token == anchor.token {
-            reached = Some(Head { token: row.token, digest });
-        }
-        (row.token, Cow::Owned(row.bytes))
-    });
-    let verified = record::verify(rows)?;
-    if let Some(token) = beside {
-        return Err(AuditFailure::Beside { token });
+        let before = self.place_before(token.revision, token.incarnation).await;
+        let rows = store.rows(before.map_err(ReadError::Store)?, 1).await;
+        let same = rows
+            .map_err(ReadError::Store)?
+            .first()
+            .is_some_and(|row| row.token == token && row.digest == state.digest());
+        if same { Ok(verified) } else { Err(AuditFailure::Beside { token }) }
     }
-    match reached {
-        Some(head) if head == anchor => Ok(verified),
-        // Cut off before the head in force, or another record stands there.
-        Some(_) | None => Err(verified.against(anchor.token, anchor.digest).map_or_else(
-            AuditFailure::Found,
-            |_| AuditFailure::Beside { token: anchor.token },
-        )),
+
+    /// Writes a backup of the log, the zone texts and the cells to a new file, and reads it again.
+    /// Commands go on meanwhile.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written, or the store is damaged. Nothing is left then.
+    pub async fn backup(&self, to: &Path) -> Result<Backup, BackupError> {
+        self.shared.store.as_ref().backup(to).await
     }
 }

@@ -1,6 +1,7 @@
 //! Zone texts on their way into the store, and answers from the catalog in force.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use dns::Name;
@@ -8,9 +9,9 @@ use dns::respond::{Answered, Client};
 use dns::wire::Rtype;
 use dns::zone::Zone;
 use ipnet::IpNet;
-use plan::spec::ZoneSource;
+use plan::spec::{ZoneSource, ZoneSpec};
 use plan::view::{self, Diff, Explain, ZoneFacts};
-use plan::{Digest, Plan, ServiceId, ZoneName};
+use plan::{Command, Digest, HostName, Mode, Plan, PlanName, ServiceId, ZoneName};
 
 use crate::handle::Handle;
 use crate::store::{StoreError, WriteError};
@@ -128,7 +129,47 @@ impl Handle {
         Ok(view::diff(&shown.state, plan, &facts))
     }
 
-    async fn parsed(&self, zone: &plan::spec::ZoneSpec) -> Result<Arc<Zone>, ZoneError> {
+    /// What the zone texts that come with a command hold at the host names of retired plans: their
+    /// names leave once the texts answer the target. Other plans never ask.
+    pub(super) async fn new_zone_answers(
+        &self,
+        command: &Command,
+    ) -> BTreeMap<HostName, Vec<IpAddr>> {
+        let state = self.state();
+        let retired = |plan: &PlanName| {
+            state.plan(plan).filter(|plan| plan.mode == Mode::Retired).map(|plan| &plan.spec)
+        };
+        let zone_of = |spec: &Arc<Plan>, zone: &ZoneName, source: &ZoneSource| {
+            let old = spec.zones.iter().find(|old| old.name == *zone)?;
+            let changed = old.source != *source;
+            changed.then(|| (Arc::clone(spec), ZoneSpec { source: source.clone(), ..old.clone() }))
+        };
+        let changed: Vec<(Arc<Plan>, ZoneSpec)> = match command {
+            Command::Apply(plan) => {
+                let zones = retired(&plan.name).into_iter().flat_map(|spec| {
+                    plan.zones.iter().filter_map(|zone| zone_of(spec, &zone.name, &zone.source))
+                });
+                zones.collect()
+            }
+            Command::Reload(changes) => {
+                let zones = changes.iter().filter_map(|change| {
+                    zone_of(retired(&change.plan)?, &change.zone, &change.source)
+                });
+                zones.collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut answers = BTreeMap::new();
+        for (plan, zone) in changed {
+            // A text that cannot be had answers nothing; the DNS plane says what is wrong with it.
+            if let Ok(parsed) = self.parsed(&zone).await {
+                answers.extend(zones::answers_in(&plan, &zone.name, &parsed));
+            }
+        }
+        answers
+    }
+
+    async fn parsed(&self, zone: &ZoneSpec) -> Result<Arc<Zone>, ZoneError> {
         let name = &zone.name;
         match &zone.source {
             ZoneSource::Own => zones::own(name),
@@ -138,7 +179,8 @@ impl Handle {
             }
             ZoneSource::Blob(digest) => {
                 let read = self.shared.store.blob(*digest).await;
-                let bytes = read.map_err(|source| ZoneError::Read { zone: name.clone(), source })?;
+                let bytes =
+                    read.map_err(|source| ZoneError::Read { zone: name.clone(), source })?;
                 let missing = || ZoneError::Missing { zone: name.clone(), digest: *digest };
                 let text = String::from_utf8(bytes.ok_or_else(missing)?).map_err(|_| missing())?;
                 zones::parse(name, name.as_str(), &Arc::from(text)).await

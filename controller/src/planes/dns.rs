@@ -12,7 +12,7 @@ use std::time::Duration;
 use dns::{Catalog, CatalogError, Server};
 use plan::snapshot::Zone;
 use plan::{
-    Digest, HostName, Nack, Plane, PlanName, Sink, SinkId, Snapshot, Standing, Timestamp, Token,
+    Digest, HostName, Nack, PlanName, Plane, Sink, SinkId, Snapshot, Standing, Timestamp, Token,
     ZoneName,
 };
 use tokio::sync::watch;
@@ -95,7 +95,9 @@ async fn count(server: Arc<Server>, counts: watch::Sender<plan::Counts>, clock: 
             _ = every.tick() => {}
         }
         let (server, now) = (Arc::clone(&server), clock.now());
-        let Ok(read) = tokio::task::spawn_blocking(move || server.counts(now)).await else { return };
+        let Ok(read) = tokio::task::spawn_blocking(move || server.counts(now)).await else {
+            return;
+        };
         counts.send_if_modified(|last| {
             let changed = *last != read;
             *last = read;

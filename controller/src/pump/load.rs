@@ -26,7 +26,9 @@ pub enum StartError {
     #[error("the log is broken; bring back a backup with `crossfade restore FILE`")]
     Log(#[from] Broken),
     /// The state is not the one that the store's head names.
-    #[error("the log ends at {found}, but its head is {head}; bring back a backup with `crossfade restore FILE`")]
+    #[error(
+        "the log ends at {found}, but its head is {head}; bring back a backup with `crossfade restore FILE`"
+    )]
     Head {
         /// What the records gave.
         found: Token,
