@@ -10,6 +10,22 @@
 //!
 //! `family` is one byte, 4 or 6; `length` is the prefix length, one byte; `network` is the address
 //! with its host bits cleared, 4 or 16 bytes in network order.
+//!
+//! Published vectors, for the salt `shop/orders` (0x0ca8769e242d5c63); the tests hold more:
+//!
+//! | plane | client | bucket |
+//! |---|---|---|
+//! | dns | 192.0.2.0/24 | 6580 |
+//! | dns | 10.0.0.53/32 | 7216 |
+//! | dns | 2001:db8::/56 | 8883 |
+//! | host | 192.0.2.1 | 3549 |
+//! | host | 10.0.1.11 | 996 |
+//! | host | 2001:db8::1 | 7177 |
+//! | mesh | `10.8.0.1` | 1006 |
+//! | mesh | `2001:db8::1` | 385 |
+
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

@@ -50,8 +50,9 @@ pub fn check(text: &str) -> Result<Plan, Vec<Problem>> {
             "split it into several plans",
         )]);
     }
-    let root = tree::read(text)?;
-    v1alpha1::plan(&root, text.len())
+    let text = tree::without_surrogates(text);
+    let (root, problems) = tree::read(&text)?;
+    v1alpha1::plan(&root, problems, text.len())
 }
 
 /// The plan of bytes that should be UTF-8.

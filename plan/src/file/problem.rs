@@ -84,7 +84,7 @@ impl Problems {
         problem: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.push(node.id, None, Problem::at(node.mark, problem, fix));
+        self.push((node.id, None), Problem::at(node.mark, problem, fix));
     }
 
     /// A problem with a field that stands in `map`, its name included.
@@ -95,7 +95,7 @@ impl Problems {
         problem: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.push(map.id, Some(&entry.key), Problem::at(entry.mark, problem, fix));
+        self.push((map.id, Some(&entry.key)), Problem::at(entry.mark, problem, fix));
     }
 
     /// A problem with a field that `map` lacks.
@@ -106,10 +106,11 @@ impl Problems {
         problem: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.push(map.id, Some(key), Problem::at(map.mark, problem, fix));
+        self.push((map.id, Some(key)), Problem::at(map.mark, problem, fix));
     }
 
-    fn push(&mut self, node: NodeId, key: Option<&str>, problem: Problem) {
+    /// A problem with a node, or with a field of a mapping.
+    pub(super) fn push(&mut self, (node, key): (NodeId, Option<&str>), problem: Problem) {
         if self.found.len() < PROBLEMS_MAX {
             self.found.push(Found { problem, node, key: key.map(str::to_owned) });
         } else {
@@ -122,9 +123,10 @@ impl Problems {
         self.found.is_empty()
     }
 
-    /// The problems in the order of the file, with their paths.
-    pub(super) fn finish(self, root: &Node<'_>) -> Vec<Problem> {
+    /// The problems in the order of the file, with their paths where the tree is there.
+    pub(super) fn finish(self, root: Option<&Node<'_>>) -> Vec<Problem> {
         let with_path = |found: Found| {
+            let Some(root) = root else { return found.problem };
             let mut field = root.path_of(found.node);
             if let Some(key) = &found.key {
                 push_field(&mut field, key);

@@ -1,4 +1,5 @@
-//! Reading a node of the tree as what its field must be. Every reader tells what is wrong and goes on.
+//! Reading a node of the tree as what its field must be. Every reader tells what is wrong and goes
+//! on.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use super::nearest::nearest;
 use super::problem::Problems;
 use super::shape::{Field, Kind, Need, Shape};
 use super::tree::{Entry, Node, Scalar, Value, shown};
+use crate::name::NameError;
 use crate::split::{Split, SplitError};
 
 /// A mapping with its shape; unknown and missing fields are told already.
@@ -96,6 +98,7 @@ pub(super) fn fields<'n, 't>(
         return None;
     };
     let fields = Fields { node, entries, shape };
+    let mut misspelt = Vec::new();
     for entry in entries {
         match shape.fields.iter().find(|field| field.name == &*entry.key) {
             Some(field) if field.need == Need::Later => problems.entry(
@@ -114,15 +117,16 @@ pub(super) fn fields<'n, 't>(
                     },
                     |meant| format!("did you mean `{meant}`?"),
                 );
+                misspelt.extend(meant);
                 let problem = format!("unknown field `{}`", shown(&entry.key));
                 problems.entry(node, entry, problem, fix);
             }
         }
     }
+    // What is not built, or misspelt, is told already: one problem is enough.
     let must = |field: &&Field| match field.need {
-        Need::Required => true,
-        // What is not built is told already: one problem is enough.
-        Need::Either => !fields.has_later(),
+        Need::Required => !misspelt.contains(&field.name),
+        Need::Either => !fields.has_later() && !misspelt.contains(&field.name),
         Need::Optional | Need::Later => false,
     };
     for field in known().filter(must) {
@@ -248,13 +252,42 @@ where
     }
 }
 
-/// Tells an error whose text has a remedy of its own after `;` or `:`, else with `fix`.
+/// A name of ours: what it may be made of is the remedy.
+pub(super) fn name<T>(problems: &mut Problems, node: &Node<'_>) -> Option<T>
+where
+    T: FromStr<Err = NameError>,
+{
+    let text = text(problems, node)?;
+    match text.parse() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            let error = error.to_string();
+            let (problem, rule) = error.rsplit_once(": ").unwrap_or((&error, "another name"));
+            problems.value(node, one_line(problem), format!("write {rule}"));
+            None
+        }
+    }
+}
+
+/// Tells an error whose text has a remedy of its own after the last `;`, else with `fix`.
 pub(super) fn tell(problems: &mut Problems, node: &Node<'_>, error: &dyn Display, fix: &str) {
     let error = error.to_string();
-    match error.split_once("; ") {
-        Some((problem, fix)) => problems.value(node, problem, fix),
-        None => problems.value(node, error, fix),
+    match error.rsplit_once("; ") {
+        Some((problem, fix)) => problems.value(node, one_line(problem), one_line(fix)),
+        None => problems.value(node, one_line(&error), fix),
     }
+}
+
+/// A message with text from the file in it, short enough and on one line.
+fn one_line(message: &str) -> String {
+    /// Room for a sentence around a name of 253 characters.
+    const CHARS_MAX: usize = 400;
+    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let mut line: String = message.chars().take(CHARS_MAX).map(clean).collect();
+    if message.chars().nth(CHARS_MAX).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// A share with its sign.

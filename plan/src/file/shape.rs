@@ -135,7 +135,7 @@ pub(super) static SPEC: Shape = Shape {
         optional(
             "strategy",
             Kind::Choice(&["gradual", "whole"]),
-            "gradual (default): follow the steps. whole: from 0 to 100% once all gates pass, then bake.",
+            "gradual (default): follow the steps. whole: to 100% once all gates pass, then bake.",
         ),
         required(
             "zones",
@@ -184,7 +184,7 @@ pub(super) static ZONE: Shape = Shape {
         optional(
             "file",
             Kind::Text("corp.example.zone"),
-            "A zone file, served whole around the plan's names. Without file and text: an SOA and an NS of its own.",
+            "A zone file, served whole around the plan's names. Default: an SOA and an NS of its own.",
         ),
         optional("text", Kind::Text("…"), "The zone file's text, in place of file."),
         optional(

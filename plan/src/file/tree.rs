@@ -1,8 +1,8 @@
 //! YAML text as a tree whose every node knows its place in the file.
 //!
 //! Anchors are expanded; the nodes of the expansion are counted, so that a small text cannot become
-//! a large tree. What a plan file has no use for is refused here: tags, several documents, keys that
-//! are not text.
+//! a large tree. What a plan file has no use for is refused here: tags, several documents, keys
+//! that are not text.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 
 /// The deepest nesting. A plan file needs 8; what is deeper was not written by hand.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// The most nodes after anchors are expanded: 20 000 services of 100 nodes each.
-pub(super) const NODES_MAX: usize = 2_000_000;
+/// The most nodes after anchors are expanded: 20 000 services of 50 values each.
+pub(super) const NODES_MAX: usize = 1_000_000;
 
 /// The number of a node, in the order of the file: a node's number is below those of its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,26 +105,26 @@ impl<'t> From<Cow<'t, str>> for Text<'t> {
     }
 }
 
-/// The one document of the text.
+/// The one document of the text, with what was wrong in it so far: duplicate keys and tags.
 ///
 /// # Errors
-/// The text is no YAML, or holds what a plan file has no use for. Several duplicate keys and tags
-/// are reported together; whatever makes the rest of the text unreadable is reported alone.
-pub(super) fn read(text: &str) -> Result<Node<'_>, Vec<Problem>> {
+/// The text is no YAML, or what stands there makes the rest unreadable; told together with what was
+/// wrong before.
+pub(super) fn read(text: &str) -> Result<(Node<'_>, Problems), Vec<Problem>> {
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
     let outcome = builder.document(&mut parser);
-    let mut problems = builder.problems;
-    match outcome {
-        Ok(Some(node)) if problems.is_empty() => return Ok(node),
-        Ok(Some(_)) => {}
-        Ok(None) => problems.push(Problem::at(
+    let fatal = match outcome {
+        Ok(Some(node)) => return Ok((node, builder.problems)),
+        Ok(None) => Problem::at(
             Mark { line: 1, column: 1 },
             "the file is empty",
             "write a plan: apiVersion, kind, metadata and spec",
-        )),
-        Err(problem) => problems.push(problem),
-    }
+        ),
+        Err(problem) => problem,
+    };
+    let mut problems = builder.problems.finish(None);
+    problems.push(fatal);
     Err(problems)
 }
 
@@ -134,7 +134,7 @@ struct Builder<'t> {
     /// Nodes that anchors keep, nested ones once for each anchor around them.
     kept: usize,
     anchors: HashMap<usize, Node<'t>>,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 /// A list or map that is being read.
@@ -272,11 +272,9 @@ impl<'t> Builder<'t> {
                         ));
                     };
                     if !parent.seen.insert(key.text.clone()) {
-                        self.problems.push(Problem::at(
-                            mark,
-                            format!("`{}` is given twice", shown(&key.text)),
-                            "keep one of them",
-                        ));
+                        let problem = format!("`{}` is given twice", shown(&key.text));
+                        let place = (parent.node.id, Some(&*key.text));
+                        self.problems.push(place, Problem::at(mark, problem, "keep one of them"));
                     }
                     parent.key = Some((key.text, mark));
                 }
@@ -286,13 +284,13 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
+    /// Tells a tag at the node that comes next.
     fn refuse(&mut self, mark: Mark, tag: Option<&Cow<'t, Tag>>) {
         let Some(tag) = tag else { return };
-        self.problems.push(Problem::at(
-            mark,
-            format!("a tag, `{}{}`, has no meaning here", shown(&tag.handle), shown(&tag.suffix)),
-            "remove it",
-        ));
+        let (handle, suffix) = (shown(&tag.handle), shown(&tag.suffix));
+        let problem = format!("a tag, `{handle}{suffix}`, has no meaning here");
+        let next = NodeId(u32::try_from(self.nodes).unwrap_or(u32::MAX));
+        self.problems.push((next, None), Problem::at(mark, problem, "remove it"));
     }
 
     fn remember(&mut self, anchor: usize, node: &Node<'t>) -> Result<(), Problem> {
@@ -341,6 +339,51 @@ impl<'t> Builder<'t> {
     }
 }
 
+/// JSON text as YAML reads it: JSON writes characters beyond U+FFFF as two escapes (RFC 8259 section
+/// 7), YAML as one. Other text is left alone. Columns behind such a character count two too few.
+pub(super) fn without_surrogates(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split("\\");
+    let candidate = text.trim_start().starts_with('{')
+        && parts.clone().any(|part| part.get(..2).is_some_and(|u| u.eq_ignore_ascii_case("ud")));
+    if !candidate {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    out.push_str(parts.next().unwrap_or_default());
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        let pair = parts.peek().and_then(|next| joined(part, next));
+        match pair {
+            Some((c, rest)) => {
+                out.push_str(&format!("\\U{:08X}{rest}", u32::from(c)));
+                parts.next();
+            }
+            None if part.is_empty() => {
+                // An escaped backslash: what follows is not an escape.
+                out.push_str("\\\\");
+                out.push_str(parts.next().unwrap_or_default());
+            }
+            None => {
+                out.push('\\');
+                out.push_str(part);
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The character of two escapes, `ud83d` and `ude00…`, with what follows them.
+fn joined<'t>(high: &str, low: &'t str) -> Option<(char, &'t str)> {
+    let unit = |digits: &str| u16::from_str_radix(digits, 16).ok();
+    let high = unit(high.strip_prefix('u').filter(|digits| digits.len() == 4)?)?;
+    let (digits, rest) = low.strip_prefix('u')?.split_at_checked(4)?;
+    let mut decoded = char::decode_utf16([high, unit(digits)?]);
+    match (decoded.next(), decoded.next()) {
+        (Some(Ok(c)), None) => Some((c, rest)),
+        _ => None,
+    }
+}
+
 /// Text from the file as it may stand in a message: short, and on one line.
 pub(super) fn shown(text: &str) -> String {
     /// Longer values are cut: the place says where the whole of it is.
@@ -373,8 +416,13 @@ fn too_deep(mark: Mark) -> Problem {
 }
 
 fn not_yaml(error: &saphyr_parser::ScanError) -> Problem {
+    let mark = Mark::from(*error.marker());
+    // The scanner has a limit of its own, above ours, and may look ahead far enough to meet it.
+    if error.info().contains("recursion limit") {
+        return too_deep(mark);
+    }
     Problem::at(
-        Mark::from(*error.marker()),
+        mark,
         format!("this is not YAML: {}", error.info()),
         "mend the syntax here or just above",
     )

@@ -25,17 +25,17 @@ struct Placed<'n, 't, T> {
     value: T,
 }
 
-/// What one label may be, for remedies.
-const LABEL: &str =
-    "write 1 to 63 of a-z, 0-9 and `-`, beginning and ending with a letter or a digit";
-
-/// The plan of a tree. `bytes` is the length of the text, for the limit on all but zone texts.
-pub(super) fn plan(root: &Node<'_>, bytes: usize) -> Result<Plan, Vec<Problem>> {
-    let mut problems = Problems::default();
+/// The plan of a tree, and of the problems found with it so far. `bytes` is the length of the text,
+/// for the limit on all but zone texts.
+pub(super) fn plan(
+    root: &Node<'_>,
+    mut problems: Problems,
+    bytes: usize,
+) -> Result<Plan, Vec<Problem>> {
     let plan = read(&mut problems, root, bytes);
     match plan {
         Some(plan) if problems.is_empty() => Ok(plan),
-        Some(_) | None => Err(problems.finish(root)),
+        Some(_) | None => Err(problems.finish(Some(root))),
     }
 }
 
@@ -78,7 +78,7 @@ fn read(problems: &mut Problems, root: &Node<'_>, bytes: usize) -> Option<Plan> 
 
 fn metadata(problems: &mut Problems, file: &Fields<'_, '_>) -> Option<PlanName> {
     let metadata = read::fields(problems, file.get("metadata")?, &shape::METADATA)?;
-    read::parsed(problems, metadata.get("name")?, LABEL)
+    read::name(problems, metadata.get("name")?)
 }
 
 fn strategy(problems: &mut Problems, spec: &Fields<'_, '_>) -> Strategy {

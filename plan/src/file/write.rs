@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::duration::text;
 use crate::endpoint::Endpoints;
 use crate::policy::Policy;
-use crate::spec::{Gate, GateTest, Plan, Service, Step, Strategy, ZoneSource, ZoneSpec};
+use crate::spec::{Gate, GateTest, Plan, Port, Service, Step, Strategy, ZoneSource, ZoneSpec};
 
 /// The plan as its file says it, every default written out where it has a text.
 ///
@@ -70,7 +70,6 @@ fn zone(zone: &ZoneSpec) -> Value {
 }
 
 fn service(service: &Service) -> Value {
-    let port = |port: &crate::spec::Port| json!({ "name": port.name, "port": port.port, "protocol": port.protocol });
     let mut map = Map::new();
     map.insert("name".into(), json!(service.name));
     put_list(&mut map, "after", service.after.iter().map(|name| json!(name)).collect());
@@ -84,6 +83,10 @@ fn service(service: &Service) -> Value {
     map.insert("legacy".into(), side(&service.legacy));
     map.insert("target".into(), side(&service.target));
     map.into()
+}
+
+fn port(port: &Port) -> Value {
+    json!({ "name": port.name, "port": port.port, "protocol": port.protocol })
 }
 
 fn side(endpoints: &Endpoints) -> Value {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{LABEL, Placed};
+use super::Placed;
 use crate::file::problem::Problems;
 use crate::file::read::{self, Fields};
 use crate::file::shape;
@@ -75,8 +75,8 @@ fn network(problems: &mut Problems, node: &Node<'_>) -> Option<IpNet> {
     None
 }
 
-/// Tells each network that overlaps an earlier one. Networks overlap only where one holds the other,
-/// so in address order the last wider one is enough to look at.
+/// Tells each network that overlaps an earlier one. Networks overlap only where one holds the
+/// other, so in address order the last wider one is enough to look at.
 fn overlaps(problems: &mut Problems, mut networks: Vec<Placed<'_, '_, IpNet>>) {
     networks.sort_by_key(|net| (net.value.network(), net.value.prefix_len(), net.node.id));
     let mut wider: Option<&Placed<'_, '_, IpNet>> = None;
@@ -108,16 +108,12 @@ fn resolvers(problems: &mut Problems, spec: &Fields<'_, '_>) -> Option<Vec<Resol
     for node in nodes {
         let Some(fields) = read::fields(problems, node, &shape::RESOLVER) else { continue };
         let name = fields.get("name").and_then(|node| {
-            let text = read::text(problems, node)?;
-            if text.parse::<ServiceName>().is_err() {
-                problems.value(node, format!("`{}` is no resolver's name", shown(text)), LABEL);
-                return None;
-            }
-            if !names.insert(text) {
-                let problem = format!("resolver `{text}` is given twice");
+            let name: ServiceName = read::name(problems, node)?;
+            if !names.insert(name.clone()) {
+                let problem = format!("resolver `{name}` is given twice");
                 problems.value(node, problem, "give each another name");
             }
-            Some(text.to_owned())
+            Some(name.into())
         });
         let mut addresses = Vec::new();
         for node in fields.list(problems, "addresses") {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::Placed;
 use super::clients::{address, usable};
-use super::{LABEL, Placed};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::file::problem::Problems;
 use crate::file::read::{self, Fields};
@@ -97,7 +97,10 @@ pub(super) fn read<'n, 't>(
                     let port = port.port;
                     problems.value(
                         node,
-                        format!("{address} port {port} stands in line {line} already, and hosts tell services apart by nothing else"),
+                        format!(
+                            "{address} port {port} stands in line {line} already, \
+                             and the rules of hosts tell services apart by nothing else"
+                        ),
                         "give each service an address or a port of its own, or remove the host row",
                     );
                 }
@@ -116,7 +119,7 @@ fn service<'n, 't>(
 ) -> Draft<'n, 't> {
     let name = fields
         .get("name")
-        .and_then(|node| read::parsed(problems, node, LABEL).map(|value| Placed { node, value }));
+        .and_then(|node| read::name(problems, node).map(|value| Placed { node, value }));
     let ports = ports(problems, fields, demands);
     if fields.get("preserveSource").is_some_and(|node| read::truth(problems, node) == Some(true))
         && let Some(node) = fields.get("preserveSource")
@@ -133,13 +136,12 @@ fn service<'n, 't>(
         (None, _, _) => None,
     };
     let after = fields.list(problems, "after").iter().filter_map(|node| {
-        let value = read::parsed(problems, node, LABEL)?;
+        let value = read::name(problems, node)?;
         Some(Placed { node, value })
     });
     let after = after.collect();
     let hosts = fields.list(problems, "hosts").iter().filter_map(|node| {
-        let value =
-            read::parsed(problems, node, "write a host name such as `orders.corp.example`")?;
+        let value = read::name(problems, node)?;
         Some(Placed { node, value })
     });
     let hosts = hosts.collect();
@@ -185,7 +187,7 @@ fn ports<'n, 't>(
     for node in service.list(problems, "ports") {
         let Some(fields) = read::fields(problems, node, &shape::PORT) else { continue };
         let name = fields.get("name").and_then(|node| {
-            let value: ServiceName = read::parsed(problems, node, LABEL)?;
+            let value: ServiceName = read::name(problems, node)?;
             Some(Placed { node, value })
         });
         let number = read::integer(problems, &fields, "port")

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{LABEL, Placed};
+use super::Placed;
 use crate::file::problem::Problems;
 use crate::file::read::{self, Fields};
 use crate::file::tree::Node;
@@ -66,7 +66,7 @@ fn step<'n, 't>(problems: &mut Problems, node: &'n Node<'t>) -> Option<Draft<'n,
     };
     let mut seen: Vec<Placed<'n, 't, GateName>> = Vec::new();
     for node in fields.list(problems, "gates") {
-        let Some(value) = read::parsed::<GateName>(problems, node, LABEL) else { continue };
+        let Some(value) = read::name::<GateName>(problems, node) else { continue };
         if seen.iter().any(|gate| gate.value == value) {
             problems.value(node, format!("gate `{value}` is named twice"), "keep one of them");
         }
@@ -101,7 +101,7 @@ pub(super) fn gates<'n, 't>(
     for node in spec.list(problems, "gates") {
         let Some(fields) = read::fields(problems, node, &shape::GATE) else { continue };
         let name = fields.get("name").and_then(|node| {
-            let value: GateName = read::parsed(problems, node, LABEL)?;
+            let value: GateName = read::name(problems, node)?;
             if let Some(line) = lines.insert(value.clone(), node.mark.line) {
                 let problem = format!("gate `{value}` stands in line {line} already");
                 problems.value(node, problem, "give each gate another name");

@@ -13,7 +13,7 @@ use crate::name::ZoneName;
 use crate::spec::{Ttl, ZoneSource, ZoneSpec};
 
 /// RFC 2181 section 8: a TTL has 31 bits.
-const TTL_MAX: u64 = (1 << 31) - 1;
+const TTL_MAX: u32 = (1 << 31) - 1;
 
 /// A zone as far as it could be read.
 pub(super) struct Draft<'n, 't> {
@@ -40,8 +40,7 @@ pub(super) fn read<'n, 't>(
     for node in spec.list(problems, "zones") {
         let Some(fields) = read::fields(problems, node, &shape::ZONE) else { continue };
         let name = fields.get("name").and_then(|node| {
-            let value: ZoneName =
-                read::parsed(problems, node, "write a domain name such as `corp.example.`")?;
+            let value: ZoneName = read::name(problems, node)?;
             if !names.insert(value.clone()) {
                 problems.value(node, format!("zone `{value}.` is given twice"), "keep one of them");
             }
@@ -129,12 +128,12 @@ fn ttl(problems: &mut Problems, zone: &Fields<'_, '_>) -> Option<Ttl> {
 
 /// A TTL: 1 to 2^31 - 1 whole seconds.
 fn seconds(problems: &mut Problems, node: &Node<'_>) -> Option<u32> {
-    let (least, most) = (Duration::from_secs(1), Duration::from_secs(TTL_MAX));
-    let value = read::duration(problems, node, least..=most)?;
-    if value.subsec_nanos() != 0 {
-        let problem = format!("`{}` is not a whole number of seconds", duration::text(value));
-        problems.value(node, problem, format!("write `{}s`", value.as_secs()));
+    let value = read::duration(problems, node, Duration::ZERO..=Duration::MAX)?;
+    let seconds = u32::try_from(value.as_secs()).ok().filter(|s| (1..=TTL_MAX).contains(s));
+    if value.subsec_nanos() != 0 || seconds.is_none() {
+        let problem = format!("`{}` is no TTL", duration::text(value));
+        problems.value(node, problem, format!("write whole seconds, 1s to {TTL_MAX}s"));
         return None;
     }
-    u32::try_from(value.as_secs()).ok()
+    seconds
 }
