@@ -58,17 +58,9 @@ impl Zone {
         let mut findings = read::Findings::default();
         let draft = read::read(origin, source, &mut findings);
         let tree = draft.finish(origin, source, &mut findings);
-        if !findings.errors.is_empty() {
-            return Err(findings.errors);
-        }
+        let warnings = findings.close()?;
         let depth = NameBuf::from_name(origin).labels();
-        let mut zone = Self {
-            origin: origin.clone(),
-            depth,
-            tree,
-            negative_ttl: 0,
-            warnings: findings.warnings,
-        };
+        let mut zone = Self { origin: origin.clone(), depth, tree, negative_ttl: 0, warnings };
         zone.negative_ttl = zone.soa().map_or(0, |(ttl, data)| {
             // RFC 2308 section 5: the lesser of the SOA's TTL and its MINIMUM.
             let minimum = data.last_chunk::<4>().map_or(0, |octets| u32::from_be_bytes(*octets));

@@ -153,13 +153,12 @@ impl<'a> Answer<'a> {
     ) -> Result<Option<Owner>, Full> {
         let tree = zone.tree();
         let sets = node.map(|node| tree.sets(node)).unwrap_or_default();
-        if let Some(cname) = sets.iter().find(|set| set.rtype == Rtype::CNAME) {
+        // RFC 4035 section 2.5: these two stand beside a CNAME, so it does not answer for them.
+        let beside = matches!(rtype, Rtype::RRSIG | Rtype::NSEC);
+        if let Some(cname) = sets.iter().find(|set| set.rtype == Rtype::CNAME && !beside) {
             self.note(|| Step::Plain("the name is an alias"));
-            let target = self.alias(tree, cname, owner)?;
-            let follow = !matches!(rtype, Rtype::CNAME | Rtype::ANY);
-            // Another type beside the CNAME can only be one of DNSSEC.
-            let beside = sets.iter().any(|set| set.rtype == rtype);
-            return Ok(target.filter(|_| follow && !beside));
+            let target = self.alias(zone.tree(), cname, owner)?;
+            return Ok(target.filter(|_| !matches!(rtype, Rtype::CNAME | Rtype::ANY)));
         }
         let wanted = if rtype == Rtype::ANY { Rtype::HINFO } else { rtype };
         match sets.iter().find(|set| set.rtype == wanted) {

@@ -24,8 +24,8 @@ impl<'a> Pending<'a> {
 }
 
 impl Answer<'_> {
-    /// The NS records of a cut, not authoritative (RFC 1034 section 4.3.2 step 3b), and the DS
-    /// records beside them (RFC 4035 section 3.1.4.1) where a client asks for DNSSEC.
+    /// The NS records of a cut, not authoritative (RFC 1034 section 4.3.2 step 3b). No DS: this
+    /// server serves no signatures, and a DS without one proves nothing (RFC 4035 section 3.1.4.1).
     pub(super) fn referral(
         &mut self,
         zone: &Zone,
@@ -37,10 +37,6 @@ impl Answer<'_> {
         self.note(|| Step::Name(format!("{} is delegated", cut.name)));
         let Some(set) = zone.tree().set(node, Rtype::NS) else { return Ok(()) };
         self.set(zone.tree(), set, &cut, Section::Authority)?;
-        let wants_ds = self.edns().is_some_and(|edns| edns.dnssec_ok);
-        if let Some(ds) = zone.tree().set(node, Rtype::DS).filter(|_| wants_ds) {
-            self.set(zone.tree(), ds, &cut, Section::Authority)?;
-        }
         self.glue(zone, set, &cut.name)
     }
 

@@ -67,7 +67,7 @@ impl<'q> Query<'q> {
             self.question = Some(question(self.bytes).ok_or_else(|| self.malformed())?);
         }
         let mut at = self.question.as_ref().map_or(HEADER, |question| question.end);
-        if questions > 1 || (questions == 0 && self.opcode == 0) {
+        if questions > 1 {
             return Err(self.malformed());
         }
         for index in 0..before + additional {
@@ -96,6 +96,7 @@ impl<'q> Query<'q> {
         }
         match self.edns {
             _ if self.opcode != 0 => Err(Rcode::NOTIMP),
+            _ if self.question.is_none() => Err(Rcode::FORMERR),
             Some(edns) if edns.version != 0 => Err(Rcode::BADVERS),
             _ => Ok(()),
         }

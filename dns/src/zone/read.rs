@@ -17,20 +17,38 @@ const TTL_FIX: &str = "write 0 to 2147483647 seconds, or units: `1h30m`";
 /// What is wrong with a text, and what is merely odd.
 #[derive(Default)]
 pub(crate) struct Findings {
-    pub(crate) errors: Vec<Problem>,
-    pub(crate) warnings: Vec<Problem>,
+    /// Each with its line in the whole text.
+    errors: Vec<(u32, Problem)>,
+    warnings: Vec<(u32, Problem)>,
 }
 
 impl Findings {
     pub(crate) fn error(&mut self, source: &Source, line: u32, fault: Fault) {
         if self.errors.len() < PROBLEMS_MAX {
-            self.errors.push(source.problem(line, fault));
+            self.errors.push((line, source.problem(line, fault)));
         }
     }
 
     pub(crate) fn warn(&mut self, source: &Source, line: u32, fault: Fault) {
         if self.warnings.len() < WARNINGS_MAX {
-            self.warnings.push(source.problem(line, fault));
+            self.warnings.push((line, source.problem(line, fault)));
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= PROBLEMS_MAX
+    }
+
+    /// The errors, else the warnings, in the order of their places.
+    pub(crate) fn close(self) -> Result<Vec<Problem>, Vec<Problem>> {
+        let in_order = |mut found: Vec<(u32, Problem)>| {
+            found.sort_by_key(|(line, _)| *line);
+            found.into_iter().map(|(_, problem)| problem).collect()
+        };
+        if self.errors.is_empty() {
+            Ok(in_order(self.warnings))
+        } else {
+            Err(in_order(self.errors))
         }
     }
 }
@@ -54,7 +72,7 @@ pub(crate) fn read(origin: &Name, source: &Source, findings: &mut Findings) -> D
         let result = result.and_then(|()| reader.entry(line.blank, line.number, &tokens));
         if let Err(fault) = result {
             reader.findings.error(source, line.number, fault);
-            if reader.findings.errors.len() >= PROBLEMS_MAX {
+            if reader.findings.is_full() {
                 break;
             }
         }

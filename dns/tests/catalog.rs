@@ -1,0 +1,109 @@
+//! Catalogs that follow one another: what changed is made anew, all else is shared.
+
+use std::sync::Arc;
+
+use dns::{Catalog, CatalogError, Name};
+use plan::endpoint::{Endpoints, Pool};
+use plan::snapshot::{self, Motion, Service, Serving, Snapshot};
+use plan::split::Split;
+use plan::{Digest, Token};
+
+const TEXT: &str = "$TTL 1h\n@ SOA ns1 host 1 2h 15m 2w 5m\n@ NS ns1.other.test.\nkid NS x.\n";
+
+fn service(number: usize) -> Arc<Service> {
+    let mut spec = (*plan::fixture::plan().services[0]).clone();
+    spec.hosts = vec![format!("s{number}.corp.example").parse().unwrap()];
+    let pool = |serving: &Endpoints| Pool { serving: serving.clone(), degraded: false };
+    Arc::new(Service {
+        id: format!("shop/s{number:05}").parse().unwrap(),
+        since: Token::START,
+        salt: 1,
+        serving: Serving::Legacy { legacy: pool(&spec.legacy), target: Some(pool(&spec.target)) },
+        spec: spec.into(),
+        clients: Arc::default(),
+        motion: Motion::Steady,
+        ttls: [60].into(),
+    })
+}
+
+fn moved(service: &Service, split: u16) -> Arc<Service> {
+    let pool = |serving: &Endpoints| Pool { serving: serving.clone(), degraded: false };
+    let serving = Serving::Both {
+        legacy: pool(&service.spec.legacy),
+        target: pool(&service.spec.target),
+        split: Split::from_bp(split).unwrap(),
+    };
+    Arc::new(Service { serving, ..service.clone() })
+}
+
+fn snapshot(services: Vec<Arc<Service>>, text: Option<Digest>) -> Snapshot {
+    let zone = snapshot::Zone {
+        name: "corp.example.".parse().unwrap(),
+        plan: "shop".parse().unwrap(),
+        since: Token::START,
+        text,
+        ttl: plan::spec::Ttl::default(),
+    };
+    let zones = Arc::new([Arc::new(zone)]);
+    Snapshot { services: services.into(), zones, ..Snapshot::empty() }
+}
+
+#[test]
+fn a_shift_replaces_one_leaf_of_ten_thousand() {
+    let services: Vec<_> = (0..10_000).map(service).collect();
+    let mut no_text = |_: &Digest| None;
+    let first = Catalog::empty().next(&snapshot(services.clone(), None), &mut no_text).unwrap();
+    let mut shifted = services;
+    shifted[77] = moved(&shifted[77], 2500);
+    let second = first.next(&snapshot(shifted.clone(), None), &mut no_text).unwrap();
+    let leaf = |catalog: &Catalog, at| catalog.names().leaf(at).unwrap().clone();
+    for at in 0..10_000u32 {
+        assert_eq!(Arc::ptr_eq(&leaf(&first, at), &leaf(&second, at)), at != 77, "{at}");
+    }
+    let zone = |catalog: &Catalog| catalog.zones().iter().next().unwrap().clone();
+    assert!(Arc::ptr_eq(&zone(&first), &zone(&second)));
+    // One that leaves moves the places of those after it, not their leaves.
+    shifted.remove(5);
+    let third = second.next(&snapshot(shifted, None), &mut no_text).unwrap();
+    assert!(Arc::ptr_eq(&leaf(&second, 9_999), &leaf(&third, 9_998)));
+    assert_eq!(third.names().services(), 9_999);
+    assert_eq!(third.names().id(5).unwrap().to_string(), "shop/s00006");
+}
+
+#[test]
+fn zones_are_read_once_and_again_when_their_text_changes() {
+    let digest = Digest::of(TEXT.as_bytes());
+    let mut read = 0;
+    let mut text = |wanted: &Digest| {
+        read += 1;
+        (*wanted == digest).then(|| Arc::from(TEXT))
+    };
+    let first = Catalog::empty().next(&snapshot(vec![], Some(digest)), &mut text).unwrap();
+    let second = first.next(&snapshot(vec![service(1)], Some(digest)), &mut text).unwrap();
+    let other = Digest::of(b"other");
+    let error = second.next(&snapshot(vec![], Some(other)), &mut text).unwrap_err();
+    assert!(matches!(error, CatalogError::NoText { .. }), "{error}");
+    assert_eq!(read, 2);
+    let bad = second.next(&snapshot(vec![], Some(other)), &mut |_| Some("x".into())).unwrap_err();
+    assert!(matches!(bad, CatalogError::Problems { ref problems, .. } if !problems.is_empty()));
+}
+
+#[test]
+fn names_that_the_zone_text_hides_are_told() {
+    let digest = Digest::of(TEXT.as_bytes());
+    let hidden = |host: &str| {
+        let mut spec = (*service(1).spec).clone();
+        spec.hosts = vec![host.parse().unwrap()];
+        Arc::new(Service { spec: spec.into(), ..(*service(1)).clone() })
+    };
+    for (host, above) in [
+        ("kid.corp.example", Some("kid.corp.example.")),
+        ("a.b.kid.corp.example", Some("kid.corp.example.")),
+        ("kids.corp.example", None),
+    ] {
+        let snapshot = snapshot(vec![hidden(host)], Some(digest));
+        let catalog = Catalog::empty().next(&snapshot, &mut |_| Some(TEXT.into())).unwrap();
+        let want = above.map(|above| (Name::from_text(host).unwrap(), above.to_owned()));
+        assert_eq!(catalog.occluded(), Vec::from_iter(want), "{host}");
+    }
+}
