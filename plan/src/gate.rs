@@ -68,3 +68,44 @@ pub fn of_step(plan: &PlanState, index: u16) -> Vec<Verdict> {
         step.gates.iter().map(|name| Verdict::of(plan, name)).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fixture;
+    use crate::view::world::World;
+
+    #[test]
+    fn a_manual_gate_counts_different_people() {
+        let mut spec = fixture::plan();
+        spec.gates[0].test = GateTest::Manual { approvers: 2 };
+        let world = World::new(spec);
+        let gate: GateName = "sign-off".parse().unwrap();
+        for (approved, outcome, missing) in [
+            (&[][..], Outcome::Hold, 2),
+            (&["bob"], Outcome::Hold, 1),
+            (&["bob", "alice"], Outcome::Pass, 0),
+            (&["bob", "alice", "carol"], Outcome::Pass, 0),
+        ] {
+            let mut plan = world.plan().clone();
+            let actors: BTreeSet<Actor> = approved.iter().map(|name| Actor::new(name)).collect();
+            plan.approvals.insert(gate.clone(), actors.clone());
+            let approved = actors.into_iter().collect();
+            let expected = Verdict { gate: gate.clone(), outcome, approved, missing };
+            assert_eq!(Verdict::of(&plan, &gate), expected);
+            assert_eq!(of_step(&plan, 3), [expected]);
+        }
+        assert_eq!(of_step(world.plan(), 1), []);
+        assert_eq!(of_step(world.plan(), 0), []);
+        assert_eq!(of_step(world.plan(), 7), []);
+    }
+
+    #[test]
+    fn a_gate_that_is_not_there_cannot_pass() {
+        let world = World::new(fixture::plan());
+        let verdict = Verdict::of(world.plan(), &"other".parse().unwrap());
+        assert_eq!(verdict.outcome, Outcome::Fail);
+    }
+}

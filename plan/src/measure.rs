@@ -170,10 +170,7 @@ fn wilson(hits: u64, samples: u64) -> (u16, u16) {
     let middle = share + z2 / (2.0 * n);
     let half = Z * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = f64::from(Split::WHOLE) / (1.0 + z2 / n);
-    // A count of none, or of all, leaves the bound itself possible: no rounding error may exclude it.
-    let low = if hits == 0.0 { 0.0 } else { ((middle - half) * scale).floor() };
-    let high = if hits == n { f64::from(Split::WHOLE) } else { ((middle + half) * scale).ceil() };
-    (to_bp(low), to_bp(high))
+    (to_bp(((middle - half) * scale).floor()), to_bp(((middle + half) * scale).ceil()))
 }
 
 /// Saturates, as conversions from floats do.

@@ -84,6 +84,17 @@ fn acked_is_that_of_the_sink_farthest_from_intended() {
 }
 
 #[test]
+fn a_sink_from_before_the_plan_holds_no_known_split() {
+    let mut world = shop();
+    let orders: ServiceId = "shop/orders".parse().unwrap();
+    for (acked, split) in [(Token::START, None), (world.state.token(), Some(Split::LEGACY))] {
+        world.facts.ledger.set(Plane::Dns, standing(world.state.token(), vec![owing("a", acked)]));
+        let found = world.facts.ledger.acked(Plane::Dns, &orders, world.state.snapshot());
+        assert_eq!(found, split, "{acked}");
+    }
+}
+
+#[test]
 fn what_is_forgotten_is_not_guessed() {
     let mut world = shop();
     let start = world.state.token();

@@ -33,6 +33,12 @@ fn nothing_counted_is_no_share() {
 }
 
 #[test]
+fn no_more_keys_count_than_were_seen() {
+    let torn = Count { keys: 3, events: 100, squares: 100, ..count(2, 1) };
+    assert_eq!(torn.effective_keys(), 3);
+}
+
+#[test]
 fn counts_at_the_edge_of_their_type_stay_in_range() {
     let most = Count {
         legacy: u64::MAX,

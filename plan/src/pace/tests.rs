@@ -219,4 +219,9 @@ fn nothing_moves_after_a_restore_or_without_sinks() {
     world.state = world.state.apply(&record).unwrap();
     world.arrive();
     assert_eq!(world.pass(3_600), Due::default(), "restored");
+    let mut world = started();
+    let record = world.state.restore(&crate::Actor::new("alice"), world.facts.now);
+    world.state = world.state.apply(&record).unwrap();
+    world.arrive();
+    assert_eq!(world.pass(1), Due::default(), "restored before the first step");
 }
