@@ -23,12 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err(problems.first().map_or_else(String::new, ToString::to_string).into());
         }
     };
+    let bytes = text.len();
+    let took = took.as_secs_f64() * 1e3;
+    let [before, peak] = [before, peak_kib()?].map(|kib| f64::from(kib) / 1024.0);
     println!(
-        "{{\"services\":{count},\"bytes\":{},\"milliseconds\":{:.1},\"peakMiBBefore\":{:.1},\"peakMiB\":{:.1}}}",
-        text.len(),
-        took.as_secs_f64() * 1e3,
-        f64::from(before) / 1024.0,
-        f64::from(peak_kib()?) / 1024.0,
+        "{{\"services\":{count},\"bytes\":{bytes},\"milliseconds\":{took:.1},\
+         \"peakMiBBefore\":{before:.1},\"peakMiB\":{peak:.1}}}"
     );
     Ok(())
 }
@@ -36,7 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A plan of so many services, each after the one before, two endpoints on either side.
 fn text(services: u32) -> Result<String, std::fmt::Error> {
     let mut text = String::from(
-        "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: { name: large }\nspec:\n  \
+        "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: { name: large }\n\
+         spec:\n  \
          zones: [{ name: corp.example. }]\n  steps:\n    - { split: 1%, bake: 10m }\n    \
          - { split: 100%, bake: 1h }\n  services:\n",
     );

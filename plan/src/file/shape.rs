@@ -184,7 +184,7 @@ pub(super) static ZONE: Shape = Shape {
         optional(
             "file",
             Kind::Text("corp.example.zone"),
-            "A zone file, served whole around the plan's names. Default: an SOA and an NS of its own.",
+            "A zone file, served whole around the plan's names. Default: an own SOA and NS.",
         ),
         optional("text", Kind::Text("…"), "The zone file's text, in place of file."),
         optional(

@@ -339,8 +339,9 @@ impl<'t> Builder<'t> {
     }
 }
 
-/// JSON text as YAML reads it: JSON writes characters beyond U+FFFF as two escapes (RFC 8259 section
-/// 7), YAML as one. Other text is left alone. Columns behind such a character count two too few.
+/// JSON text as YAML reads it: JSON writes characters beyond U+FFFF as two escapes (RFC 8259
+/// section 7), YAML as one. Other text is left alone. Columns behind such a character count two too
+/// few.
 pub(super) fn without_surrogates(text: &str) -> Cow<'_, str> {
     let mut parts = text.split("\\");
     let candidate = text.trim_start().starts_with('{')
