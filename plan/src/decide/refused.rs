@@ -1,9 +1,8 @@
 //! What the rules refuse: typed, with what would be allowed and the command that clears it.
 
-use std::fmt;
-
 use serde::Serialize;
 
+use super::words;
 use crate::command::{Key, Override};
 use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
 use crate::split::Split;
@@ -11,10 +10,11 @@ use crate::state::{Mode, PlanState};
 use crate::time::Timestamp;
 
 /// Why nothing was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Refused {
     /// No plan of this name.
+    #[error("there is no plan called `{plan}`{}", words::offer(.near))]
     UnknownPlan {
         /// What was asked for.
         plan: PlanName,
@@ -22,6 +22,7 @@ pub enum Refused {
         near: Vec<PlanName>,
     },
     /// No service of this name in the plan.
+    #[error("there is no service called `{}` in plan `{}`{}", .service.service, .service.plan, words::offer(.near))]
     UnknownService {
         /// What was asked for.
         service: ServiceId,
@@ -29,6 +30,7 @@ pub enum Refused {
         near: Vec<ServiceName>,
     },
     /// No gate of this name in the plan.
+    #[error("there is no gate called `{gate}` in plan `{plan}`{}", words::offer(.near))]
     UnknownGate {
         /// The plan.
         plan: PlanName,
@@ -38,6 +40,7 @@ pub enum Refused {
         near: Vec<GateName>,
     },
     /// No zone of this name in the plan.
+    #[error("there is no zone `{zone}` in plan `{plan}`")]
     UnknownZone {
         /// The plan.
         plan: PlanName,
@@ -45,6 +48,7 @@ pub enum Refused {
         zone: ZoneName,
     },
     /// The plan has changed since the revision that was named.
+    #[error("{}", words::stale(.plan, *.given, *.current))]
     Stale {
         /// The plan.
         plan: PlanName,
@@ -54,6 +58,7 @@ pub enum Refused {
         current: u64,
     },
     /// `resume` of a plan that was rolled back must name its revision.
+    #[error("plan `{plan}` was rolled back; `resume` must name its revision, which is {current}")]
     RevisionNeeded {
         /// The plan.
         plan: PlanName,
@@ -61,11 +66,13 @@ pub enum Refused {
         current: u64,
     },
     /// The idempotency key was used for another ask.
+    #[error("the idempotency key `{}` was used for another command; use a new one", .key.as_str())]
     KeyReused {
         /// The key.
         key: Key,
     },
     /// The plan is where this cannot be done.
+    #[error("plan `{plan}` is {mode}; {}", words::phase(*.verb, *.mode))]
     Phase {
         /// The plan.
         plan: PlanName,
@@ -77,6 +84,7 @@ pub enum Refused {
         revision: u64,
     },
     /// Sinks have not applied what is committed.
+    #[error("not every sink has applied what plan `{plan}` has committed; {}", words::acks(*.overridable))]
     Acks {
         /// The plan.
         plan: PlanName,
@@ -84,6 +92,10 @@ pub enum Refused {
         overridable: bool,
     },
     /// A gate has not passed.
+    #[error(
+        "gate `{gate}` of plan `{plan}` has {approved} of {needed} approvals; approve it, or \
+         `--override {gate} --reason TEXT`"
+    )]
     Gate {
         /// The plan.
         plan: PlanName,
@@ -95,6 +107,10 @@ pub enum Refused {
         needed: u32,
     },
     /// Nothing rises in this window.
+    #[error(
+        "plan `{plan}` is frozen until {until} ({window}): nothing rises before, lowering is \
+         allowed; or `--override freeze --reason TEXT`"
+    )]
     Freeze {
         /// The plan.
         plan: PlanName,
@@ -104,6 +120,10 @@ pub enum Refused {
         until: Timestamp,
     },
     /// More than one revision may raise.
+    #[error(
+        "`{service}` would rise from {from} to {to} at once; maxStep allows {allowed}; or \
+         `--override max-step --reason TEXT`"
+    )]
     MaxStep {
         /// The service.
         service: ServiceId,
@@ -115,6 +135,7 @@ pub enum Refused {
         allowed: Split,
     },
     /// The split would be above that of a service that this one comes after.
+    #[error("`{service}` comes after `{after}`, so its split is at most {allowed} now")]
     After {
         /// The service.
         service: ServiceId,
@@ -124,6 +145,7 @@ pub enum Refused {
         allowed: Split,
     },
     /// A limit is overridden without a reason.
+    #[error("overriding {} needs a reason: add `--reason TEXT`", words::list(.overrides))]
     ReasonNeeded {
         /// The plan.
         plan: PlanName,
@@ -132,6 +154,10 @@ pub enum Refused {
         overrides: Vec<Override>,
     },
     /// The edit would move clients unasked.
+    #[error(
+        "plan `{plan}` has clients on target, so this would move clients unasked: {}; it is \
+         allowed at 0%", words::list(.changes)
+    )]
     WouldMove {
         /// The plan.
         plan: PlanName,
@@ -139,6 +165,9 @@ pub enum Refused {
         changes: Vec<Change>,
     },
     /// The splits of today break the order that the edit asks for.
+    #[error(
+        "`{service}` cannot come after `{after}`: its split is above {allowed}, where that one is"
+    )]
     AfterBroken {
         /// The service.
         service: ServiceId,
@@ -148,6 +177,7 @@ pub enum Refused {
         allowed: Split,
     },
     /// Another plan has this host.
+    #[error("host `{host}` belongs to plan `{by}`")]
     HostTaken {
         /// The host.
         host: HostName,
@@ -155,6 +185,7 @@ pub enum Refused {
         by: PlanName,
     },
     /// Another plan has this zone.
+    #[error("zone `{zone}` belongs to plan `{by}`")]
     ZoneTaken {
         /// The zone.
         zone: ZoneName,
@@ -162,6 +193,7 @@ pub enum Refused {
         by: PlanName,
     },
     /// A zone of one plan would hide a host of another.
+    #[error("zone `{zone}` would hide host `{host}`; the other plan is `{other}`")]
     ZoneHides {
         /// The zone.
         zone: ZoneName,
@@ -171,16 +203,19 @@ pub enum Refused {
         other: PlanName,
     },
     /// The text of a zone was not stored before the plan was asked for.
+    #[error("the text of zone `{zone}` was not stored; send it with the plan")]
     ZoneText {
         /// The zone.
         zone: ZoneName,
     },
     /// No more plans fit.
+    #[error("there are {limit} plans already, which is the limit; delete one first")]
     TooManyPlans {
         /// How many do.
         limit: usize,
     },
     /// Automation asked for something that is not due.
+    #[error("plan `{plan}` has nothing to do by itself now")]
     NotDue {
         /// The plan.
         plan: PlanName,
@@ -360,17 +395,9 @@ impl Refused {
 
     /// The command line that clears it, where one does.
     pub fn clear(&self) -> Option<String> {
-        super::words::clear(self)
+        words::clear(self)
     }
 }
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        super::words::say(self, f)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// Overrides as the words that the command line has for them.
 fn as_text<S: serde::Serializer>(overrides: &[Override], out: S) -> Result<S::Ok, S::Error> {

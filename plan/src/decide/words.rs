@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::refused::{Change, Phase, Refused, Verb};
+use crate::name::PlanName;
 
 /// The command line that clears a refusal.
 pub(super) fn clear(refused: &Refused) -> Option<String> {
@@ -14,7 +15,9 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
         Refused::RevisionNeeded { plan, current } => {
             format!("crossfade resume {plan} --if-revision {current}")
         }
-        Refused::Phase { .. } => return clear_phase(refused),
+        Refused::Phase { plan, verb, mode, revision } => {
+            return clear_phase(plan, *verb, *mode, *revision);
+        }
         Refused::Acks { .. } => "crossfade sinks".to_owned(),
         Refused::Gate { plan, gate, .. } => format!("crossfade approve {plan} {gate}"),
         Refused::MaxStep { service, allowed, .. }
@@ -38,8 +41,7 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
     })
 }
 
-fn clear_phase(refused: &Refused) -> Option<String> {
-    let Refused::Phase { plan, verb, mode, revision } = refused else { return None };
+fn clear_phase(plan: &PlanName, verb: Verb, mode: Phase, revision: u64) -> Option<String> {
     match (verb, mode) {
         (_, Phase::RolledBack) => Some(format!("crossfade resume {plan} --if-revision {revision}")),
         (Verb::Step | Verb::Resume, Phase::Ready) => Some(format!("crossfade start {plan}")),
@@ -60,152 +62,48 @@ fn clear_phase(refused: &Refused) -> Option<String> {
     }
 }
 
-/// What is wrong, and what would be allowed.
-pub(super) fn say(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match refused {
-        Refused::UnknownPlan { plan, near } => unknown(f, "plan", plan, near),
-        Refused::UnknownService { service, near } => {
-            let kind = format!("service in plan `{}`", service.plan);
-            unknown(f, &kind, &service.service, near)
-        }
-        Refused::UnknownGate { plan, gate, near } => {
-            unknown(f, &format!("gate in plan `{plan}`"), gate, near)
-        }
-        Refused::UnknownZone { plan, zone } => {
-            write!(f, "there is no zone `{zone}` in plan `{plan}`")
-        }
-        Refused::Stale { plan, given, current: 0 } => {
-            write!(f, "there is no plan `{plan}` yet, so it cannot be at revision {given}")
-        }
-        Refused::Stale { plan, given, current } => {
-            write!(f, "plan `{plan}` is at revision {current}, not {given}: it was changed since")
-        }
-        Refused::RevisionNeeded { plan, current } => write!(
-            f,
-            "plan `{plan}` was rolled back; `resume` must name its revision, which is {current}"
-        ),
-        Refused::KeyReused { key } => write!(
-            f,
-            "the idempotency key `{}` was used for another command; use a new one",
-            key.as_str()
-        ),
-        Refused::Phase { plan, verb, mode, .. } => say_phase(f, plan, *verb, *mode),
-        Refused::ReasonNeeded { overrides, .. } => {
-            let names: Vec<_> = overrides.iter().map(ToString::to_string).collect();
-            write!(f, "overriding {} needs a reason: add `--reason TEXT`", names.join(", "))
-        }
-        Refused::TooManyPlans { limit } => {
-            write!(f, "there are {limit} plans already, which is the limit; delete one first")
-        }
-        Refused::NotDue { plan } => write!(f, "plan `{plan}` has nothing to do by itself now"),
-        Refused::Acks { .. }
-        | Refused::Gate { .. }
-        | Refused::Freeze { .. }
-        | Refused::MaxStep { .. }
-        | Refused::After { .. } => say_limit(refused, f),
-        Refused::WouldMove { .. }
-        | Refused::AfterBroken { .. }
-        | Refused::HostTaken { .. }
-        | Refused::ZoneTaken { .. }
-        | Refused::ZoneHides { .. }
-        | Refused::ZoneText { .. } => say_edit(refused, f),
+/// The nearest names, as the end of a sentence.
+pub(super) fn offer<N: fmt::Display>(near: &[N]) -> String {
+    let near: Vec<_> = near.iter().map(|name| format!("`{name}`")).collect();
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
+}
+
+/// All of them, with commas.
+pub(super) fn list<N: fmt::Display>(items: &[N]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+pub(super) fn stale(plan: &PlanName, given: u64, current: u64) -> String {
+    if current == 0 {
+        return format!("there is no plan `{plan}` yet, so it cannot be at revision {given}");
+    }
+    format!("plan `{plan}` is at revision {current}, not {given}: it was changed since")
+}
+
+pub(super) const fn acks(overridable: bool) -> &'static str {
+    if overridable {
+        "wait for them, or `--override acks --reason TEXT`"
+    } else {
+        "it is not complete before they have, or are forgotten"
     }
 }
 
-fn unknown<N: fmt::Display>(
-    f: &mut fmt::Formatter<'_>,
-    kind: &str,
-    name: &dyn fmt::Display,
-    near: &[N],
-) -> fmt::Result {
-    write!(f, "there is no {kind} called `{name}`")?;
-    let near: Vec<_> = near.iter().map(|name| format!("`{name}`")).collect();
-    if near.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", near.join(" or ")) }
-}
-
-fn say_phase(
-    f: &mut fmt::Formatter<'_>,
-    plan: &dyn fmt::Display,
-    verb: Verb,
-    mode: Phase,
-) -> fmt::Result {
-    write!(f, "plan `{plan}` is {mode}; ")?;
-    f.write_str(match (verb, mode) {
+/// What would be allowed where the phase forbids a verb.
+pub(super) const fn phase(verb: Verb, mode: Phase) -> &'static str {
+    match (verb, mode) {
         (Verb::Shift | Verb::Start | Verb::Step, Phase::RolledBack) => {
             "nothing rises before a `resume` that names its revision"
-        }
-        (Verb::Start, Phase::Retired) | (Verb::Resume | Verb::Step, Phase::Retired) => {
-            "a retired plan goes nowhere"
         }
         (Verb::Start, _) => "`start` is for a plan that is ready",
         (Verb::Step, _) => "`step` is for a plan that is taking its steps",
         (Verb::Resume, _) => "there is nothing to resume",
         (Verb::Retire, _) => "`retire` is for a plan that is complete",
         (Verb::Delete, _) => "`delete` is for a plan that is retired, or ready at 0%",
-        (Verb::Apply, _) => "only its zones' texts may change now",
+        (Verb::Apply, _) => "only its zones may change now",
         (Verb::Shift | Verb::Pause | Verb::Rollback, _) => {
             "its clients are on target for good, and nothing moves"
         }
-    })
-}
-
-fn say_limit(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match refused {
-        Refused::Acks { plan, overridable: true } => write!(
-            f,
-            "not every sink has applied what plan `{plan}` has committed; wait for them, or \
-             `--override acks --reason TEXT`"
-        ),
-        Refused::Acks { plan, .. } => write!(
-            f,
-            "not every sink has applied what plan `{plan}` has committed; it is not complete \
-             before they have, or are forgotten"
-        ),
-        Refused::Gate { plan, gate, approved, needed } => write!(
-            f,
-            "gate `{gate}` of plan `{plan}` has {approved} of {needed} approvals; approve it, or \
-             `--override {gate} --reason TEXT`"
-        ),
-        Refused::Freeze { plan, window, until } => write!(
-            f,
-            "plan `{plan}` is frozen until {until} (`{window}`): nothing rises before, lowering is \
-             allowed; or `--override freeze --reason TEXT`"
-        ),
-        Refused::MaxStep { service, from, to, allowed } => write!(
-            f,
-            "`{service}` would rise from {from} to {to} at once; maxStep allows {allowed}; or \
-             `--override max-step --reason TEXT`"
-        ),
-        Refused::After { service, after, allowed } => {
-            write!(f, "`{service}` comes after `{after}`, so its split is at most {allowed} now")
-        }
-        _ => Ok(()),
-    }
-}
-
-fn say_edit(refused: &Refused, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match refused {
-        Refused::WouldMove { plan, changes } => {
-            let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-            write!(
-                f,
-                "plan `{plan}` has clients on target, so this would move clients unasked: {}; it is \
-                 allowed at 0%",
-                changes.join(", ")
-            )
-        }
-        Refused::AfterBroken { service, after, .. } => {
-            write!(f, "`{service}` cannot come after `{after}`: its split is above that one's now")
-        }
-        Refused::HostTaken { host, by } => write!(f, "host `{host}` belongs to plan `{by}`"),
-        Refused::ZoneTaken { zone, by } => write!(f, "zone `{zone}` belongs to plan `{by}`"),
-        Refused::ZoneHides { zone, host, other } => {
-            write!(f, "zone `{zone}` would hide host `{host}`; the other plan is `{other}`")
-        }
-        Refused::ZoneText { zone } => {
-            write!(f, "the text of zone `{zone}` was not stored; send it with the plan")
-        }
-        _ => Ok(()),
     }
 }
 
