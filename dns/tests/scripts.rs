@@ -10,6 +10,13 @@
 //!
 //! Records of a section are compared as a set. Lines that start with `;` are comments.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it does not expect"
+)]
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
