@@ -34,6 +34,7 @@ use self::meter::Meter;
 pub use self::meter::Totals;
 pub use self::swap::Publisher;
 use self::swap::Swap;
+use self::tcp::Limits;
 use self::udp::UdpThread;
 use self::worker::Worker;
 use crate::catalog::Catalog;
@@ -116,6 +117,15 @@ impl Server {
         threads: NonZeroUsize,
         catalog: Arc<Catalog>,
     ) -> Result<Self, BindError> {
+        Self::bind_within(addresses, threads, catalog, Limits::default())
+    }
+
+    fn bind_within(
+        addresses: &[SocketAddr],
+        threads: NonZeroUsize,
+        catalog: Arc<Catalog>,
+        limits: Limits,
+    ) -> Result<Self, BindError> {
         if addresses.is_empty() {
             return Err(BindError::NoAddress);
         }
@@ -137,11 +147,11 @@ impl Server {
             threads: Mutex::new(Vec::new()),
         };
         // From here on an error drops the server, which stops the threads that run.
-        server.start(bound)?;
+        server.start(bound, limits)?;
         Ok(server)
     }
 
-    fn start(&self, bound: Vec<sockets::Sockets>) -> Result<(), BindError> {
+    fn start(&self, bound: Vec<sockets::Sockets>, limits: Limits) -> Result<(), BindError> {
         let things = self.swap.readers().zip(&self.seen).zip(&self.meters);
         let mut workers =
             things.map(|((reader, seen), meter)| Worker::new(reader, seen.clone(), meter.clone()));
@@ -156,13 +166,18 @@ impl Server {
             self.spawn(format!("dns-udp-{number}"), move || thread.run())?;
         }
         let Some(worker) = workers.next() else { return Ok(()) };
-        self.start_tcp(listeners, worker)
+        self.start_tcp(listeners, worker, limits)
     }
 
-    fn start_tcp(&self, listeners: Vec<TcpListener>, worker: Worker) -> Result<(), BindError> {
+    fn start_tcp(
+        &self,
+        listeners: Vec<TcpListener>,
+        worker: Worker,
+        limits: Limits,
+    ) -> Result<(), BindError> {
         let stop = self.stop_tcp.subscribe();
         let runtime = tcp::runtime().map_err(BindError::Thread)?;
-        let thread = move || tcp::run(&runtime, listeners, worker, stop);
+        let thread = move || tcp::run(&runtime, listeners, worker, limits, stop);
         self.spawn("dns-tcp".to_owned(), thread)
     }
 

@@ -47,14 +47,8 @@ struct Open {
     idle_since: Option<u64>,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self::new(CONNECTIONS_MAX, PER_CLIENT_MAX)
-    }
-}
-
 impl Connections {
-    fn new(most: usize, most_per_client: usize) -> Self {
+    pub(crate) fn new(most: usize, most_per_client: usize) -> Self {
         Self {
             most,
             most_per_client,

@@ -31,6 +31,19 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
+    /// The roster of these services, in the order of the catalog's names.
+    pub(super) fn of(services: impl Iterator<Item = (ServiceId, Place)>) -> Self {
+        let by_service: Box<[_]> = services.collect();
+        let last = by_service.iter().map(|(_, place)| place.index).max();
+        let length = last.map_or(0, |last| usize::try_from(last).map_or(0, |last| last + 1));
+        let mut epochs = vec![0; length];
+        for (_, place) in &by_service {
+            let slot = usize::try_from(place.index).ok().and_then(|index| epochs.get_mut(index));
+            slot.into_iter().for_each(|slot| *slot = place.epoch);
+        }
+        Self { by_service, epochs: epochs.into() }
+    }
+
     /// Where the service is counted that the catalog's names have at `service`.
     pub(crate) fn place(&self, service: u32) -> Option<Place> {
         let (_, place) = self.by_service.get(usize::try_from(service).ok()?)?;
@@ -86,17 +99,7 @@ impl Places {
         }
         self.free.extend(before.map(|(_, gone)| gone.index));
         self.taken = taken;
-        self.roster()
-    }
-
-    fn roster(&self) -> Roster {
-        let mut epochs = vec![0; usize::try_from(self.made).unwrap_or_default()];
-        for (_, place) in &self.taken {
-            let slot = usize::try_from(place.index).ok().and_then(|index| epochs.get_mut(index));
-            slot.into_iter().for_each(|slot| *slot = place.epoch);
-        }
-        let by_service = self.taken.iter().map(|(service, place)| (service.id.clone(), *place));
-        Roster { by_service: by_service.collect(), epochs: epochs.into() }
+        Roster::of(self.taken.iter().map(|(service, place)| (service.id.clone(), *place)))
     }
 
     fn new_place(&mut self) -> Place {

@@ -21,13 +21,40 @@ use tokio::task::{AbortHandle, JoinSet, LocalSet};
 
 use self::connection::Connection;
 use super::worker::Worker;
-use crate::guard::connections::{Admission, Connections, Id};
+use crate::guard::connections::{Admission, CONNECTIONS_MAX, Connections, Id, PER_CLIENT_MAX};
 
 /// How long to wait before accepting again when the process is out of descriptors or memory.
 const SCARCE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long connections may finish their answers after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// What TCP clients may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How long a connection may wait with nothing begun (RFC 7766 section 6.2.3: some seconds).
+    pub(super) idle: Duration,
+    /// How long a message may take from its first octet to its last.
+    pub(super) message: Duration,
+    /// How long a client may take to read what is written at a time.
+    pub(super) write: Duration,
+    /// Connections at a time.
+    pub(super) connections: usize,
+    /// Connections at a time of one client.
+    pub(super) per_client: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(10),
+            message: Duration::from_secs(5),
+            write: Duration::from_secs(10),
+            connections: CONNECTIONS_MAX,
+            per_client: PER_CLIENT_MAX,
+        }
+    }
+}
 
 /// The runtime that [`run`] needs; made apart because it can fail.
 pub(super) fn runtime() -> io::Result<Runtime> {
@@ -39,12 +66,15 @@ pub(super) fn run(
     runtime: &Runtime,
     listeners: Vec<TcpListener>,
     worker: Worker,
+    limits: Limits,
     stop: watch::Receiver<bool>,
 ) {
+    let connections = Connections::new(limits.connections, limits.per_client);
     let door = Rc::new(Door {
         worker: RefCell::new(worker),
-        connections: RefCell::default(),
+        connections: RefCell::new(connections),
         closers: RefCell::default(),
+        limits,
         stop,
     });
     LocalSet::new().block_on(runtime, async {
@@ -66,6 +96,7 @@ struct Door {
     worker: RefCell<Worker>,
     connections: RefCell<Connections>,
     closers: RefCell<HashMap<Id, AbortHandle>>,
+    limits: Limits,
     stop: watch::Receiver<bool>,
 }
 

@@ -1,7 +1,6 @@
 //! One TCP connection: messages in, answers out, in order.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,15 +10,6 @@ use super::Seat;
 use super::inbox::{Inbox, TooLong};
 use crate::respond::Transport;
 use crate::wire::HEADER;
-
-/// How long a connection may wait with nothing begun (RFC 7766 section 6.2.3: some seconds).
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long a message may take from its first octet to its last.
-const MESSAGE: Duration = Duration::from_secs(5);
-
-/// How long a client may take to read what is written at a time.
-const WRITE: Duration = Duration::from_secs(10);
 
 /// Answers are sent when they have this many octets, or when no query is left. With one more
 /// answer of 64 KiB it bounds what a connection holds.
@@ -82,6 +72,9 @@ impl Connection {
 
     /// Answers whole messages until none is left, or there is enough to send: then true.
     fn answer(&mut self) -> Result<bool, TooLong> {
+        if self.inbox.is_empty() {
+            return Ok(false);
+        }
         let mut worker = self.seat.door.worker.borrow_mut();
         let mut turn = worker.begin();
         while let Some(query) = self.inbox.next()? {
@@ -105,7 +98,7 @@ impl Connection {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        match timeout(WRITE, self.stream.write_all(&self.outbox)).await {
+        match timeout(self.seat.door.limits.write, self.stream.write_all(&self.outbox)).await {
             Ok(Ok(())) => {
                 // An idle connection holds no answers' memory.
                 self.outbox = Vec::new();
@@ -117,13 +110,14 @@ impl Connection {
     }
 
     async fn read(&mut self) -> Result<(), End> {
-        let limit = if self.inbox.is_empty() {
-            self.seat.idle();
-            Instant::now() + IDLE
-        } else {
-            *self.due.get_or_insert_with(|| Instant::now() + MESSAGE)
-        };
+        let limits = self.seat.door.limits;
         let idle = self.inbox.is_empty();
+        let limit = if idle {
+            self.seat.idle();
+            Instant::now() + limits.idle
+        } else {
+            *self.due.get_or_insert_with(|| Instant::now() + limits.message)
+        };
         let mut stop = self.seat.door.stop.clone();
         let read = timeout_at(limit, self.stream.read(self.inbox.room()));
         let count = tokio::select! {
