@@ -333,6 +333,18 @@ fn a_plan_over_16_mib_is_refused_without_its_zone_texts() {
 }
 
 #[test]
+fn a_field_is_found_twice_in_small_and_large_maps() {
+    for between in [0, 1, 15, 16, 17, 100] {
+        let fields: String = (0..between).map(|n| format!("x{n}: 1\n")).collect();
+        let told = problems(&format!("a: 1\n{fields}a: 2\n"));
+        let twice: Vec<&Problem> =
+            told.iter().filter(|problem| problem.problem == "`a` is given twice").collect();
+        assert_eq!(twice.len(), 1, "{between}");
+        assert_eq!((twice[0].line, twice[0].field.as_str()), (between + 2, "a"));
+    }
+}
+
+#[test]
 fn many_problems_are_cut() {
     let fields: String = (0..5_000).map(|n| format!("x{n}: 1\n")).collect();
     let told = problems(&format!("{}{fields}", fixture::SHOP));
@@ -354,7 +366,9 @@ proptest! {
         }
         if let Err(problems) = check(&text) {
             prop_assert!(!problems.is_empty());
-            let lines = u32::try_from(text.lines().count()).unwrap() + 1;
+            // YAML breaks lines at either, and the end of the text may lie on a line of its own.
+            let breaks = text.chars().filter(|c| matches!(c, '\n' | '\r')).count();
+            let lines = u32::try_from(breaks + 2).unwrap();
             for problem in problems {
                 prop_assert!((1..=lines).contains(&problem.line), "{:?}", problem);
                 prop_assert!(!problem.problem.is_empty() && !problem.fix.is_empty());

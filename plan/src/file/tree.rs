@@ -142,7 +142,21 @@ struct Open<'t> {
     node: Node<'t>,
     anchor: usize,
     key: Option<(Text<'t>, Mark)>,
+    /// The keys of a large map.
     seen: HashSet<Text<'t>>,
+}
+
+/// Whether a key stands among the entries already. Small maps, which nearly all are, are looked
+/// through; large ones keep a set.
+fn is_repeated<'t>(entries: &[Entry<'t>], seen: &mut HashSet<Text<'t>>, key: &Text<'t>) -> bool {
+    const SMALL: usize = 16;
+    if entries.len() < SMALL {
+        return entries.iter().any(|entry| entry.key == *key);
+    }
+    if seen.is_empty() {
+        seen.extend(entries.iter().map(|entry| entry.key.clone()));
+    }
+    !seen.insert(key.clone())
 }
 
 impl PartialEq for Text<'_> {
@@ -271,7 +285,7 @@ impl<'t> Builder<'t> {
                             "write a field's name before the `:`",
                         ));
                     };
-                    if !parent.seen.insert(key.text.clone()) {
+                    if is_repeated(entries, &mut parent.seen, &key.text) {
                         let problem = format!("`{}` is given twice", shown(&key.text));
                         let place = (parent.node.id, Some(&*key.text));
                         self.problems.push(place, Problem::at(mark, problem, "keep one of them"));
