@@ -53,7 +53,7 @@ pub const ROWS_MAX: usize = 1_000;
 /// not undo what it began.
 pub trait Store: Send + Sync + fmt::Debug {
     /// Checks the store and reads what is needed to start: the newest valid checkpoint and every
-    /// record after it, their chain checked. Begins with a [`reload`](Self::reload) where one is due.
+    /// record after it, their chain checked. Begins with a [`reload`](Self::reload) if one is due.
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
 
     /// The token and digest of the newest record.

@@ -1,4 +1,11 @@
 //! The stores against real files, real locks and real full disks.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail loudly"
+)]
 
 #[path = "store/common.rs"]
 mod common;

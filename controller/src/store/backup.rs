@@ -114,7 +114,7 @@ impl Partial {
         if to.symlink_metadata().is_ok() {
             return Err(BackupError::Exists { path: to.to_owned() });
         }
-        let name = to.file_name().ok_or(io::ErrorKind::InvalidInput.into());
+        let name = to.file_name().ok_or_else(|| io::ErrorKind::InvalidInput.into());
         let name = name.map_err(unusable("use this name"))?.to_string_lossy();
         let path = to.with_file_name(format!(".{name}.{}.partial", std::process::id()));
         let mut options = OpenOptions::new();
@@ -219,9 +219,11 @@ fn finish(partial: &Path, to: &Path, until: Head) -> Result<Backup, BackupError>
         return Err(StoreError::from(copy.corrupt("its head is wrong".to_owned())).into());
     }
     copy.close()?;
-    name(partial, to).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists { path: to.to_owned() },
-        _ => unusable("give it its name")(source),
+    name(partial, to).map_err(|source| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return BackupError::Exists { path: to.to_owned() };
+        }
+        unusable("give it its name")(source)
     })?;
     directory::sync(directory::parent(to)).map_err(unusable("sync its directory"))?;
     let path = to.to_owned();

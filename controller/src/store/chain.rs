@@ -1,4 +1,4 @@
-//! Reads rows as records, checking that each is the one that was written and follows the one before.
+//! Reads rows as records, checking that each is as it was written and follows the one before.
 
 use plan::{Digest, Record};
 

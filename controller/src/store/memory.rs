@@ -99,7 +99,8 @@ impl Memory {
         self.released.notify_one();
     }
 
-    /// No room is left: ordinary writes of all handles fail with `Full`; a rollback uses the reserve.
+    /// No room is left: ordinary writes of all handles fail with `Full`; a rollback uses the
+    /// reserve.
     pub fn fill(&self) {
         self.log().disk = Disk::Full;
     }

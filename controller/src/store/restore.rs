@@ -136,6 +136,7 @@ fn read(backup: &Path) -> Result<State, RestoreError> {
 fn incarnation(directory: &Path, backup: u32) -> Result<u32, RestoreError> {
     let files =
         |source| RestoreError::Files { file: directory.to_owned(), doing: "list it", source };
+    let far = || backup.saturating_add(UNREADABLE);
     let mut highest = 0;
     for entry in std::fs::read_dir(directory).map_err(files)? {
         let path = entry.map_err(files)?.path();
@@ -148,7 +149,7 @@ fn incarnation(directory: &Path, backup: u32) -> Result<u32, RestoreError> {
         }
         // Opened for writing: a process that died may have left a journal to roll back.
         let head = Database::open(&path).ok().and_then(|database| database.head().ok());
-        let found = head.map_or(backup.saturating_add(UNREADABLE), |head| head.token.incarnation);
+        let found = head.map_or_else(far, |head| head.token.incarnation);
         highest = highest.max(found);
     }
     Ok(highest)

@@ -52,7 +52,7 @@ async fn child_whose_syncs_fail() {
             }
             Err(AppendError::Failed(_)) => "Failed",
             Err(AppendError::Unknown) => {
-                let blocked = store.append(&[next.clone()], Urgency::Rollback).await;
+                let blocked = store.append(std::slice::from_ref(&next), Urgency::Rollback).await;
                 let first = AppendError::Failed(StoreError::ReloadFirst);
                 assert_eq!(format!("{blocked:?}"), format!("{:?}", Err::<(), _>(first)));
                 let found = store.reload().await.unwrap();

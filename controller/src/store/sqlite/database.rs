@@ -158,7 +158,11 @@ impl Database {
         if head == last {
             return Ok(head);
         }
-        let what = format!("the log ends with record {}, its head is {}", last.token, head.token);
+        let what = if head.token == last.token {
+            format!("record {} is the last, but not the one of the head; it was edited", last.token)
+        } else {
+            format!("the log ends with record {}, its head is {}", last.token, head.token)
+        };
         Err(self.corrupt(what).into())
     }
 
@@ -451,7 +455,10 @@ impl Database {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Busy { file },
             Some(_) | None => match medium(&file, "open it", error) {
                 StoreError::Corrupt(corrupt) => OpenError::Corrupt(corrupt),
-                other => OpenError::Store(other),
+                other @ (StoreError::Medium { .. }
+                | StoreError::Invalid(_)
+                | StoreError::ReloadFirst
+                | StoreError::Stopped) => OpenError::Store(other),
             },
         }
     }

@@ -235,7 +235,13 @@ impl Keeper {
         Database::open(&self.path).map_err(|error| match error {
             OpenError::Store(error) => error,
             OpenError::Corrupt(corrupt) => corrupt.into(),
-            other => StoreError::Medium {
+            other @ (OpenError::Directory(_)
+            | OpenError::Unusable { .. }
+            | OpenError::Sqlite { .. }
+            | OpenError::Busy { .. }
+            | OpenError::Foreign { .. }
+            | OpenError::Version { .. }
+            | OpenError::Full { .. }) => StoreError::Medium {
                 file: self.path.clone(),
                 doing: "open it again",
                 source: Box::new(other),
