@@ -97,5 +97,5 @@ fn action() -> impl Strategy<Value = Action> {
 
 /// A history. It begins with two plans, so that most of it is about something.
 pub(crate) fn history() -> impl Strategy<Value = Vec<Action>> {
-    prop::collection::vec(action(), 20..45)
+    prop::collection::vec(action(), 30..80)
 }

@@ -91,7 +91,8 @@ fn the_invariants_hold_in_every_history() {
                         .map_err(|violation| TestCaseError::fail(violation.to_string()))
                 });
                 if let Err(TestError::Fail(why, history)) = outcome {
-                    panic!("{why}\nafter {history:#?}");
+                    let lines: Vec<_> = history.iter().map(|action| format!("  {action:?}")).collect();
+                    panic!("{why}\nafter\n{}", lines.join("\n"));
                 }
                 outcome.unwrap();
             });
