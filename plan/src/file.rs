@@ -39,6 +39,31 @@ pub const FILE_MAX: usize = TEXT_MAX + 2 * ZONE_TEXT_MAX;
 
 /// The plan of a text in YAML, and so in JSON.
 ///
+/// ```
+/// let text = "
+/// apiVersion: crossfade.dev/v1alpha1
+/// kind: CutoverPlan
+/// metadata: { name: shop }
+/// spec:
+///   zones: [{ name: corp.example. }]
+///   services:
+///     - name: orders
+///       hosts: [orders.corp.example]
+///       ports: [{ name: http, port: 8080, protocol: http }]
+///       legacy: { endpoints: [10.0.1.11] }
+///       target: { endpoints: [10.9.1.21] }
+///   steps: [{ split: 25%, bake: 1h }, { split: 100%, bake: 24h }]
+/// ";
+/// let plan = plan::check(text).expect("the text is right");
+/// assert_eq!(plan.services[0].name.as_str(), "orders");
+///
+/// let problems = plan::check(&text.replace("25%", "25")).unwrap_err();
+/// assert_eq!(
+///     problems[0].to_string(),
+///     "line 13: spec.steps[0].split: `25` has no `%`; write `25%`",
+/// );
+/// ```
+///
 /// # Errors
 /// Every problem of the text, in its order; at most [`PROBLEMS_MAX`] of them and one that says that
 /// there are more. Never empty.

@@ -24,7 +24,8 @@ pub struct Plan {
     pub name: PlanName,
     /// How automation takes the steps.
     pub strategy: Strategy,
-    /// The zones that the plan's names are in; disjoint.
+    /// The zones that the plan's names are in, none twice. They may nest: a host is in the longest
+    /// origin that fits.
     pub zones: Vec<ZoneSpec>,
     /// Which plane splits whom, and how DNS clients are told apart.
     pub clients: Arc<Clients>,
@@ -146,7 +147,16 @@ impl Default for ClientKey {
 
 /// Who splits a client.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
@@ -189,7 +199,8 @@ pub struct Service {
     pub hosts: Vec<HostName>,
     /// The address that old applications have hard-coded.
     pub address: Option<IpAddr>,
-    /// What it listens on. At least one; names and numbers are unique.
+    /// What it listens on. At least one; names are unique, and so are numbers of one transport (a
+    /// number may serve udp beside one of the others).
     pub ports: Vec<Port>,
     /// What makes two requests come from one client.
     pub affinity: Affinity,
@@ -216,9 +227,7 @@ pub struct Port {
 }
 
 /// What is spoken on a port.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1.
