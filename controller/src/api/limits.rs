@@ -23,7 +23,7 @@ pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
 pub(crate) const HEADERS_MAX: usize = 64;
 
 /// How long a caller may take to send a head, also while the connection is idle between requests.
-pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
+pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The most bytes of a body that is no plan: the longest one is a reason of a few lines.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;

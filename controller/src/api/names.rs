@@ -109,19 +109,32 @@ pub(crate) async fn answer(
         .map_or(dns::respond::Client::Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), |client| client.0);
     let catalog = Arc::clone(&api.handle.shared.catalog.borrow());
     let given = dns::respond::answer(&catalog, &name, rtype, client);
-    Ok(Reply(Answer {
-        name: question.name,
-        rtype: told.to_ascii_uppercase(),
-        client: match client {
-            dns::respond::Client::Address(address) => address.to_string(),
-            dns::respond::Client::Network(net) => net.to_string(),
-        },
-        rcode: given.rcode.name().to_owned(),
-        flags: given.flags.into_iter().map(str::to_owned).collect(),
-        answer: given.answer,
-        authority: given.authority,
-        additional: given.additional,
-        scope: given.scope,
-        reason: given.reason,
-    }))
+    Ok(Reply(Answer::new(question.name, &told, client, given)))
+}
+
+impl Answer {
+    /// What was asked, and what the DNS crate says to it.
+    #[must_use]
+    pub fn new(
+        name: HostName,
+        rtype: &str,
+        client: dns::respond::Client,
+        given: dns::respond::Answered,
+    ) -> Self {
+        Self {
+            name,
+            rtype: rtype.to_ascii_uppercase(),
+            client: match client {
+                dns::respond::Client::Address(address) => address.to_string(),
+                dns::respond::Client::Network(net) => net.to_string(),
+            },
+            rcode: given.rcode.name().to_owned(),
+            flags: given.flags.into_iter().map(str::to_owned).collect(),
+            answer: given.answer,
+            authority: given.authority,
+            additional: given.additional,
+            scope: given.scope,
+            reason: given.reason,
+        }
+    }
 }
