@@ -91,6 +91,11 @@ fn printed_records_read_back_the_same() {
     assert_eq!(first.len(), written.count());
     let second: Vec<_> = zone(&first.join("\n")).lines().collect();
     assert_eq!(first, second);
+    let svcb = first.iter().find(|line| line.starts_with("svcb.")).unwrap();
+    let want = "svcb.example. 3600 IN SVCB 1 svc.other.test. mandatory=alpn,port alpn=h2,h3-19 \
+                port=8443 ipv4hint=192.0.2.1,192.0.2.2 ech=AQID ipv6hint=2001:db8::1 \
+                key667=\"hello\\210qoo\"";
+    assert_eq!(svcb, want);
 }
 
 #[test]
