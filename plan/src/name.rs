@@ -21,6 +21,12 @@ const LABEL_RULE: &str =
 const HOST_RULE: &str = "labels of 1 to 63 letters, digits, `-` or `_`, 253 characters at most";
 const GATE_RULE: &str = LABEL_RULE;
 
+/// [`is_label`] as a regular expression.
+const LABEL_PATTERN: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+/// [`is_host`] as a regular expression, but for its bound on the whole; upper case and a final dot
+/// are taken too.
+const HOST_PATTERN: &str = r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$";
+
 /// RFC 1123 section 2.1 and RFC 1035 section 2.3.4, lower case only.
 fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
@@ -40,7 +46,7 @@ fn is_host(text: &str) -> bool {
 
 /// One name type: text behind an `Arc`, checked when made.
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:expr, $parse:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:expr, $pattern:expr, $parse:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -103,7 +109,11 @@ macro_rules! name {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "description": $rule })
+                schemars::json_schema!({
+                    "type": "string",
+                    "pattern": $pattern,
+                    "description": $rule
+                })
             }
         }
     };
@@ -120,23 +130,23 @@ fn host(text: &str) -> Option<String> {
 
 name! {
     /// The name of a plan: one label.
-    PlanName, "plan name", LABEL_RULE, label
+    PlanName, "plan name", LABEL_RULE, LABEL_PATTERN, label
 }
 name! {
     /// The name of a service inside its plan: one label.
-    ServiceName, "service name", LABEL_RULE, label
+    ServiceName, "service name", LABEL_RULE, LABEL_PATTERN, label
 }
 name! {
     /// The name of a gate inside its plan: one label.
-    GateName, "gate name", GATE_RULE, label
+    GateName, "gate name", GATE_RULE, LABEL_PATTERN, label
 }
 name! {
     /// A host name: absolute, lower case, kept without its final dot.
-    HostName, "host name", HOST_RULE, host
+    HostName, "host name", HOST_RULE, HOST_PATTERN, host
 }
 name! {
     /// The origin of a zone: absolute, lower case, kept without its final dot.
-    ZoneName, "zone name", HOST_RULE, host
+    ZoneName, "zone name", HOST_RULE, HOST_PATTERN, host
 }
 
 impl HostName {
@@ -201,7 +211,11 @@ impl schemars::JsonSchema for ServiceId {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "description": "plan/service" })
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$",
+            "description": "plan/service"
+        })
     }
 }
 
