@@ -221,5 +221,3 @@ fn too_slow(time: Duration) -> Failure {
     )
 }
 
-#[cfg(test)]
-mod tests;

@@ -105,7 +105,7 @@ async fn a_stop_lets_what_is_being_answered_finish() {
     assert_eq!(world.send(&get("/healthz")).await.status, 200);
     let (address, unix) = (world.address, world.unix.clone());
     let handle = world.handle.clone();
-    let stopping = world.begin_stop();
+    let (stopping, running) = world.begin_stop();
     // The idle connection is closed at once; that the stop has begun is known by it.
     assert_eq!(rest(&mut idle).await, b"");
     busy.write_all(tail).await.unwrap();
@@ -115,4 +115,5 @@ async fn a_stop_lets_what_is_being_answered_finish() {
     assert_eq!(orders.services[0].split_bp, 300);
     assert!(TcpStream::connect(address).await.is_err());
     assert!(!unix.exists());
+    running.stop().await;
 }

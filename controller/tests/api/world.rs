@@ -23,7 +23,7 @@ pub(crate) struct World {
     pub(crate) metrics: SocketAddr,
     pub(crate) unix: PathBuf,
     pub(crate) handle: Handle,
-    pub(crate) store: Memory,
+    pub(crate) store: Arc<Memory>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     running: Running,
@@ -43,8 +43,8 @@ impl World {
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).unwrap();
         let unix = directory.join("api.sock");
-        let store = Memory::new();
-        let opened = Pump::open(Arc::new(store.another()), Clock::start()).await;
+        let store = Arc::new(Memory::new());
+        let opened = Pump::open(store.clone(), Clock::start()).await;
         let (handle, mut pump) = opened.unwrap();
         let catalog = Arc::new(dns::Catalog::empty());
         let one = std::num::NonZeroUsize::MIN;
@@ -79,10 +79,10 @@ impl World {
         std::fs::remove_dir_all(&self.directory).unwrap();
     }
 
-    /// Begins to stop the API; gives what ends when it has.
-    pub(crate) fn begin_stop(self) -> JoinHandle<()> {
+    /// Begins to stop the API; gives what ends when it has, and the controller, which goes on.
+    pub(crate) fn begin_stop(self) -> (JoinHandle<()>, Running) {
         let _ = self.stop.send(());
-        self.serving
+        (self.serving, self.running)
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
