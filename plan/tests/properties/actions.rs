@@ -49,8 +49,11 @@ fn how() -> impl Strategy<Value = How> {
         3 => Just(Revision::Current),
         1 => (1..4u8).prop_map(Revision::Older),
     ];
-    (prop::option::weighted(0.2, 0..3u8), revision, 0..2u8)
-        .prop_map(|(key, revision, actor)| How { key, revision, actor })
+    (prop::option::weighted(0.2, 0..3u8), revision, 0..2u8).prop_map(|(key, revision, actor)| How {
+        key,
+        revision,
+        actor,
+    })
 }
 
 fn command() -> impl Strategy<Value = Action> {

@@ -122,7 +122,13 @@ impl<'a> Bench<'a> {
         }
         // Where to tamper follows from the history, so that each one does it elsewhere; one in four
         // does it at all, which is enough and spares time.
-        let seed = self.state.digest().bytes().iter().take(6).fold(0, |sum, b| sum * 256 + usize::from(*b));
+        let seed = self
+            .state
+            .digest()
+            .bytes()
+            .iter()
+            .take(6)
+            .fold(0, |sum, b| sum * 256 + usize::from(*b));
         if seed % 4 != 0 {
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! Clients, and the side that each of them is on.
 
 use ipnet::IpNet;
-use plan::{Side, bucket};
 use plan::snapshot::Service;
+use plan::{Side, bucket};
 
 /// How many clients are followed. Their buckets lie everywhere.
 pub(crate) const CLIENTS: u8 = 24;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plan::{Ledger, Nack, Plane, PlanName, Sink, SinkId, Snapshot, Standing, Timestamp, Token};
+use plan::{Ledger, Nack, PlanName, Plane, Sink, SinkId, Snapshot, Standing, Timestamp, Token};
 
 /// What the plane and its sinks have done.
 #[derive(Clone, Debug)]
@@ -69,9 +69,9 @@ impl Sinks {
     /// Whether every sink is there and has applied everything of this plan.
     pub(crate) fn hold_all_of(&self, plan: &PlanName) -> bool {
         let changed = self.changed.get(plan).copied().unwrap_or(Token::START);
-        self.sinks.iter().all(|held| {
-            held.acked >= changed && !held.away && held.refused.as_ref() != Some(plan)
-        })
+        self.sinks
+            .iter()
+            .all(|held| held.acked >= changed && !held.away && held.refused.as_ref() != Some(plan))
     }
 
     /// What the plane says of itself.

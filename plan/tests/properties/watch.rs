@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use plan::command::{Automation, Cause, Command, Key, Scope};
-use plan::{
-    Decided, Done, Mode, PlanName, Put, Record, Refused, ServiceId, Split, State, Token,
-};
+use plan::{Decided, Done, Mode, PlanName, Put, Record, Refused, ServiceId, Split, State, Token};
 
 use crate::sinks::Sinks;
 

@@ -16,7 +16,12 @@ use crate::clients::on_target;
 /// endpoints.
 pub(super) fn whole(step: &Committed<'_>) -> Result<(), Violation> {
     let snapshot = step.after.snapshot();
-    let expected: usize = step.after.plans().filter(|(_, plan)| !plan.released).map(|(_, plan)| plan.services.len()).sum();
+    let expected: usize = step
+        .after
+        .plans()
+        .filter(|(_, plan)| !plan.released)
+        .map(|(_, plan)| plan.services.len())
+        .sum();
     must(snapshot.services.len() == expected, 3, || {
         format!("{} leaves for {expected} services", snapshot.services.len())
     })?;
