@@ -60,7 +60,7 @@ fn read(origin: &str, file: &Path) -> Result<Zone, Box<dyn Error>> {
 fn service(origin: &str, number: usize) -> Result<Service, Box<dyn Error>> {
     let side = |net: u8| -> Result<Endpoints, Box<dyn Error>> {
         let address = format!("10.{net}.{}.{}", number / 250, number % 250 + 1).parse()?;
-        Endpoints::new(vec![Endpoint { address, port: None }]).ok_or("no endpoint".into())
+        Endpoints::new(vec![Endpoint { address, port: None }]).ok_or_else(|| "no endpoint".into())
     };
     let pool = |endpoints: &Endpoints| Pool { serving: endpoints.clone(), degraded: false };
     let (legacy, target) = (side(1)?, side(2)?);

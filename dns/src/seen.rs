@@ -76,7 +76,6 @@ impl KeyHasher {
 
 /// The two halves of a full product, mixed.
 const fn fold(a: u64, b: u64) -> u64 {
-    #[expect(clippy::cast_lossless, reason = "From is not const")]
     let product = (a as u128) * (b as u128);
     #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
     let (low, high) = (product as u64, (product >> 64) as u64);

@@ -211,20 +211,28 @@ impl Server {
     #[must_use]
     pub fn counts(&self, now: Timestamp) -> Counts {
         let published = self.swap.current();
-        seen::counts(self.seen.iter().map(|seen| &**seen), &published.roster, now)
+        let tables = self.seen.iter().map(|seen| &**seen);
+        let counts = seen::counts(tables, &published.roster, now);
+        let names = published.catalog.names();
+        let counts = counts.into_iter();
+        let services = counts.filter_map(|(at, count)| Some((names.id(at)?.clone(), count)));
+        Counts { services: Arc::new(services.collect()) }
     }
 
     /// Stops taking queries, ends TCP connections after the answers under way and returns when
     /// all threads are gone.
     pub async fn shutdown(self) {
         self.tell_stop();
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let threads = std::mem::take(&mut *threads);
+        let threads = self.take_threads();
         let joined = tokio::task::spawn_blocking(move || {
             // A thread that panicked is gone as well.
             threads.into_iter().for_each(|thread| drop(thread.join()));
         });
         drop(joined.await);
+    }
+
+    fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn tell_stop(&self) {

@@ -133,10 +133,8 @@ mod tests {
     }
 
     fn welcome(admission: Admission) -> Id {
-        match admission {
-            Admission::Welcome(id) => id,
-            other => panic!("{other:?}"),
-        }
+        let Admission::Welcome(id) = admission else { panic!("{admission:?}") };
+        id
     }
 
     #[test]

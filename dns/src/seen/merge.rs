@@ -1,9 +1,6 @@
 //! The tables of all threads as one count per service.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use plan::measure::{Count, Counts};
+use plan::measure::Count;
 use plan::time::Timestamp;
 
 use super::Seen;
@@ -16,14 +13,14 @@ const CHUNK: usize = 1_024;
 /// Times to begin again because the thread made room meanwhile; then the lock is kept throughout.
 const RESTARTS: u32 = 3;
 
-/// What all threads have seen of the services of `roster`, at `now`. Services that nobody asked for
-/// are left out.
+/// What all threads have seen of the services of `roster`, at `now`, each by its place in the names.
+/// Services that nobody asked for are left out.
 pub(crate) fn counts<'a>(
     tables: impl Iterator<Item = &'a Seen>,
     roster: &Roster,
     now: Timestamp,
-) -> Counts {
-    let mut sums: Vec<Sum> = roster.services().map(|(_, place)| Sum::of(*place)).collect();
+) -> Vec<(u32, Count)> {
+    let mut sums: Vec<Sum> = roster.places().map(Sum::of).collect();
     let mut at_index = vec![usize::MAX; roster.len()];
     for (at, sum) in sums.iter().enumerate() {
         let index = usize::try_from(sum.place.index).ok();
@@ -44,9 +41,8 @@ pub(crate) fn counts<'a>(
             sum.add_key(same);
         }
     }
-    let services = roster.services().zip(sums);
-    let asked = services.filter_map(|((id, _), sum)| Some((id.clone(), sum.count(now)?)));
-    Counts { services: Arc::new(asked.collect::<BTreeMap<_, _>>()) }
+    let services = (0..).zip(sums);
+    services.filter_map(|(service, sum)| Some((service, sum.count(now)?))).collect()
 }
 
 /// Adds the entries of a table that are of epochs in force.

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use plan::name::ServiceId;
 use plan::snapshot::Service;
 
 use crate::names::Names;
@@ -25,19 +24,19 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     /// By the service's place in the catalog's names.
-    by_service: Box<[(ServiceId, Place)]>,
+    by_service: Box<[Place]>,
     /// The epoch in force by the place's index; 0 where nobody is.
     epochs: Box<[u32]>,
 }
 
 impl Roster {
     /// The roster of these services, in the order of the catalog's names.
-    pub(super) fn of(services: impl Iterator<Item = (ServiceId, Place)>) -> Self {
+    pub(super) fn of(services: impl Iterator<Item = Place>) -> Self {
         let by_service: Box<[_]> = services.collect();
-        let last = by_service.iter().map(|(_, place)| place.index).max();
+        let last = by_service.iter().map(|place| place.index).max();
         let length = last.map_or(0, |last| usize::try_from(last).map_or(0, |last| last + 1));
         let mut epochs = vec![0; length];
-        for (_, place) in &by_service {
+        for place in &by_service {
             let slot = usize::try_from(place.index).ok().and_then(|index| epochs.get_mut(index));
             slot.into_iter().for_each(|slot| *slot = place.epoch);
         }
@@ -46,8 +45,7 @@ impl Roster {
 
     /// Where the service is counted that the catalog's names have at `service`.
     pub(crate) fn place(&self, service: u32) -> Option<Place> {
-        let (_, place) = self.by_service.get(usize::try_from(service).ok()?)?;
-        Some(*place)
+        self.by_service.get(usize::try_from(service).ok()?).copied()
     }
 
     /// How many places there are, empty ones included.
@@ -61,9 +59,9 @@ impl Roster {
         epoch.copied().unwrap_or_default()
     }
 
-    /// Every service and its place.
-    pub(crate) fn services(&self) -> impl Iterator<Item = &(ServiceId, Place)> {
-        self.by_service.iter()
+    /// The places of all services, in their order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.by_service.iter().copied()
     }
 }
 
@@ -99,7 +97,7 @@ impl Places {
         }
         self.free.extend(before.map(|(_, gone)| gone.index));
         self.taken = taken;
-        Roster::of(self.taken.iter().map(|(service, place)| (service.id.clone(), *place)))
+        Roster::of(self.taken.iter().map(|(_, place)| *place))
     }
 
     fn new_place(&mut self) -> Place {

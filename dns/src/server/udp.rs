@@ -94,7 +94,7 @@ impl UdpThread {
     #[cold]
     fn receive_failed(&self, errno: Errno) {
         let faults = &self.worker.meter().receive_errors;
-        if faults.value() % FAULTS_PER_LINE == 0 {
+        if faults.value().is_multiple_of(FAULTS_PER_LINE) {
             tracing::warn!(error = %errno, "receiving DNS queries over UDP failed; trying again");
         }
         faults.add(1);

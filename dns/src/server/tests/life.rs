@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::world::{ask, at, connect, datagrams, first, is_closed, query, receive, send, serve, told};
+use super::world::{
+    ask, at, connect, datagrams, first, is_closed, query, receive, send, serve, told,
+};
 use crate::respond::Transport;
 use crate::server::{BindError, Server};
 use crate::wire::Rtype;

@@ -25,8 +25,7 @@ fn is_served(stream: &mut TcpStream) -> bool {
 
 /// A connection from one of loopback's many addresses.
 fn connect_from(last: u8, server: &Server) -> TcpStream {
-    let socket =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
     socket.connect(&at(server).into()).unwrap();
     let stream: TcpStream = socket.into();
