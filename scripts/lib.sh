@@ -59,6 +59,6 @@ python_tools() {
         rm -rf "$venv"
         python3 -m venv "$venv"
     }
-    "$venv/bin/pip" install -q --disable-pip-version-check dnspython==2.7.0 schemathesis==4.1.4
+    "$venv/bin/pip" install -q --disable-pip-version-check dnspython==2.9.2 schemathesis==4.32.5
     touch "$venv/ready"
 }

@@ -1,4 +1,48 @@
-//! The one binary.
-fn main() -> anyhow::Result<()> {
-    Ok(())
+//! Crossfade: one binary. Arguments in, an exit code out.
+
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod dns_alone;
+mod serve;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::verbs::Exit;
+
+/// Exit codes (interface.md): 0 done, 1 failed, 2 usage or invalid file, 3 refused by the plan's
+/// rules, 4 not converged in time.
+const NOT_CONVERGED: u8 = 4;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match run(cli) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::NotConverged) => ExitCode::from(NOT_CONVERGED),
+        Err(error) => {
+            complain(&error);
+            let failure = error.downcast_ref::<verbs::Failure>();
+            ExitCode::from(failure.map_or(1, verbs::Failure::exit_code))
+        }
+    }
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exit = runtime.block_on(verbs::run(cli))?;
+    // A verb has waited for what it wants to end; what is left must not hold the exit.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+/// The whole chain of causes, then the advice.
+fn complain(error: &anyhow::Error) {
+    eprintln!("crossfade: {}", verbs::chain(error.as_ref()));
+    if let Some(advice) = error.downcast_ref().and_then(verbs::Failure::advice) {
+        eprintln!("{advice}");
+    }
 }

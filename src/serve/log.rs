@@ -1,0 +1,26 @@
+//! The log of the process: lines for people on a terminal, else JSON; to standard error.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat};
+use crate::verbs::Failure;
+
+/// Starts it; once a process.
+pub(super) fn start(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| Failure::Usage(format!("`{}` is no log level: {error}", config.log)))?;
+    let terminal = std::io::stderr().is_terminal();
+    let format = match (config.log_format, terminal) {
+        (Some(format), _) => format,
+        (None, true) => LogFormat::Text,
+        (None, false) => LogFormat::Json,
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    started.map_err(|source| Failure::Local { what: "the log does not start", source })
+}

@@ -1,0 +1,32 @@
+//! `crossfade check`: every error of a plan file at once. Starts nothing, asks nobody.
+
+use plan::file::Problem;
+use serde_json::json;
+
+use super::{Context, Exit, Failure, files};
+use crate::cli::{Output, PlanFile, page};
+
+/// Checks.
+pub(crate) fn run(args: &PlanFile, context: &Context) -> Result<Exit, Failure> {
+    let checked = files::plan(&args.file);
+    if context.output == Output::Json {
+        let none: &[Problem] = &[];
+        let errors = match &checked {
+            Ok(_) => none,
+            Err(Failure::Invalid(problems)) => problems,
+            Err(_) => return checked.map(|_| Exit::Done),
+        };
+        page::json(&json!({ "valid": checked.is_ok(), "errors": errors }))?;
+    }
+    let plan = checked?;
+    if context.output == Output::Text {
+        page::print(&format!(
+            "{}: a valid plan: {} services, {} steps, {} zones\n",
+            args.file.display(),
+            plan.services.len(),
+            plan.steps.len(),
+            plan.zones.len()
+        ))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,83 @@
+//! Plan files and zone files from disk, with every error of all of them at once.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use dns::wire::Name;
+use dns::zone::{self, Zone};
+use plan::file::Problem;
+use plan::spec::{Plan, ZoneSource};
+
+use super::Failure;
+
+/// A plan file is at most 16 MiB without zone text, and zone text at most 256 MiB; the crates that
+/// parse them say so. This only keeps a device or a pipe from filling the memory.
+const BYTES_MAX: u64 = 288 << 20;
+
+/// A plan from disk: its zone files are read, checked and put into it as text.
+pub(crate) fn plan(path: &Path) -> Result<Plan, Failure> {
+    let shown = path.display().to_string();
+    let text = bytes(path)?;
+    let mut plan = plan::file::check_bytes(&text).map_err(|problems| {
+        Failure::Invalid(problems.into_iter().map(|problem| problem.in_file(&shown)).collect())
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut problems = Vec::new();
+    for zone in &mut plan.zones {
+        let origin = origin(zone.name.as_str())?;
+        let source = match &zone.source {
+            ZoneSource::File(file) => zone::load::read(&origin, &folder.join(file)),
+            ZoneSource::Text(text) => Ok(zone::Source::new(&shown, text.as_ref())),
+            ZoneSource::Own | ZoneSource::Blob(_) => continue,
+        };
+        match source.and_then(|source| Zone::parse(&origin, &source).map(|_| source)) {
+            Ok(source) => zone.source = ZoneSource::Text(source.text().into()),
+            Err(found) => problems.extend(found.into_iter().map(problem)),
+        }
+    }
+    if problems.is_empty() { Ok(plan) } else { Err(Failure::Invalid(problems)) }
+}
+
+/// The zones of `--zone ORIGIN=FILE …`.
+pub(crate) fn zones(files: &[crate::cli::args::ZoneFile]) -> Result<Vec<Zone>, Failure> {
+    let mut zones: Vec<Zone> = Vec::new();
+    let mut problems = Vec::new();
+    for file in files {
+        let origin = origin(file.origin.as_str())?;
+        if zones.iter().any(|zone| *zone.origin() == origin) {
+            return Err(Failure::Usage(format!("the zone {} is given twice", file.origin)));
+        }
+        match zone::load::read(&origin, &file.file).and_then(|s| Zone::parse(&origin, &s)) {
+            Ok(zone) => zones.push(zone),
+            Err(found) => problems.extend(found.into_iter().map(problem)),
+        }
+    }
+    if problems.is_empty() { Ok(zones) } else { Err(Failure::Invalid(problems)) }
+}
+
+/// A zone's problem in the words of a plan file's.
+pub(crate) fn problem(problem: zone::Problem) -> Problem {
+    Problem {
+        file: Some(problem.file.to_string()),
+        line: problem.line,
+        column: 1,
+        field: String::new(),
+        problem: problem.problem,
+        fix: problem.fix,
+    }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |source| Failure::File { what: "read", path: PathBuf::from(path), source };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    Ok(bytes)
+}
+
+fn origin(name: &str) -> Result<Name, Failure> {
+    // A plan's zone name is a DNS name by construction; a wire name can only be shorter than its text.
+    Name::from_text(name).map_err(|error| Failure::Usage(format!("`{name}`: {error}")))
+}
