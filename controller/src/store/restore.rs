@@ -147,8 +147,7 @@ fn incarnation(directory: &Path, backup: u32) -> Result<u32, RestoreError> {
         if path.metadata().is_ok_and(|file| file.len() == 0) {
             continue;
         }
-        // Opened for writing: a process that died may have left a journal to roll back.
-        let head = Database::open(&path).ok().and_then(|database| database.head().ok());
+        let head = Database::peek(&path).ok().and_then(|database| database.head().ok());
         let found = head.map_or_else(far, |head| head.token.incarnation);
         highest = highest.max(found);
     }

@@ -78,6 +78,17 @@ impl Database {
         Ok(database)
     }
 
+    /// Looks into a file exactly as it is: a journal beside it is left alone and not applied.
+    pub(crate) fn peek(path: &Path) -> Result<Self, OpenError> {
+        // In an address these three have a meaning of their own.
+        let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f");
+        let address = format!("file:{}?immutable=1", name.replace('#', "%23"));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let database = Self::connect(Path::new(&address), flags)?;
+        database.identify()?;
+        Ok(database)
+    }
+
     fn connect(path: &Path, flags: OpenFlags) -> Result<Self, OpenError> {
         let wrong = |source| OpenError::Sqlite { file: path.to_owned(), source };
         let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
