@@ -17,6 +17,7 @@ mod write;
 
 use crate::spec::Plan;
 
+pub(crate) use self::nearest::distance;
 pub use self::nearest::nearest;
 pub use self::problem::{PROBLEMS_MAX, Problem};
 pub use self::schema::schema;

@@ -8,7 +8,7 @@ use crate::name::PlanName;
 /// The command line that clears a refusal.
 pub(super) fn clear(refused: &Refused) -> Option<String> {
     Some(match refused {
-        Refused::UnknownPlan { near, .. } if near.is_empty() => "crossfade plans".to_owned(),
+        Refused::UnknownPlan { .. } | Refused::TooManyPlans { .. } => "crossfade plans".to_owned(),
         Refused::UnknownService { service, .. } => format!("crossfade status {}", service.plan),
         Refused::UnknownGate { plan, .. } => format!("crossfade status {plan}"),
         Refused::Stale { plan, current, .. } if *current > 0 => format!("crossfade status {plan}"),
@@ -28,9 +28,7 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
         Refused::HostTaken { by: plan, .. }
         | Refused::ZoneTaken { by: plan, .. }
         | Refused::ZoneHides { other: plan, .. } => format!("crossfade get {plan}"),
-        Refused::TooManyPlans { .. } => "crossfade plans".to_owned(),
-        Refused::UnknownPlan { .. }
-        | Refused::UnknownZone { .. }
+        Refused::UnknownZone { .. }
         | Refused::Stale { .. }
         | Refused::KeyReused { .. }
         | Refused::Freeze { .. }

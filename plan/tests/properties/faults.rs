@@ -265,7 +265,7 @@ struct LosesRecords;
 
 impl Rules for LosesRecords {
     fn store(&self, log: &mut Vec<(Token, Vec<u8>)>, record: &Record) {
-        if record.token.revision % 7 != 0 {
+        if !record.token.revision.is_multiple_of(7) {
             log.push((record.token, record.encode()));
         }
     }
