@@ -5,25 +5,84 @@ use proptest::prelude::*;
 /// One thing that happens. Numbers choose among what there is at that moment.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    Apply { plan: u8, variant: u8, how: How },
-    Start { plan: u8, how: How },
-    Step { plan: u8, over: u8, how: How },
-    Shift { plan: u8, service: Option<u8>, split: u8, over: u8, how: How },
-    Pause { plan: u8, how: How },
-    Resume { plan: u8, how: How },
-    Rollback { scope: u8, how: How },
-    Approve { plan: u8, how: How },
-    Retire { plan: u8, how: How },
-    Delete { plan: u8, how: How },
-    Automation { plan: u8, kind: u8, stale: bool },
-    Health { plan: u8, service: u8, target: bool, failing: u8 },
+    Apply {
+        plan: u8,
+        variant: u8,
+        how: How,
+    },
+    Start {
+        plan: u8,
+        how: How,
+    },
+    Step {
+        plan: u8,
+        over: u8,
+        how: How,
+    },
+    Shift {
+        plan: u8,
+        service: Option<u8>,
+        split: u8,
+        over: u8,
+        how: How,
+    },
+    Pause {
+        plan: u8,
+        how: How,
+    },
+    Resume {
+        plan: u8,
+        how: How,
+    },
+    Rollback {
+        scope: u8,
+        how: How,
+    },
+    Approve {
+        plan: u8,
+        how: How,
+    },
+    Retire {
+        plan: u8,
+        how: How,
+    },
+    Delete {
+        plan: u8,
+        how: How,
+    },
+    /// A client that has had no answer asks again.
+    Repeat {
+        back: u8,
+    },
+    Automation {
+        plan: u8,
+        kind: u8,
+        stale: bool,
+    },
+    Health {
+        plan: u8,
+        service: u8,
+        target: bool,
+        failing: u8,
+    },
     Process,
-    Ack { sink: u8 },
+    Ack {
+        sink: u8,
+    },
     AckAll,
-    Nack { sink: u8, plan: u8 },
-    Leave { sink: u8 },
-    Clock { seconds: i64 },
-    Restart { checkpoint: bool },
+    Nack {
+        sink: u8,
+        plan: u8,
+    },
+    Leave {
+        sink: u8,
+    },
+    Clock {
+        seconds: i64,
+    },
+    Restart {
+        checkpoint: bool,
+    },
     Restore,
 }
 
@@ -86,6 +145,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (plan.clone(), 0..3u8, any::<bool>(), 0..4u8).prop_map(
             |(plan, service, target, failing)| Action::Health { plan, service, target, failing }
         ),
+        2 => (0..3u8).prop_map(|back| Action::Repeat { back }),
         2 => Just(Action::Process),
         3 => (0..2u8).prop_map(|sink| Action::Ack { sink }),
         12 => Just(Action::AckAll),

@@ -56,6 +56,8 @@ pub(crate) struct Bench<'a> {
     checkpoint: Option<(usize, Vec<u8>)>,
     sinks: Sinks,
     now: Timestamp,
+    /// Asks with a key, in order.
+    keyed: Vec<Cause>,
     watch: Watch,
     pub(crate) seen: Seen,
 }
@@ -70,6 +72,7 @@ impl<'a> Bench<'a> {
             checkpoint: None,
             sinks: Sinks::new(),
             now: Timestamp::from_millis(1_800_000_000_000),
+            keyed: Vec::new(),
             watch: Watch::default(),
             seen: Seen::default(),
         };
@@ -150,6 +153,9 @@ impl<'a> Bench<'a> {
     }
 
     fn decide(&mut self, cause: &Cause) -> Result<(), Violation> {
+        if let Cause::Operator(Ask { key: Some(_), .. }) = cause {
+            self.keyed.push(cause.clone());
+        }
         let facts = self.facts();
         let decided = self.rules.decide(&self.state, cause, &facts);
         self.watch.answered(cause, &decided)?;
@@ -245,6 +251,9 @@ impl<'a> Bench<'a> {
 
     fn cause(&self, action: &Action) -> Option<Cause> {
         let (command, how) = match action {
+            Action::Repeat { back } => {
+                return self.keyed.iter().rev().nth(usize::from(*back)).cloned();
+            }
             Action::Automation { plan, kind, stale } => {
                 return Some(Cause::Automation(self.automation(*plan, *kind, *stale)));
             }
