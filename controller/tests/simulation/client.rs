@@ -7,7 +7,7 @@ use std::time::Duration;
 use controller::core::AskError;
 use plan::spec::{ClientRow, Clients, Plan};
 use plan::{
-    Actor, Ask, Command, Done, Key, Mode, Plane, PlanName, RefusedKind, Scope, ServiceId,
+    Actor, Ask, Command, Done, Key, Mode, PlanName, Plane, RefusedKind, Scope, ServiceId,
     ServiceName, Split, State,
 };
 
@@ -17,17 +17,17 @@ use crate::world::World;
 
 /// One ask, through all its repeats.
 #[derive(Debug)]
-pub struct Op {
-    pub ask: Ask,
-    pub tries: u32,
-    pub stage: Stage,
+pub(crate) struct Op {
+    pub(crate) ask: Ask,
+    pub(crate) tries: u32,
+    pub(crate) stage: Stage,
     /// An append that held it was refused as stale.
-    pub lost_race: bool,
+    pub(crate) lost_race: bool,
 }
 
 /// Where an ask is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Waits to be sent, again or for the first time.
     Waiting,
     /// A controller has it.
@@ -36,16 +36,16 @@ pub enum Stage {
     Over,
 }
 
-pub fn is_rollback(ask: &Ask) -> bool {
+pub(crate) fn is_rollback(ask: &Ask) -> bool {
     matches!(ask.command, Command::Rollback(_))
 }
 
-pub fn shop() -> PlanName {
+pub(crate) fn shop() -> PlanName {
     "shop".parse().unwrap()
 }
 
 /// The demo plan with mesh clients and a gate less.
-pub fn plan(bake: u64) -> Plan {
+pub(crate) fn plan(bake: u64) -> Plan {
     let mut plan = plan::fixture::plan();
     let networks = vec!["10.8.0.0/16".parse().unwrap()];
     let rows = vec![ClientRow { networks, plane: Plane::Mesh }];
@@ -60,7 +60,7 @@ pub fn plan(bake: u64) -> Plan {
 }
 
 /// Something that an operator might ask of this state.
-pub fn ask(rng: &mut Rng, state: &State, number: usize) -> Ask {
+pub(crate) fn ask(rng: &mut Rng, state: &State, number: usize) -> Ask {
     let name = shop();
     let plan = state.plan(&name);
     let revision = plan.map(|plan| plan.revision);
@@ -73,9 +73,7 @@ pub fn ask(rng: &mut Rng, state: &State, number: usize) -> Ask {
             if_revision = revision;
             Command::Resume(name)
         }
-        (Some(Mode::Running(_)), 0..40) => {
-            Command::Step { plan: name, overrides: BTreeSet::new() }
-        }
+        (Some(Mode::Running(_)), 0..40) => Command::Step { plan: name, overrides: BTreeSet::new() },
         (_, 0..70) => Command::Shift {
             plan: name,
             service: rng.chance(500).then(service),
@@ -97,9 +95,16 @@ pub fn ask(rng: &mut Rng, state: &State, number: usize) -> Ask {
 
 impl World {
     /// An answer reached whoever asked.
-    pub fn answered(&mut self, op: usize, answer: &Result<Done, AskError>) -> Result<(), Violation> {
+    pub(crate) fn answered(
+        &mut self,
+        op: usize,
+        answer: &Result<Done, AskError>,
+    ) -> Result<(), Violation> {
         let said = match answer {
-            Ok(done) => format!("done at {} changed={} repeated={}", done.token, done.changed, done.repeated),
+            Ok(done) => format!(
+                "done at {} changed={} repeated={}",
+                done.token, done.changed, done.repeated
+            ),
             Err(error) => format!("error: {error}"),
         };
         self.note(format!("  op {op} answered: {said}"));

@@ -14,6 +14,7 @@ mod perform;
 mod rng;
 mod sinks;
 mod world;
+mod writers;
 
 use crate::oracle::{Rule, Seen, Violation};
 use crate::world::{Plant, World};

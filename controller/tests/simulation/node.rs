@@ -17,49 +17,57 @@ use crate::world::{Plant, World};
 
 /// A controller that lives.
 #[derive(Debug)]
-pub struct Live {
-    pub core: Core,
-    pub store: Memory,
-    pub booted: Duration,
+pub(crate) struct Live {
+    pub(crate) core: Core,
+    pub(crate) store: Memory,
+    pub(crate) booted: Duration,
     /// What the core said and what is not done yet, in order.
-    pub outbox: VecDeque<Output>,
-    pub work: Option<Work>,
-    pub keep: Option<Vec<u8>>,
-    pub sinks_version: Option<u64>,
+    pub(crate) outbox: VecDeque<Output>,
+    pub(crate) work: Option<Work>,
+    pub(crate) keep: Option<Vec<u8>>,
+    pub(crate) sinks_version: Option<u64>,
     /// The uptime at which it wants to be woken.
-    pub wake: Option<Duration>,
+    pub(crate) wake: Option<Duration>,
     /// Who waits for which answer.
-    pub asks: BTreeMap<u64, usize>,
+    pub(crate) asks: BTreeMap<u64, usize>,
     /// Rollbacks that were handed in and are not answered.
-    pub rollbacks: BTreeSet<usize>,
-    pub published: Token,
-    pub planes: Planes,
+    pub(crate) rollbacks: BTreeSet<usize>,
+    pub(crate) published: Token,
+    pub(crate) planes: Planes,
     /// With a fault planted: rollbacks that wait their turn like everyone.
-    pub held: VecDeque<usize>,
+    pub(crate) held: VecDeque<usize>,
     /// With a fault planted: automation that insists.
-    pub stubborn: Vec<Record>,
+    pub(crate) stubborn: Vec<Record>,
 }
 
 /// What is under way to the store.
 #[derive(Debug)]
-pub enum Work {
-    Append { batch: Vec<Record>, urgency: Urgency },
-    Reload { after: Token, reopen: bool },
+pub(crate) enum Work {
+    Append {
+        batch: Vec<Record>,
+        urgency: Urgency,
+    },
+    Reload {
+        after: Token,
+        reopen: bool,
+    },
     /// Carried out; the answer is on its way back.
-    Answer { input: Input, batch: Vec<Record> },
+    Answer {
+        input: Input,
+        batch: Vec<Record>,
+    },
 }
 
 impl World {
     /// A controller starts from what the store holds.
-    pub fn boot(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn boot(&mut self, node: usize) -> Result<(), Violation> {
         let store = self.store.another();
         let loaded = store.load().now_or_never().unwrap().unwrap();
         let mut state = State::empty();
         for record in &loaded.tail {
-            state = state.apply(record).map_err(|broken| Violation {
-                rule: Rule::OneChain,
-                detail: broken.to_string(),
-            })?;
+            state = state
+                .apply(record)
+                .map_err(|broken| Violation { rule: Rule::OneChain, detail: broken.to_string() })?;
         }
         let cell = store.cell(CELL).now_or_never().unwrap().unwrap();
         let expected = cell.as_ref().map(|cell| Expected::decode(&cell.bytes).unwrap());
@@ -91,11 +99,12 @@ impl World {
     }
 
     /// A controller dies at once. What is under way to the store may still arrive there.
-    pub fn crash(&mut self, node: usize) {
+    pub(crate) fn crash(&mut self, node: usize) {
         let Some(live) = self.nodes[node].take() else { return };
         self.note(format!("controller {node} dies"));
         let unpublished = live.outbox.iter().any(|output| matches!(output, Output::Publish(_)));
-        let committed = matches!(&live.work, Some(Work::Answer { input: Input::Appended(Ok(())), .. }));
+        let committed =
+            matches!(&live.work, Some(Work::Answer { input: Input::Appended(Ok(())), .. }));
         if unpublished || committed {
             self.seen.note("crash between commit and publish");
         }
@@ -123,7 +132,7 @@ impl World {
     }
 
     /// Hands an ask to a controller.
-    pub fn send(&mut self, op: usize, node: usize) -> Result<(), Violation> {
+    pub(crate) fn send(&mut self, op: usize, node: usize) -> Result<(), Violation> {
         let said = format!("op {op} to controller {node}: {:?}", self.ops[op].ask.command);
         self.note(said);
         self.ops[op].stage = Stage::Sent { node };
@@ -141,7 +150,7 @@ impl World {
         self.hand_in(op, node)
     }
 
-    pub fn hand_in(&mut self, op: usize, node: usize) -> Result<(), Violation> {
+    pub(crate) fn hand_in(&mut self, op: usize, node: usize) -> Result<(), Violation> {
         self.last_reply += 1;
         let reply = self.last_reply;
         let asked = Box::new(Asked::from(self.ops[op].ask.clone()));
@@ -152,7 +161,7 @@ impl World {
     }
 
     /// One input for a core; its outputs wait to be done, one by one.
-    pub fn feed(&mut self, node: usize, input: Input) -> Result<(), Violation> {
+    pub(crate) fn feed(&mut self, node: usize, input: Input) -> Result<(), Violation> {
         let (now, uptime) = (self.wall, self.uptime);
         let Some(live) = self.nodes[node].as_mut() else { return Ok(()) };
         let outputs = live.core.handle(input, now, uptime.saturating_sub(live.booted));
@@ -175,10 +184,12 @@ impl World {
     /// A core wants to append: is it the rollback's turn, and may automation act?
     fn begins(&mut self, node: usize, batch: &[Record]) -> Result<(), Violation> {
         let Some(live) = self.nodes[node].as_ref() else { return Ok(()) };
-        let rollback = |record: &Record| matches!(
-            &record.cause,
-            CauseSummary::Operator { command, .. } if command.starts_with("rollback")
-        );
+        let rollback = |record: &Record| {
+            matches!(
+                &record.cause,
+                CauseSummary::Operator { command, .. } if command.starts_with("rollback")
+            )
+        };
         let waits = live.rollbacks.iter().next().copied();
         let others = batch.iter().find(|record| !rollback(record)).map(|record| &record.cause);
         hold(Rule::RollbackIsNext, waits.is_none() || others.is_none(), || {
@@ -196,7 +207,8 @@ impl World {
 
     /// Automation moves on only once every expected sink holds the step before.
     fn may_act(&mut self, node: usize, record: &Record) -> Result<(), Violation> {
-        let (CauseSummary::Automation { .. }, Some(live)) = (&record.cause, &self.nodes[node]) else {
+        let (CauseSummary::Automation { .. }, Some(live)) = (&record.cause, &self.nodes[node])
+        else {
             return Ok(());
         };
         let state = live.core.state();
@@ -205,9 +217,12 @@ impl World {
             let Some(at) = state.plan(plan).filter(|_| !matches!(mode, Mode::Expired(_))) else {
                 continue;
             };
+            let leaves = state.snapshot().services.iter().filter(|leaf| leaf.id.plan == *plan);
+            let newest = leaves.map(|leaf| leaf.since).max().unwrap_or_default();
             for sink in self.sinks.iter().filter(|sink| self.listed.contains(&sink.id)) {
-                hold(Rule::AutomationOnlyWhenConverged, sink.held.revision >= at.revision, || {
-                    format!("{} holds {}, {plan} is at {}", sink.id, sink.held, at.revision)
+                hold(Rule::AutomationOnlyWhenConverged, sink.held >= newest, || {
+                    let mode = at.mode;
+                    format!("{} holds {}, {plan} is {mode:?} at {newest}", sink.id, sink.held)
                 })?;
             }
         }

@@ -7,7 +7,7 @@ use plan::{CauseSummary, Digest, Key, Mode, Put, Record, ServiceId, State, Token
 
 /// What must hold; the numbers are those of the design's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// 1 and 12: each record links to the one before; one per revision.
     OneChain,
     /// 2: what a controller publishes and a sink holds never goes back.
@@ -38,9 +38,9 @@ pub enum Rule {
 
 /// A rule that was broken.
 #[derive(Clone, Debug)]
-pub struct Violation {
-    pub rule: Rule,
-    pub detail: String,
+pub(crate) struct Violation {
+    pub(crate) rule: Rule,
+    pub(crate) detail: String,
 }
 
 impl fmt::Display for Violation {
@@ -50,14 +50,18 @@ impl fmt::Display for Violation {
 }
 
 /// Fails with the rule unless it holds.
-pub fn hold(rule: Rule, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Violation> {
+pub(crate) fn hold(
+    rule: Rule,
+    holds: bool,
+    detail: impl FnOnce() -> String,
+) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { rule, detail: detail() }) }
 }
 
 /// What happened at all; a run in which one of these never happened proves little.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub counts: BTreeMap<&'static str, u64>,
+pub(crate) struct Seen {
+    pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
 /// Everything that has to happen in a normal run.
@@ -85,48 +89,49 @@ const MUST_HAPPEN: &[&str] = &[
 ];
 
 impl Seen {
-    pub fn note(&mut self, what: &'static str) {
+    pub(crate) fn note(&mut self, what: &'static str) {
         debug_assert!(MUST_HAPPEN.contains(&what), "{what}");
         *self.counts.entry(what).or_default() += 1;
     }
 
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (what, count) in &other.counts {
             *self.counts.entry(what).or_default() += count;
         }
     }
 
-    pub fn never(&self) -> Vec<&'static str> {
+    pub(crate) fn never(&self) -> Vec<&'static str> {
         MUST_HAPPEN.iter().copied().filter(|what| !self.counts.contains_key(what)).collect()
     }
 }
 
 /// The log as the oracle has read it.
 #[derive(Debug)]
-pub struct Oracle {
-    pub state: State,
-    pub digests: BTreeMap<Token, Digest>,
-    pub keys: BTreeMap<Key, Token>,
+pub(crate) struct Oracle {
+    pub(crate) state: State,
+    pub(crate) digests: BTreeMap<Token, Digest>,
+    pub(crate) keys: BTreeMap<Key, Token>,
     /// Services that a rollback took back and no `resume` has freed.
     latched: BTreeSet<ServiceId>,
 }
 
 impl Oracle {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (digests, keys) = (BTreeMap::new(), BTreeMap::new());
         Self { state: State::empty(), digests, keys, latched: BTreeSet::new() }
     }
 
     /// Takes the next record of the log.
-    pub fn read(&mut self, record: &Record, seen: &mut Seen) -> Result<(), Violation> {
+    pub(crate) fn read(&mut self, record: &Record, seen: &mut Seen) -> Result<(), Violation> {
         let before = self.state.clone();
-        let after = before.apply(record).map_err(|broken| Violation {
-            rule: Rule::OneChain,
-            detail: broken.to_string(),
-        })?;
+        let after = before
+            .apply(record)
+            .map_err(|broken| Violation { rule: Rule::OneChain, detail: broken.to_string() })?;
         if let Some(used) = &record.key {
             let first = self.keys.insert(used.key.clone(), record.token);
-            hold(Rule::Once, first.is_none(), || format!("{} at {}", used.key.as_str(), record.token))?;
+            hold(Rule::Once, first.is_none(), || {
+                format!("{} at {}", used.key.as_str(), record.token)
+            })?;
         }
         match &record.cause {
             CauseSummary::Operator { command, .. } => self.latch(command, record, &before),
@@ -158,10 +163,12 @@ impl Oracle {
                 let Put::Mode { plan, mode: Mode::RolledBack } = put else { continue };
                 let Some(at) = before.plan(plan) else { continue };
                 if !command.contains('/') {
-                    self.latched.extend(at.services.keys().map(|service| ServiceId {
-                        plan: plan.clone(),
-                        service: service.clone(),
-                    }));
+                    self.latched.extend(
+                        at.services.keys().map(|service| ServiceId {
+                            plan: plan.clone(),
+                            service: service.clone(),
+                        }),
+                    );
                 }
             }
         } else if command.starts_with("resume") {

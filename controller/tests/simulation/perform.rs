@@ -8,14 +8,13 @@ use controller::store::{AppendError, Fault, ROWS_MAX, Store, StoreError, Urgency
 use futures::FutureExt;
 use plan::{CauseSummary, Done, Record, State, Token};
 
-use crate::client::is_rollback;
 use crate::node::Work;
 use crate::oracle::{Rule, Violation, hold};
 use crate::world::{Plant, World};
 
 impl World {
     /// The next thing that a core said.
-    pub fn perform(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn perform(&mut self, node: usize) -> Result<(), Violation> {
         let Some(live) = self.nodes[node].as_mut() else { return Ok(()) };
         let Some(output) = live.outbox.pop_front() else { return Ok(()) };
         match output {
@@ -89,7 +88,7 @@ impl World {
     }
 
     /// Carries out what is under way to the store, or brings its answer back.
-    pub fn go_on(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn go_on(&mut self, node: usize) -> Result<(), Violation> {
         let Some(live) = self.nodes[node].as_mut() else { return Ok(()) };
         let Some(work) = live.work.take() else { return Ok(()) };
         match work {
@@ -103,7 +102,12 @@ impl World {
         }
     }
 
-    fn append(&mut self, node: usize, batch: Vec<Record>, urgency: Urgency) -> Result<(), Violation> {
+    fn append(
+        &mut self,
+        node: usize,
+        batch: Vec<Record>,
+        urgency: Urgency,
+    ) -> Result<(), Violation> {
         let fault = self.rng.below(1_000);
         let Some(live) = self.nodes[node].as_ref() else { return Ok(()) };
         let fault = match fault {
@@ -156,7 +160,8 @@ impl World {
                 let head = live.store.head().now_or_never().unwrap().unwrap();
                 record.token = head.token.next();
                 record.parent = head.digest;
-                let again = live.store.append(&[record], Urgency::Ordinary);
+                let batch = [record];
+                let again = live.store.append(&batch, Urgency::Ordinary);
                 let _ = again.now_or_never().unwrap();
             }
             let rows = live.store.rows(after, ROWS_MAX).now_or_never().unwrap();
@@ -183,7 +188,7 @@ impl World {
     }
 
     /// An append of a dead controller reaches the store.
-    pub fn zombie_arrives(&mut self) -> Result<(), Violation> {
+    pub(crate) fn zombie_arrives(&mut self) -> Result<(), Violation> {
         let at = self.rng.index(self.zombies.len());
         let (store, batch, urgency) = self.zombies.remove(at);
         let result = store.append(&batch, urgency).now_or_never().unwrap();
@@ -199,7 +204,7 @@ impl World {
     }
 
     /// Writes the list of expected sinks.
-    pub fn keep(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn keep(&mut self, node: usize) -> Result<(), Violation> {
         let fails = self.rng.chance(100) && !self.calm;
         let Some(live) = self.nodes[node].as_mut() else { return Ok(()) };
         let Some(list) = live.keep.take() else { return Ok(()) };
@@ -229,7 +234,7 @@ impl World {
     }
 
     /// The oracle reads what is new in the log.
-    pub fn read_log(&mut self) -> Result<(), Violation> {
+    pub(crate) fn read_log(&mut self) -> Result<(), Violation> {
         let reader = self.store.another();
         let after = self.oracle.state.token();
         for row in reader.rows(after, ROWS_MAX).now_or_never().unwrap().unwrap() {
@@ -252,11 +257,6 @@ impl World {
         if command.starts_with("pause") && lag {
             self.seen.note("pause during a step");
         }
-    }
-
-    /// Whether a rollback is still on its way.
-    pub fn rollback_waits(&self) -> bool {
-        self.ops.iter().any(|op| is_rollback(&op.ask) && op.stage != crate::client::Stage::Over)
     }
 }
 

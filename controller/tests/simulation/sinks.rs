@@ -4,40 +4,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controller::core::Input;
-use plan::{Nack, Plane, PlanName, Sink, SinkId, Snapshot, Standing, Timestamp, Token};
+use plan::{Nack, PlanName, Plane, Sink, SinkId, Snapshot, Standing, Timestamp, Token};
 
 use crate::client::shop;
 use crate::oracle::Violation;
 use crate::world::World;
 
 /// Older than any token.
-pub const NEVER: Token = Token { incarnation: 0, revision: 0 };
+pub(crate) const NEVER: Token = Token { incarnation: 0, revision: 0 };
 
 /// A receiver in the mesh.
 #[derive(Debug)]
-pub struct MeshSink {
-    pub id: SinkId,
+pub(crate) struct MeshSink {
+    pub(crate) id: SinkId,
     /// What it holds, durably.
-    pub held: Token,
+    pub(crate) held: Token,
     /// The snapshot that it holds.
-    pub snapshot: Option<Arc<Snapshot>>,
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// Whether it ever acked the plan.
-    pub acked_plan: bool,
-    pub connected: Option<usize>,
+    pub(crate) acked_plan: bool,
+    pub(crate) connected: Option<usize>,
     /// What is on its way to it, from any controller.
-    pub inbox: Vec<(usize, Arc<Snapshot>)>,
+    pub(crate) inbox: Vec<(usize, Arc<Snapshot>)>,
     /// It has refused something and not acked since.
-    pub refuses: bool,
+    pub(crate) refuses: bool,
 }
 
 /// What a controller's fake planes know.
 #[derive(Debug, Default)]
-pub struct Planes {
+pub(crate) struct Planes {
     /// The newest published snapshot that each has yet to take up.
-    pub mesh_inbox: Option<Arc<Snapshot>>,
-    pub dns_inbox: Option<Arc<Snapshot>>,
-    pub mesh: Option<Arc<Snapshot>>,
-    pub sinks: BTreeMap<SinkId, Sink>,
+    pub(crate) mesh_inbox: Option<Arc<Snapshot>>,
+    pub(crate) dns_inbox: Option<Arc<Snapshot>>,
+    pub(crate) mesh: Option<Arc<Snapshot>>,
+    pub(crate) sinks: BTreeMap<SinkId, Sink>,
 }
 
 impl Planes {
@@ -59,7 +59,7 @@ impl Planes {
 
 impl World {
     /// The DNS plane of a controller takes up the newest snapshot: one sink, which acks at once.
-    pub fn dns_takes(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn dns_takes(&mut self, node: usize) -> Result<(), Violation> {
         let Some(live) = self.nodes[node].as_mut() else { return Ok(()) };
         let Some(snapshot) = live.planes.dns_inbox.take() else { return Ok(()) };
         let sink = Sink {
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// The mesh plane takes up the newest snapshot and sends it to its sinks; some do not get it.
-    pub fn mesh_takes(&mut self, node: usize) -> Result<(), Violation> {
+    pub(crate) fn mesh_takes(&mut self, node: usize) -> Result<(), Violation> {
         let Some(live) = self.nodes[node].as_mut() else { return Ok(()) };
         let Some(snapshot) = live.planes.mesh_inbox.take() else { return Ok(()) };
         live.planes.mesh = Some(Arc::clone(&snapshot));
@@ -93,16 +93,12 @@ impl World {
     }
 
     /// A sink takes one of the messages on their way to it, not always the oldest.
-    pub fn sink_takes(&mut self, index: usize) -> Result<(), Violation> {
+    pub(crate) fn sink_takes(&mut self, index: usize) -> Result<(), Violation> {
         let at = self.rng.index(self.sinks[index].inbox.len());
         let repeat = self.rng.chance(150) && !self.calm;
         let refuse = self.rng.chance(60) && !self.calm;
         let sink = &mut self.sinks[index];
-        let (node, snapshot) = if repeat {
-            sink.inbox[at].clone()
-        } else {
-            sink.inbox.remove(at)
-        };
+        let (node, snapshot) = if repeat { sink.inbox[at].clone() } else { sink.inbox.remove(at) };
         let mut nack = None;
         if snapshot.token < sink.held {
             self.seen.note("sink refused an older snapshot");
@@ -140,7 +136,7 @@ impl World {
     }
 
     /// A sink finds a controller, which sends it the newest.
-    pub fn sink_connects(&mut self, index: usize, node: usize) -> Result<(), Violation> {
+    pub(crate) fn sink_connects(&mut self, index: usize, node: usize) -> Result<(), Violation> {
         self.sink_leaves(index)?;
         self.note(format!("sink {index} connects to controller {node}"));
         self.sinks[index].connected = Some(node);
@@ -149,7 +145,7 @@ impl World {
         self.say_mesh(node)
     }
 
-    pub fn sink_leaves(&mut self, index: usize) -> Result<(), Violation> {
+    pub(crate) fn sink_leaves(&mut self, index: usize) -> Result<(), Violation> {
         let Some(node) = self.sinks[index].connected.take() else { return Ok(()) };
         self.note(format!("sink {index} leaves controller {node}"));
         let id = self.sinks[index].id.clone();
@@ -161,7 +157,7 @@ impl World {
     }
 
     /// The newest snapshot once more for a sink that may have missed it.
-    pub fn resend(&mut self, index: usize) {
+    pub(crate) fn resend(&mut self, index: usize) {
         let Some(node) = self.sinks[index].connected else { return };
         let Some(live) = self.nodes[node].as_ref() else { return };
         if let Some(snapshot) = &live.planes.mesh {

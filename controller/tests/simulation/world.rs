@@ -27,7 +27,7 @@ const OPS: usize = 28;
 
 /// Faults planted on purpose, each between a core and its surroundings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
+pub(crate) enum Plant {
     /// States are published when their append begins.
     PublishEarly,
     /// Asks are answered when their append begins.
@@ -42,26 +42,26 @@ pub enum Plant {
 
 /// Everything in one seed.
 #[derive(Debug)]
-pub struct World {
-    pub rng: Rng,
-    pub plant: Option<Plant>,
-    pub history: Vec<String>,
-    pub seen: Seen,
-    pub oracle: Oracle,
-    pub store: Memory,
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) history: Vec<String>,
+    pub(crate) seen: Seen,
+    pub(crate) oracle: Oracle,
+    pub(crate) store: Memory,
     /// Since the world began, on a clock that never jumps.
-    pub uptime: Duration,
-    pub wall: Timestamp,
-    pub nodes: Vec<Option<Live>>,
-    pub zombies: Vec<(Memory, Vec<Record>, Urgency)>,
-    pub sinks: Vec<MeshSink>,
+    pub(crate) uptime: Duration,
+    pub(crate) wall: Timestamp,
+    pub(crate) nodes: Vec<Option<Live>>,
+    pub(crate) zombies: Vec<(Memory, Vec<Record>, Urgency)>,
+    pub(crate) sinks: Vec<MeshSink>,
     /// The sinks on the durable list.
-    pub listed: BTreeSet<SinkId>,
-    pub ops: Vec<Op>,
-    pub last_reply: u64,
-    pub disk_full: bool,
+    pub(crate) listed: BTreeSet<SinkId>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) last_reply: u64,
+    pub(crate) disk_full: bool,
     /// No more faults.
-    pub calm: bool,
+    pub(crate) calm: bool,
 }
 
 /// What may happen next.
@@ -91,7 +91,7 @@ enum Act {
 }
 
 impl World {
-    pub fn new(seed: u64, plant: Option<Plant>) -> Self {
+    pub(crate) fn new(seed: u64, plant: Option<Plant>) -> Self {
         let mut rng = Rng::new(seed);
         let controllers = if rng.chance(400) { 2 } else { 1 };
         let sink = |index| MeshSink {
@@ -123,12 +123,12 @@ impl World {
         }
     }
 
-    pub fn note(&mut self, what: String) {
+    pub(crate) fn note(&mut self, what: String) {
         self.history.push(format!("{:>9.3} {what}", self.uptime.as_secs_f64()));
     }
 
     /// From the first start to the last rollback.
-    pub fn live(&mut self) -> Result<(), Violation> {
+    pub(crate) fn live(&mut self) -> Result<(), Violation> {
         if self.nodes.len() == 2 {
             self.seen.note("two controllers");
         }
@@ -202,7 +202,8 @@ impl World {
         for (node, live) in self.nodes.iter().enumerate() {
             let behind = live.as_ref().is_some_and(|live| live.core.state().token() < head);
             if behind && acts.is_empty() {
-                acts.push(Act::Hint(node));
+                // A reload that failed is tried again in a while.
+                acts.extend([Act::Hint(node), Act::Time]);
             }
         }
         let waiting = self.ops.iter().enumerate().filter(|(_, op)| op.stage == Stage::Waiting);
@@ -238,7 +239,11 @@ impl World {
             (live.planes.mesh_inbox.is_some(), Act::Mesh(node), 40),
             (!live.held.is_empty() && idle, Act::HandIn(node), 40),
             (self.nodes.len() > 1, Act::Hint(node), 8),
-            (true, Act::Crash(node), if matches!(live.work, Some(Work::Append { .. })) { 4 } else { 1 }),
+            (
+                true,
+                Act::Crash(node),
+                if matches!(live.work, Some(Work::Append { .. })) { 4 } else { 1 },
+            ),
         ];
         acts.into_iter().filter(|(may, ..)| *may).map(|(_, act, weight)| (act, weight)).collect()
     }
@@ -337,7 +342,11 @@ impl World {
             }
             Act::Disk => {
                 self.disk_full = !self.disk_full && self.rng.chance(500);
-                if self.disk_full { self.store.fill() } else { self.store.drain() }
+                if self.disk_full {
+                    self.store.fill()
+                } else {
+                    self.store.drain()
+                }
                 self.note(format!("the disk is full: {}", self.disk_full));
                 Ok(())
             }
@@ -386,9 +395,11 @@ impl World {
         self.wall = self.wall.after(passed);
         self.uptime = until;
         let away = self.sinks.iter().any(|sink| sink.acked_plan && sink.connected.is_none());
-        let runs = self.oracle.state.plan(&shop()).is_some_and(|plan| {
-            matches!(plan.mode, plan::Mode::Running(_))
-        });
+        let runs = self
+            .oracle
+            .state
+            .plan(&shop())
+            .is_some_and(|plan| matches!(plan.mode, plan::Mode::Running(_)));
         if away && runs && passed > Duration::from_secs(1) {
             self.seen.note("automation held for a sink that is away");
         }
