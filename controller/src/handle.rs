@@ -132,6 +132,7 @@ impl Handle {
         } else {
             self.shared.ordinary.try_send(knock).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => {
+                    numbers::Meters::count(&self.shared.numbers.asks_busy);
                     AskError::Busy { waiting: self.shared.ordinary.max_capacity() }
                 }
                 mpsc::error::TrySendError::Closed(_) => AskError::Stopped,

@@ -8,6 +8,7 @@
 //! Faults planted on purpose, between the core and its surroundings, show that the oracle sees them.
 
 mod client;
+mod dns_plane;
 mod node;
 mod oracle;
 mod perform;
