@@ -17,8 +17,10 @@ use controller::store::Memory;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mut address = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned()).parse();
-    let (tcp, dns): (SocketAddr, SocketAddr) = (address("127.0.0.1:7400")?, address("127.0.0.1:5300")?);
+    let mut address =
+        |default: &str| arguments.next().unwrap_or_else(|| default.to_owned()).parse();
+    let (tcp, dns): (SocketAddr, SocketAddr) =
+        (address("127.0.0.1:7400")?, address("127.0.0.1:5300")?);
     let (handle, mut pump) = Pump::open(Arc::new(Memory::new()), Clock::start()).await?;
     let catalog = Arc::new(dns::Catalog::empty());
     let server = Arc::new(dns::Server::bind(&[dns], NonZeroUsize::MIN, catalog)?);
@@ -30,11 +32,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", bound.urls().join("\n"));
     handle.bound(|note| note.dns = server.addresses().iter().map(ToString::to_string).collect());
     handle.ready();
-    let settings = Settings {
-        dns: Some(server),
-        scratch: Some(std::env::temp_dir()),
-        ..Settings::default()
-    };
+    let settings =
+        Settings { dns: Some(server), scratch: Some(std::env::temp_dir()), ..Settings::default() };
     let stop = async {
         // Without signals it runs until it is killed.
         let _ = tokio::signal::ctrl_c().await;

@@ -220,4 +220,3 @@ fn too_slow(time: Duration) -> Failure {
         ),
     )
 }
-

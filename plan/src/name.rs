@@ -111,6 +111,7 @@ macro_rules! name {
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 schemars::json_schema!({
                     "type": "string",
+                    "minLength": 1,
                     "pattern": $pattern,
                     "description": $rule
                 })
@@ -225,9 +226,14 @@ mod tests {
 
     #[test]
     fn names() {
-        for (text, fine) in
-            [("shop", true), ("a-1", true), ("", false), ("-a", false), ("A", false), ("a.b", false)]
-        {
+        for (text, fine) in [
+            ("shop", true),
+            ("a-1", true),
+            ("", false),
+            ("-a", false),
+            ("A", false),
+            ("a.b", false),
+        ] {
             assert_eq!(text.parse::<PlanName>().is_ok(), fine, "{text}");
         }
         for (text, host) in [
@@ -238,7 +244,11 @@ mod tests {
             (".", None),
             ("", None),
         ] {
-            assert_eq!(text.parse::<HostName>().ok().as_ref().map(HostName::as_str), host, "{text}");
+            assert_eq!(
+                text.parse::<HostName>().ok().as_ref().map(HostName::as_str),
+                host,
+                "{text}"
+            );
         }
     }
 

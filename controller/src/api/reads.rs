@@ -66,6 +66,14 @@ pub(crate) async fn history(
         let most = limits::PAGE_MAX;
         return Err(Failure::new(Code::BadRequest, format!("in the query: limit: 1 to {most}")));
     }
+    // The document promises numbers that every language's integers hold.
+    if which.before.is_some_and(|before| i64::try_from(before).is_err()) {
+        let most = i64::MAX;
+        return Err(Failure::new(
+            Code::BadRequest,
+            format!("in the query: before: at most {most}"),
+        ));
+    }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let page = Page { before: which.before, limit };
     let history = api.handle.history(Some(&name), page).await?;

@@ -324,7 +324,7 @@ fn reason() -> Parameter {
 }
 
 fn if_match() -> Parameter {
-    let schema = |_: &mut SchemaGenerator| json_schema!({ "type": "string", "pattern": "^\"[0-9]{1,19}\"$" });
+    let schema = |_: &mut SchemaGenerator| json_schema!({ "type": "string", "minLength": 3, "pattern": "^\"[0-9]{1,19}\"$" });
     let text = "Only if the plan has this revision; else 412";
     parameter("If-Match", Place::Header, schema, "\"42\"", text)
 }
@@ -373,8 +373,16 @@ fn name() -> Parameter {
 
 fn record_type() -> Parameter {
     let schema = |_: &mut SchemaGenerator| {
-        json_schema!({ "type": "string", "pattern": "^([A-Za-z][A-Za-z0-9-]{0,15}|TYPE[0-9]{1,5})$",
-            "default": "A" })
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "enum": [
+                    "A", "AAAA", "ANY", "CAA", "CNAME", "DNAME", "DNSKEY", "DS", "HTTPS", "MX",
+                    "NAPTR", "NS", "PTR", "SOA", "SRV", "SSHFP", "SVCB", "TLSA", "TXT",
+                ] },
+                { "type": "string", "pattern": "^TYPE[1-9][0-9]{0,3}$" },
+            ],
+            "default": "A",
+        })
     };
     parameter("type", Place::Query, schema, "AAAA", "The record type")
 }

@@ -72,7 +72,11 @@ async fn malformed_bodies() {
         case(post(shift, "{}").header("Content-Type", "text/plain"), 415, "unsupported-type"),
         case(request("POST", shift), 415, "unsupported-type"),
         case(request("POST", "/v1/rollback"), 415, "unsupported-type"),
-        case(put("/v1/plans/shop", "").header("Content-Type", "text/yaml"), 415, "unsupported-type"),
+        case(
+            put("/v1/plans/shop", "").header("Content-Type", "text/yaml"),
+            415,
+            "unsupported-type",
+        ),
         case(post(shift, ""), 400, "bad-body"),
         case(post(shift, "{"), 400, "bad-body"),
         case(post(shift, "[]"), 400, "bad-body"),
@@ -209,7 +213,8 @@ async fn a_plan_goes_in_and_comes_out() {
     let again = world.send(&put("/v1/plans/shop", shown.text())).await.json();
     assert_eq!(again["changed"], false, "{again}");
     assert_eq!(again["revision"], applied["revision"]);
-    let gone = request("DELETE", "/v1/plans/shop").header("If-Match", shown.header("etag").unwrap());
+    let gone =
+        request("DELETE", "/v1/plans/shop").header("If-Match", shown.header("etag").unwrap());
     assert_eq!(world.send(&gone).await.status, 200);
     assert_eq!(world.send(&get("/v1/plans/shop")).await.code(), "not-found");
     let history = world.send(&get("/v1/plans/shop/history?limit=1")).await.json();

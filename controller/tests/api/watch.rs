@@ -21,7 +21,10 @@ struct Event {
 impl Watcher {
     async fn new(world: &World, request: &Request) -> Self {
         let mut stream = world.connect().await;
-        stream.write_all(&request.clone().header("Connection", "keep-alive").bytes()).await.unwrap();
+        stream
+            .write_all(&request.clone().header("Connection", "keep-alive").bytes())
+            .await
+            .unwrap();
         let mut watcher = Self { lines: BufReader::new(stream) };
         let status = watcher.line().await.unwrap();
         assert!(status.starts_with("HTTP/1.1 200"), "{status}");
