@@ -125,75 +125,78 @@ async fn a_damaged_checkpoint_is_passed_over() {
     }
 }
 
-#[tokio::test]
-async fn an_edited_log_is_found_and_named() {
-    struct Case {
-        name: &'static str,
-        sql: &'static str,
-        wanted: &'static str,
-    }
-    let edits = [
-        Case {
-            name: "bytes edited",
-            sql: "UPDATE log SET
+/// An edit of a database with six records, and what is said about it.
+struct Edit {
+    name: &'static str,
+    sql: &'static str,
+    wanted: &'static str,
+}
+
+const EDITS: &[Edit] = &[
+    Edit {
+        name: "bytes edited",
+        sql: "UPDATE log SET
                   bytes = CAST(replace(CAST(bytes AS TEXT), 'number', 'nummer') AS BLOB)
                   WHERE revision = 3",
-            wanted: "record 1.3: its bytes do not have the digest",
-        },
-        Case {
-            name: "parent edited",
-            sql: "UPDATE log SET parent = zeroblob(32) WHERE revision = 4",
-            wanted: "record 1.4: it names another parent",
-        },
-        Case {
-            name: "incarnation edited",
-            sql: "UPDATE log SET incarnation = 2 WHERE revision = 4",
-            wanted: "record 2.4: it says that it is record 1.4",
-        },
-        Case {
-            name: "the first dropped",
-            sql: "DELETE FROM log WHERE revision = 1",
-            wanted: "record 1.2: it does not follow record 1.0",
-        },
-        Case {
-            name: "one dropped",
-            sql: "DELETE FROM log WHERE revision = 3",
-            wanted: "record 1.4: it does not follow record 1.2",
-        },
-        Case {
-            name: "the last dropped",
-            sql: "DELETE FROM log WHERE revision = 6",
-            wanted: "the log ends with record 1.5, its head is 1.6",
-        },
-        Case {
-            name: "two exchanged",
-            sql: "UPDATE log SET revision = -revision WHERE revision IN (2, 3);
+        wanted: "record 1.3: its bytes do not have the digest",
+    },
+    Edit {
+        name: "parent edited",
+        sql: "UPDATE log SET parent = zeroblob(32) WHERE revision = 4",
+        wanted: "record 1.4: it names another parent",
+    },
+    Edit {
+        name: "incarnation edited",
+        sql: "UPDATE log SET incarnation = 2 WHERE revision = 4",
+        wanted: "record 2.4: it says that it is record 1.4",
+    },
+    Edit {
+        name: "the first dropped",
+        sql: "DELETE FROM log WHERE revision = 1",
+        wanted: "record 1.2: it does not follow record 1.0",
+    },
+    Edit {
+        name: "one dropped",
+        sql: "DELETE FROM log WHERE revision = 3",
+        wanted: "record 1.4: it does not follow record 1.2",
+    },
+    Edit {
+        name: "the last dropped",
+        sql: "DELETE FROM log WHERE revision = 6",
+        wanted: "the log ends with record 1.5, its head is 1.6",
+    },
+    Edit {
+        name: "two exchanged",
+        sql: "UPDATE log SET revision = -revision WHERE revision IN (2, 3);
                   UPDATE log SET revision = 5 + revision WHERE revision < 0",
-            wanted: "record 1.2: it says that it is record 1.3",
-        },
-        Case {
-            name: "all dropped",
-            sql: "DELETE FROM log",
-            wanted: "the log ends with record 1.0, its head is 1.6",
-        },
-        Case {
-            name: "one added",
-            sql: "INSERT INTO log SELECT 7, incarnation, digest, digest, bytes FROM log
+        wanted: "record 1.2: it says that it is record 1.3",
+    },
+    Edit {
+        name: "all dropped",
+        sql: "DELETE FROM log",
+        wanted: "the log ends with record 1.0, its head is 1.6",
+    },
+    Edit {
+        name: "one added",
+        sql: "INSERT INTO log SELECT 7, incarnation, digest, digest, bytes FROM log
                   WHERE revision = 6",
-            wanted: "record 1.7: it names another parent",
-        },
-        Case {
-            name: "a cell edited",
-            sql: "UPDATE cell SET bytes = x'00'",
-            wanted: "the cell `ca` is not as written",
-        },
-        Case {
-            name: "a blob edited",
-            sql: "UPDATE piece SET bytes = x'00'",
-            wanted: "does not have its digest",
-        },
-    ];
-    for Case { name, sql, wanted } in edits {
+        wanted: "record 1.7: it names another parent",
+    },
+    Edit {
+        name: "a cell edited",
+        sql: "UPDATE cell SET bytes = x'00'",
+        wanted: "the cell `ca` is not as written",
+    },
+    Edit {
+        name: "a blob edited",
+        sql: "UPDATE piece SET bytes = x'00'",
+        wanted: "does not have its digest",
+    },
+];
+
+#[tokio::test]
+async fn an_edited_log_is_found_and_named() {
+    for Edit { name, sql, wanted } in EDITS {
         let scratch = Scratch::new();
         let data = scratch.join("data");
         filled(&data, 6).await;
