@@ -127,7 +127,9 @@ impl Core {
             Outcome::Answer(answer) if draft.records.is_empty() => {
                 reply(&pending, answer.map_err(AskError::Refused), out);
             }
-            outcome => draft.items.push(Item { pending, outcome }),
+            outcome @ (Outcome::Record(..) | Outcome::Answer(_)) => {
+                draft.items.push(Item { pending, outcome });
+            }
         }
     }
 

@@ -20,7 +20,7 @@ impl Observed {
     /// Takes up an observation; an older one of the same service and side is dropped.
     pub(super) fn add(&mut self, observation: Observation, uptime: Duration) {
         self.latest.insert(key(&observation), observation);
-        self.due.get_or_insert(uptime.saturating_add(COALESCE));
+        self.due.get_or_insert_with(|| uptime.saturating_add(COALESCE));
     }
 
     /// Puts back what could not be committed, unless something newer was seen meanwhile.

@@ -157,7 +157,15 @@ impl Handle {
                 });
                 zones.collect()
             }
-            _ => Vec::new(),
+            Command::Start(_)
+            | Command::Step { .. }
+            | Command::Shift { .. }
+            | Command::Pause(_)
+            | Command::Resume(_)
+            | Command::Rollback(_)
+            | Command::Approve { .. }
+            | Command::Retire(_)
+            | Command::Delete(_) => Vec::new(),
         };
         let mut answers = BTreeMap::new();
         for (plan, zone) in changed {
