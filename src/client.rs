@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -268,9 +268,9 @@ impl ClientError {
     /// The exit code: what the operator typed was wrong, the rules said no, or it failed.
     pub(crate) fn exit_code(&self) -> u8 {
         let Self::Problem(problem) = self else { return 1 };
-        match StatusCode::from_u16(problem.status) {
-            Ok(StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED) => 3,
-            Ok(status) if status.is_client_error() => 2,
+        match problem.code.as_str() {
+            "refused" | "stale" => 3,
+            "bad-request" | "bad-body" | "not-found" | "too-large" | "invalid-plan" | "key-reused" => 2,
             _ => 1,
         }
     }

@@ -60,10 +60,13 @@ pub(crate) struct Round {
 impl Crowd {
     /// Clients of `name`, which is resolved at `dns` and connected to at `port`.
     pub(crate) fn new(name: Name, dns: SocketAddr, port: u16) -> Self {
-        let clients = (0_u16..).take(CLIENTS).map(|n| {
-            let [high, low] = n.to_be_bytes();
-            let address = IpAddr::from(Ipv4Addr::new(127, 1, high, low.wrapping_add(1).max(1)));
-            Client { address, landed: None, cached: None, visits: 0 }
+        // 127.1.0.1 to 127.1.255.250: 250 hosts a network, so that no address is a broadcast one.
+        let networks = (0..=u8::MAX).flat_map(|net| (1..=250).map(move |host| [127, 1, net, host]));
+        let clients = networks.take(CLIENTS).map(|octets| Client {
+            address: IpAddr::from(Ipv4Addr::from(octets)),
+            landed: None,
+            cached: None,
+            visits: 0,
         });
         Self { name, dns, port, clients: clients.collect() }
     }
