@@ -50,8 +50,7 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let moment: jiff::Timestamp =
-            text.parse().map_err(|_| TimestampError(text.to_owned()))?;
+        let moment: jiff::Timestamp = text.parse().map_err(|_| TimestampError(text.to_owned()))?;
         Ok(Self::from_millis(moment.as_millisecond()))
     }
 }

@@ -22,7 +22,10 @@ pub enum Refused {
         near: Vec<PlanName>,
     },
     /// No service of this name in the plan.
-    #[error("there is no service called `{}` in plan `{}`{}", .service.service, .service.plan, words::offer(.near))]
+    #[error(
+        "there is no service called `{}` in plan `{}`{}",
+        .service.service, .service.plan, words::offer(.near)
+    )]
     UnknownService {
         /// What was asked for.
         service: ServiceId,
@@ -84,7 +87,10 @@ pub enum Refused {
         revision: u64,
     },
     /// Sinks have not applied what is committed.
-    #[error("not every sink has applied what plan `{plan}` has committed; {}", words::acks(*.overridable))]
+    #[error(
+        "not every sink has applied what plan `{plan}` has committed; {}",
+        words::acks(*.overridable)
+    )]
     Acks {
         /// The plan.
         plan: PlanName,
