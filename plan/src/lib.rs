@@ -30,7 +30,9 @@ pub mod token;
 pub mod view;
 
 pub use crate::bucket::Bucket;
-pub use crate::command::{Actor, Ask, Automation, Cause, Command, Key, Observation, Override, Scope};
+pub use crate::command::{
+    Actor, Ask, Automation, Cause, Command, Key, Observation, Override, Scope,
+};
 pub use crate::decide::{Decided, Done, Facts, Refused, RefusedKind};
 pub use crate::file::{Problem, check, check_bytes, nearest};
 pub use crate::ledger::{Ledger, Nack, Sink, SinkId, Standing};

@@ -36,7 +36,7 @@ mod tests {
     fn offers_the_nearest_first() {
         let names = ["orders", "order", "payments", "borders"].map(String::from);
         for (word, expected) in [
-            ("ordres", vec!["orders", "order"]),
+            ("ordres", vec!["orders", "order", "borders"]),
             ("orders", vec!["orders", "order", "borders"]),
             ("oders", vec!["orders"]),
             ("paiments", vec!["payments"]),
