@@ -18,7 +18,6 @@ use self::batch::{Inbox, Outbox};
 use self::local::Local;
 use super::worker::Worker;
 use crate::respond::Transport;
-use crate::wire::HEADER;
 
 /// Queries taken up by one system call. At 16 the cost of the calls is shared well, while one
 /// batch's buffers still fit the first-level cache.
@@ -74,11 +73,9 @@ impl UdpThread {
         outbox.clear();
         let mut turn = self.worker.begin();
         for message in received {
-            let truncated = message.flags.contains(MsgFlags::MSG_TRUNC);
+            // One that is longer than its room is cut and so malformed, like any other that goes on
+            // after its last record.
             let query = message.iovs().next().unwrap_or_default();
-            // A query longer than any that means something: the header alone, so that it is
-            // answered as malformed.
-            let query = if truncated { query.get(..HEADER).unwrap_or(query) } else { query };
             let origin = message.address.and_then(|to| Some((to, client(&to)?)));
             let (Some((to, client)), Some(from)) = (origin, Local::of(&message)) else {
                 turn.meter().silent.add(1);

@@ -1,8 +1,11 @@
 //! Publishing under load: nobody is told anything older than what was published before they asked.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 use std::thread;
 
 use super::world::{
@@ -29,7 +32,7 @@ fn batches(reader: &Reader, published: &AtomicU32, stop: &AtomicBool) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         let batch = reader.enter();
         let token = batch.published().catalog.token;
-        for _ in 0..batches % 8 {
+        for _ in 0..batches % 64 {
             let out = u64::from(published.load(Ordering::SeqCst));
             assert!(out <= token.revision, "{out} is out, a batch answers from {token}");
         }
@@ -40,6 +43,30 @@ fn batches(reader: &Reader, published: &AtomicU32, stop: &AtomicBool) -> u64 {
         thread::yield_now();
     }
     batches
+}
+
+#[tokio::test]
+async fn a_publish_waits_for_the_batch_under_way_and_for_no_idle_thread() {
+    let base = Catalog::of_zones(vec![zone()]);
+    let swap = Swap::new(first(), 3);
+    let publisher = Publisher::new(Arc::clone(&swap));
+    let readers: Vec<Reader> = swap.readers().collect();
+    for (revision, reader) in (1..).zip(&readers) {
+        let batch = reader.enter();
+        let mut publish = pin!(publisher.publish(catalog(&base, revision)));
+        for _ in 0..20 {
+            assert!(poll_fn(|task| Poll::Ready(publish.as_mut().poll(task))).await.is_pending());
+        }
+        assert_eq!(batch.published().catalog.token.revision, u64::from(revision) - 1);
+        drop(batch);
+        // What begins now answers from the new catalog and delays nobody.
+        let next = reader.enter();
+        assert_eq!(next.published().catalog.token.revision, u64::from(revision));
+        publish.await;
+        drop(next);
+    }
+    let mut publish = pin!(publisher.publish(catalog(&base, 9)));
+    assert!(poll_fn(|task| Poll::Ready(publish.as_mut().poll(task))).await.is_ready());
 }
 
 #[test]
