@@ -120,6 +120,26 @@ fn a_client_that_dribbles_is_closed() {
 }
 
 #[test]
+fn each_message_has_its_own_time() {
+    let limits = Limits { message: SOON * 5, ..Limits::default() };
+    let server = serve_within("127.0.0.1:0", 1, limits);
+    let (mut stream, mut other) = (connect(at(&server)), connect(at(&server)));
+    let query = framed(&plain(9));
+    let (half, rest) = query.split_at(10);
+    for _ in 0..2 {
+        stream.write_all(half).unwrap();
+        // The server has seen the half by the time it has answered somebody else.
+        assert!(is_served(&mut other));
+        stream.write_all(rest).unwrap();
+        assert_eq!(told(&receive(&mut stream)).id, 9);
+        // A message begun now runs out of time; by then so has the one that was answered.
+        let mut late = connect(at(&server));
+        late.write_all(half).unwrap();
+        assert!(is_closed(&mut late));
+    }
+}
+
+#[test]
 fn a_client_that_is_silent_is_closed() {
     let limits = Limits { idle: SOON, ..Limits::default() };
     let server = serve_within("127.0.0.1:0", 1, limits);
