@@ -2,7 +2,7 @@
 //!
 //! | thread | number | does |
 //! |---|---|---|
-//! | `dns-udp-N` | `threads` per address | receives, answers and sends UDP in batches, on a socket of its own that shares the port (SO_REUSEPORT) |
+//! | `dns-udp-N` | `threads` per address | all UDP of a socket that shares its port, in batches |
 //! | `dns-tcp` | one | accepts and serves all TCP connections (RFC 7766, RFC 9210) |
 //!
 //! Nothing but [`Publisher`] reaches into a running thread. What threads count is read by
@@ -51,7 +51,10 @@ pub const THREADS_MAX: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A socket could not be had.
-    #[error("cannot listen on {address} over {}: {source}; {}", name(*transport), remedy(*address, source))]
+    #[error(
+        "cannot listen on {address} over {}: {source}; {}",
+        name(*transport), remedy(*address, source)
+    )]
     Socket {
         /// What was asked for.
         address: SocketAddr,
@@ -81,11 +84,13 @@ fn remedy(address: SocketAddr, source: &io::Error) -> String {
     let port = address.port();
     if source.kind() == io::ErrorKind::AddrInUse {
         format!(
-            "stop what listens there (`ss -lntup 'sport = :{port}'` shows it) or give another address"
+            "stop what listens there (`ss -lntup 'sport = :{port}'` shows it) \
+             or give another address"
         )
     } else if source.kind() == io::ErrorKind::PermissionDenied {
         format!(
-            "port {port} needs the capability CAP_NET_BIND_SERVICE; grant it or give a port from 1024 on"
+            "port {port} needs the capability CAP_NET_BIND_SERVICE; grant it \
+             or give a port from 1024 on"
         )
     } else if source.kind() == io::ErrorKind::AddrNotAvailable {
         format!("this machine has no address {}; `ip address` shows those it has", address.ip())

@@ -13,8 +13,8 @@ const CHUNK: usize = 1_024;
 /// Times to begin again because the thread made room meanwhile; then the lock is kept throughout.
 const RESTARTS: u32 = 3;
 
-/// What all threads have seen of the services of `roster`, at `now`, each by its place in the names.
-/// Services that nobody asked for are left out.
+/// What all threads have seen of the services of `roster`, at `now`, each by its place in the
+/// names. Services that nobody asked for are left out.
 pub(crate) fn counts<'a>(
     tables: impl Iterator<Item = &'a Seen>,
     roster: &Roster,

@@ -1,5 +1,6 @@
 //! Counting who was told what.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -123,24 +124,24 @@ proptest! {
     ) {
         let roster = roster(3);
         let tables = [Seen::new(HASHER), Seen::new(HASHER), Seen::new(HASHER)];
-        let mut naive = std::collections::BTreeMap::<u32, _>::new();
+        let mut naive = BTreeMap::<u32, BTreeMap<u32, [u64; 2]>>::new();
         for (service, number, target, thread) in told {
             let side = if target { Side::Target } else { Side::Legacy };
             let place = place(&roster, service);
             tables[thread].lock().note(&roster, place, client(number), side, 100);
-            let keys: &mut std::collections::BTreeMap<u32, [u64; 2]> = naive.entry(service).or_default();
-            keys.entry(number).or_default()[usize::from(target)] += 1;
+            naive.entry(service).or_default().entry(number).or_default()[usize::from(target)] += 1;
         }
         let counts = counts(&tables, &roster);
         prop_assert_eq!(counts.len(), naive.len());
         for (count, keys) in counts.iter().zip(naive.values()) {
             let events = keys.values().map(|[legacy, target]| legacy + target);
+            let squares: u128 = events.clone().map(|n| u128::from(n * n)).sum();
+            let told = |side: usize| keys.values().filter(|told| told[side] > 0).count() as u64;
             prop_assert_eq!(count.keys, keys.len() as u64);
             prop_assert_eq!(count.events, events.clone().sum::<u64>());
-            prop_assert_eq!(count.largest, events.clone().max().unwrap_or(0));
-            prop_assert_eq!(count.squares, events.map(|n| u128::from(n) * u128::from(n)).sum::<u128>());
-            prop_assert_eq!(count.legacy, keys.values().filter(|[legacy, _]| *legacy > 0).count() as u64);
-            prop_assert_eq!(count.target, keys.values().filter(|[_, target]| *target > 0).count() as u64);
+            prop_assert_eq!(count.largest, events.max().unwrap_or(0));
+            prop_assert_eq!(count.squares, squares);
+            prop_assert_eq!((count.legacy, count.target), (told(0), told(1)));
         }
     }
 }
