@@ -13,8 +13,8 @@ use plan::{GateName, Override, PlanName, Split};
 
 use crate::cli::args::{ClientArg, ServerUrl, Subject, Wait};
 
-/// Moves the live traffic of services from legacy VMs to Kubernetes, a percentage at a time, and takes
-/// it back in a second.
+/// Moves the live traffic of services from legacy VMs to Kubernetes, a percentage at a time, and
+/// takes it back in a second.
 #[derive(Debug, Parser)]
 #[command(name = "crossfade", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage or invalid file, 3 refused by the \
@@ -29,8 +29,8 @@ pub(crate) struct Cli {
 /// What every verb takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
-    /// The controller: `http://HOST:PORT` or `unix:PATH`. Without it: the socket in the default data
-    /// directory, else http://127.0.0.1:7400
+    /// The controller: `http://HOST:PORT` or `unix:PATH`. Without it: the socket in the default
+    /// data directory, else http://127.0.0.1:7400
     #[arg(long, global = true, value_name = "URL", env = "CROSSFADE_SERVER")]
     pub(crate) server: Option<ServerUrl>,
     /// Text for people or JSON for scripts
@@ -98,7 +98,9 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: crossfade approve shop sign-off")]
     Approve(Change<Approve>),
     /// Send every client to legacy, now
-    #[command(after_help = "Examples: crossfade rollback orders\n          crossfade rollback --all")]
+    #[command(
+        after_help = "Examples: crossfade rollback orders\n          crossfade rollback --all"
+    )]
     Rollback(Change<Rollback>),
     /// End a complete plan, after legacy was measured silent
     #[command(after_help = "Example: crossfade retire shop")]
@@ -115,8 +117,11 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: crossfade explain orders --client 192.0.2.7")]
     Explain(Explain),
     /// Show the DNS answer to a name and the reason for it
-    #[command(after_help = "Examples: crossfade answer orders.corp.example A --client 192.0.2.7\n          \
-        crossfade answer www.corp.example --zone corp.example=corp.example.zone")]
+    #[command(
+        after_help = "Examples: crossfade answer orders.corp.example A --client 192.0.2.7\n\
+            \x20         \
+        crossfade answer www.corp.example --zone corp.example=corp.example.zone"
+    )]
     Answer(Answer),
     /// List every receiver: plane, kind, acked token, lag, last refusal
     #[command(after_help = "Examples: crossfade sinks\n          crossfade sinks forget dns/old")]
@@ -131,7 +136,9 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: crossfade restore crossfade.backup --data /var/lib/crossfade")]
     Restore(Restore),
     /// Print a completion script
-    #[command(after_help = "Example: crossfade completions bash > /etc/bash_completion.d/crossfade")]
+    #[command(
+        after_help = "Example: crossfade completions bash > /etc/bash_completion.d/crossfade"
+    )]
     Completions(Completions),
     /// Write the manual pages into a directory
     #[command(after_help = "Example: crossfade man /usr/local/share/man/man1")]

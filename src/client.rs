@@ -35,8 +35,10 @@ pub(crate) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// Nobody is there.
-    #[error("no controller answers at {server}; start one with `crossfade serve`, or name one with \
-        --server")]
+    #[error(
+        "no controller answers at {server}; start one with `crossfade serve`, or name one with \
+        --server"
+    )]
     Unreachable {
         server: ServerUrl,
         #[source]
@@ -179,8 +181,7 @@ impl Client {
     }
 
     async fn open(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
-        let unreachable =
-            |source| ClientError::Unreachable { server: self.server.clone(), source };
+        let unreachable = |source| ClientError::Unreachable { server: self.server.clone(), source };
         match &self.server {
             ServerUrl::Http { authority } => {
                 let connect = TcpStream::connect(authority);
@@ -247,10 +248,9 @@ impl Client {
             Err(error) => return error,
         };
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) if json => ClientError::Problem(Box::new(Problem {
-                status: status.as_u16(),
-                ..problem
-            })),
+            Ok(problem) if json => {
+                ClientError::Problem(Box::new(Problem { status: status.as_u16(), ..problem }))
+            }
             _ => self.foreign(format!("status {status} without a problem")),
         }
     }
@@ -270,7 +270,8 @@ impl ClientError {
         let Self::Problem(problem) = self else { return 1 };
         match problem.code.as_str() {
             "refused" | "stale" => 3,
-            "bad-request" | "bad-body" | "not-found" | "too-large" | "invalid-plan" | "key-reused" => 2,
+            "bad-request" | "bad-body" | "not-found" | "too-large" | "invalid-plan"
+            | "key-reused" => 2,
             _ => 1,
         }
     }
@@ -336,7 +337,8 @@ mod tests {
 
     #[test]
     fn events_come_whole_and_comments_are_dropped() {
-        let mut text = ": hello\n\nid: 1.2\nevent: status\ndata: {\ndata: }\n\nid: 1.3\nda".to_owned();
+        let mut text =
+            ": hello\n\nid: 1.2\nevent: status\ndata: {\ndata: }\n\nid: 1.3\nda".to_owned();
         let event = take_event(&mut text).unwrap();
         assert_eq!((event.id.as_str(), event.data.as_str()), ("1.2", "{\n}"));
         assert_eq!(take_event(&mut text), None);

@@ -108,10 +108,7 @@ pub(crate) enum ConfigError {
     TooLong { path: PathBuf },
     /// The file says something that is no setting.
     #[error("{}: {source}", path.display())]
-    Parse {
-        path: PathBuf,
-        source: Box<toml::de::Error>,
-    },
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
     /// Nobody says where the data goes.
     #[error("no data directory: give --data DIR, or set CROSSFADE_DATA or HOME")]
     NoData,

@@ -16,11 +16,15 @@ pub(crate) async fn run(args: Dns, _: &Context) -> Result<Exit, Failure> {
     let zones = files::zones(&args.zones)?;
     let lines: Vec<String> = zones
         .iter()
-        .map(|zone| format!("zone {} serial {} with {} names\n", zone.origin(), zone.serial(), zone.names()))
+        .map(|zone| {
+            format!("zone {} serial {} with {} names\n", zone.origin(), zone.serial(), zone.names())
+        })
         .collect();
     let catalog = Arc::new(Catalog::of_zones(zones));
-    let server = Server::bind(&[args.listen], threads(args.dns_threads), catalog)
-        .map_err(|error| Failure::Local { what: "the DNS server does not start", source: error.into() })?;
+    let server =
+        Server::bind(&[args.listen], threads(args.dns_threads), catalog).map_err(|error| {
+            Failure::Local { what: "the DNS server does not start", source: error.into() }
+        })?;
     page::print(&lines.concat())?;
     for address in server.addresses() {
         page::print(&format!("dns {address} (UDP and TCP)\n"))?;

@@ -64,8 +64,11 @@ pub(crate) async fn run(args: Serve, _: &Context) -> Result<Exit, Failure> {
 
 /// Opens the log and every socket. Nothing is answered before the log is loaded.
 pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
-    let fail = |what| move |source: Box<dyn std::error::Error + Send + Sync>| Failure::Local { what, source };
-    let store = Sqlite::open(&config.data).map_err(|e| fail("the store does not open")(e.into()))?;
+    let fail = |what| {
+        move |source: Box<dyn std::error::Error + Send + Sync>| Failure::Local { what, source }
+    };
+    let store =
+        Sqlite::open(&config.data).map_err(|e| fail("the store does not open")(e.into()))?;
     let clock = Clock::start();
     let (handle, mut pump) = Pump::open(Arc::new(store), clock)
         .await
@@ -77,8 +80,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     let socket = config.data.join(SOCKET);
     let listen =
         Listen { tcp: vec![config.api], unix: Some(socket.clone()), metrics: config.metrics };
-    let bound =
-        api::bind(&listen).await.map_err(|e| fail("the API does not start")(e.into()))?;
+    let bound = api::bind(&listen).await.map_err(|e| fail("the API does not start")(e.into()))?;
     if let Some(port) = pump.dns_port() {
         tokio::spawn(planes::dns::run(port, Arc::clone(&server)));
     }

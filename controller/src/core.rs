@@ -7,13 +7,17 @@
 //!
 //! | flight | input | then |
 //! |---|---|---|
-//! | idle | a command, an observation, a wake | decide; `Append`, or an answer where nothing changes |
+//! | idle | a command, an observation, a wake | decide; `Append`, or an answer |
 //! | appending | `Appended(Ok)` | `Publish`, answers, next |
-//! | appending | `Appended(Stale)` | `Reload`; then rollbacks are decided again, automation is dropped, the rest is decided again or refused where its plan moved |
-//! | appending | `Appended(Unknown)` | `Reload` with the medium opened anew; then look for the record's digest |
-//! | appending | `Appended(Full, Failed)` | a rollback once more, then it is told of the way around; the rest is told |
-//! | reloading | `Reloaded(Ok)` | fold what came, `Publish`, settle what waited on it |
-//! | reloading | `Reloaded(Err)` | wait and reload again; from the third time on whoever waits is told |
+//! | appending | `Appended(Stale)` | `Reload` |
+//! | appending | `Appended(Unknown)` | `Reload` with the medium opened anew |
+//! | appending | `Appended(Full, Failed)` | rollbacks once more; the rest is told |
+//! | reloading | `Reloaded(Ok)` | fold what came, `Publish`, settle what waited |
+//! | reloading | `Reloaded(Err)` | wait and reload; from the third time on all are told |
+//!
+//! What waited for a reload is settled by its digest: found in the log, it is done. Where it is not
+//! there, a rollback or a pause is decided again, automation is dropped, and the rest is decided
+//! again unless its plan moved.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -100,7 +100,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes no more commands, finishes the commit in flight and the rollbacks that wait, then ends.
+    /// Takes no more commands, finishes the commit in flight and waiting rollbacks, then ends.
     pub async fn stop(self) {
         let _ = self.stop.send(());
         if let Err(error) = self.task.await {

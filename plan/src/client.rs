@@ -29,10 +29,12 @@ pub struct Keyed {
 /// the address the query came from.
 ///
 /// - A SOURCE PREFIX-LENGTH of 0 asks not to be told apart by network: the resolver's key, scope 0.
-/// - The key has the plan's length, but private addresses count in full: they are resolvers and pods
+/// - The key has the plan's length, but private addresses count in full: they are resolvers and
+///   pods
 ///   of one's own. A network that is sent shorter than that is used as it is.
 /// - All addresses of a resolver group count as its first one.
-/// - Where a client row ends inside the key's network, the scope is as long as that row's prefix, so
+/// - Where a client row ends inside the key's network, the scope is as long as that row's prefix,
+///   so
 ///   that no cache carries an answer over the border.
 pub fn key(clients: &Clients, source: IpAddr, ecs: Option<IpNet>) -> Keyed {
     match ecs.filter(|net| net.prefix_len() > 0) {

@@ -59,8 +59,8 @@ impl Verdict {
     }
 }
 
-/// What the gates of a step say now, in its order; `index` counts from 1. Empty where the plan has no
-/// such step.
+/// What the gates of a step say now, in its order; `index` counts from 1. Empty where the plan has
+/// no such step.
 pub fn of_step(plan: &PlanState, index: u16) -> Vec<Verdict> {
     let at = usize::from(index).checked_sub(1);
     let step = at.and_then(|at| plan.spec.steps.get(at));

@@ -106,9 +106,9 @@ impl Ledger {
         sinks.into_iter().flatten().filter(move |sink| sink.expected_by(plan))
     }
 
-    /// Whether everything of this plan up to `t` has arrived: in every plane that the plan uses, the
-    /// standing is through `t`, and there is a sink, and each that the plan expects is there, owes the
-    /// plan nothing and has refused nothing of it.
+    /// Whether everything of this plan up to `t` has arrived: in every plane that the plan uses,
+    /// the standing is through `t`, and there is a sink, and each that the plan expects is there,
+    /// owes the plan nothing and has refused nothing of it.
     pub fn converged(&self, plan: &Plan, t: Token) -> bool {
         let used = Plane::ALL.into_iter().filter(|plane| plan.uses(*plane));
         used.into_iter().all(|plane| self.plane_converged(plane, &plan.name, t))
@@ -124,8 +124,8 @@ impl Ledger {
 
     /// The split of this service at the expected sink that is farthest from `snapshot`'s.
     ///
-    /// `None` where the plane has no sink, or where a sink is so far behind that what it holds is not
-    /// known any more.
+    /// `None` where the plane has no sink, or where a sink is so far behind that what it holds is
+    /// not known any more.
     pub fn acked(&self, plane: Plane, service: &ServiceId, snapshot: &Snapshot) -> Option<Split> {
         let leaf = snapshot.service(service)?;
         let intended = leaf.serving.split();

@@ -1,5 +1,5 @@
-//! The heart of Crossfade: the plan file, the rules of the cutover and the snapshot that every plane
-//! renders from.
+//! The heart of Crossfade: the plan file, the rules of the cutover and the snapshot that every
+//! plane renders from.
 //!
 //! Pure: time, randomness and observations are arguments. Nothing here opens a file or a socket,
 //! reads a clock or starts a thread.

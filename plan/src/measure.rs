@@ -64,10 +64,11 @@ pub struct Share {
     pub events: u64,
     /// The busiest key's share of all events.
     pub largest_key_bp: u16,
-    /// How many equally busy keys would make shares as coarse as these: events² / Σ (a key's events)².
+    /// How many equally busy keys would make shares as coarse as these: events² / Σ (a key's
+    /// events)².
     pub effective_keys: u64,
-    /// The standard deviation, at the intended split, of the share of events on target that comes of
-    /// whole keys being on one side.
+    /// The standard deviation, at the intended split, of the share of events on target that comes
+    /// of whole keys being on one side.
     pub expected_deviation_bp: u16,
 }
 
@@ -157,7 +158,8 @@ fn bounded(bp: u128) -> u16 {
     u16::try_from(bp).unwrap_or(u16::MAX).min(Split::WHOLE)
 }
 
-/// The Wilson score interval (E. B. Wilson, JASA 22, 1927) at 95 %, in basis points, rounded outwards.
+/// The Wilson score interval (E. B. Wilson, JASA 22, 1927) at 95 %, in basis points, rounded
+/// outwards.
 ///
 /// It holds its level for shares near 0 and 1 and for few samples, where the usual one does not.
 fn wilson(hits: u64, samples: u64) -> (u16, u16) {

@@ -24,8 +24,8 @@ pub struct Pace {
 /// What the timers wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The reconnect window: before this uptime no bake starts and no automation acts, since sinks that
-    /// were there before a restart may not be back.
+    /// The reconnect window: before this uptime no bake starts and no automation acts, since sinks
+    /// that were there before a restart may not be back.
     pub settle: Duration,
     /// A bake stands still while the plan is not converged or not healthy, and starts again from
     /// nothing once that has lasted longer than this: endpoints that come and go reach sinks within
@@ -143,7 +143,8 @@ impl Pace {
         due
     }
 
-    /// The move onward that the rules accept now; else the uptime at which that may change by itself.
+    /// The move onward that the rules accept now; else the uptime at which that may change by
+    /// itself.
     fn forward(
         &self,
         state: &State,
@@ -188,8 +189,8 @@ impl Pace {
     /// How long answers with the steady TTL may still be out, where automation has yet to take its
     /// first step after `start` or `resume`; `None` where it need not wait.
     ///
-    /// Counted over uptime from when this controller first saw the plan moving, so that no jump of the
-    /// wall clock shortens it.
+    /// Counted over uptime from when this controller first saw the plan moving, so that no jump of
+    /// the wall clock shortens it.
     pub fn draining(&self, plan: &PlanState, facts: &Facts) -> Option<Duration> {
         let Mode::Running(Run { stage: Stage::Onward, .. }) = plan.mode else { return None };
         if !plan.spec.uses(Plane::Dns) {

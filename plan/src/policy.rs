@@ -56,8 +56,8 @@ impl Policy {
     /// farther away is told with the end of the last of these.
     const JOINED_MAX: usize = 1_000;
 
-    /// The freeze that holds at `now`, with the moment from which nothing is frozen. Of several that
-    /// hold, the one whose present window ends last.
+    /// The freeze that holds at `now`, with the moment from which nothing is frozen. Of several
+    /// that hold, the one whose present window ends last.
     pub fn frozen(&self, now: Timestamp) -> Option<(&Freeze, Timestamp)> {
         let holds = self.freeze.iter().filter_map(|freeze| Some((freeze, freeze.ends(now)?)));
         let (freeze, mut ends) = holds.max_by_key(|(_, ends)| *ends)?;
@@ -91,7 +91,8 @@ impl Freeze {
         let zone = self.tz.rules();
         let lasts = jiff::SignedDuration::try_from(self.lasts).ok()?;
         let earliest = now.checked_sub(lasts).unwrap_or(jiff::Timestamp::MIN);
-        // A zone that once skipped a day, and a window that begins as it ends: a day more is enough.
+        // A zone that once skipped a day, and a window that begins as it ends: a day more is
+        // enough.
         let first = zone.to_datetime(earliest).date().checked_sub(1.day()).unwrap_or(Date::MIN);
         let mut date = zone.to_datetime(now).date();
         loop {

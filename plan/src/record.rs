@@ -163,7 +163,8 @@ impl Record {
 
     /// The canonical bytes that the log stores and the chain hashes.
     pub fn encode(&self) -> Vec<u8> {
-        // Serialising these types cannot fail: no map has a key that is not text, no writer is in it.
+        // Serialising these types cannot fail: no map has a key that is not text, no writer is in
+        // it.
         serde_json::to_vec(self).unwrap_or_default()
     }
 

@@ -64,8 +64,8 @@ pub struct Service {
     pub ttls: Arc<[u32]>,
 }
 
-/// Who serves a service. A serving side without an endpoint cannot be expressed; the idle side stays
-/// known, so that a shift changes weights only.
+/// Who serves a service. A serving side without an endpoint cannot be expressed; the idle side
+/// stays known, so that a shift changes weights only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Serving {
     /// Everyone on legacy: split 0.

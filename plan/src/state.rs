@@ -202,7 +202,8 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
-    /// On to the next step as soon as the limits allow: after `start`, and after `resume` from manual.
+    /// On to the next step as soon as the limits allow: after `start`, and after `resume` from
+    /// manual.
     Onward,
     /// The present step's bake, then on.
     Bake,

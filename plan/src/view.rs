@@ -1,7 +1,7 @@
 //! What is shown of a plan. Computed from state and facts whenever somebody asks, never stored.
 //!
-//! These types are the JSON of the API: field names are camelCase, and an integer in basis points has
-//! a name that ends in `Bp`.
+//! These types are the JSON of the API: field names are camelCase, and an integer in basis points
+//! has a name that ends in `Bp`.
 
 pub mod diff;
 pub mod explain;
@@ -56,21 +56,5 @@ impl<T> Planes<T> {
     /// The planes that have something, in the order they are shown.
     pub fn iter(&self) -> impl Iterator<Item = (Plane, &T)> {
         Plane::ALL.into_iter().filter_map(|plane| Some((plane, self.plane(plane)?)))
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod golden {
-    //! Files that hold what is expected. Where one differs, what came out is written beside it, and
-    //! whoever agrees moves it there.
-
-    /// Compares `text` with a file of `tests/golden`.
-    pub(crate) fn same(name: &str, text: &str) {
-        let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-        let golden = std::fs::read_to_string(&path).unwrap_or_default();
-        if golden != text {
-            std::fs::write(format!("{path}.new"), text).unwrap();
-            panic!("{path} differs; what came out is beside it, as {name}.new:\n{text}");
-        }
     }
 }

@@ -54,7 +54,8 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-/// `SERVICE|PLAN`: one word, or `plan/service`. Which of both a word is, the controller's plans say.
+/// `SERVICE|PLAN`: one word, or `plan/service`. Which of both a word is, the controller's plans
+/// say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// A plan, or a service whose name is unique.

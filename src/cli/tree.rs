@@ -84,7 +84,8 @@ fn head(status: &Status, passed: Duration, paint: Paint) -> String {
             None => "complete".to_owned(),
         };
         let gates: Vec<&str> = next.gates.iter().map(|gate| gate.as_str()).collect();
-        let gates = if gates.is_empty() { String::new() } else { format!(" after {}", gates.join(", ")) };
+        let gates =
+            if gates.is_empty() { String::new() } else { format!(" after {}", gates.join(", ")) };
         let _ = writeln!(text, "  next  {to}{gates}");
     }
     text

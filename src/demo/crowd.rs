@@ -1,5 +1,5 @@
-//! The demo's clients: each has an address of its own, resolves over real DNS, keeps an answer for its
-//! TTL, connects and remembers where it landed.
+//! The demo's clients: each has an address of its own, resolves over real DNS, keeps an answer for
+//! its TTL, connects and remembers where it landed.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

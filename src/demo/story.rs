@@ -76,12 +76,7 @@ pub(crate) async fn tell(
     Ok(outcome)
 }
 
-async fn rise(
-    client: &Client,
-    crowd: &mut Crowd,
-    bp: u16,
-    what: String,
-) -> Result<Scene, Failure> {
+async fn rise(client: &Client, crowd: &mut Crowd, bp: u16, what: String) -> Result<Scene, Failure> {
     let start = now();
     if bp > 0 {
         command(client, "/v1/plans/demo/shift", json!({ "splitBp": bp })).await?;
@@ -96,11 +91,7 @@ async fn rise(
     scene(client, what, round, acked_millis).await
 }
 
-async fn fall(
-    client: &Client,
-    crowd: &mut Crowd,
-    outcome: &mut Outcome,
-) -> Result<Scene, Failure> {
+async fn fall(client: &Client, crowd: &mut Crowd, outcome: &mut Outcome) -> Result<Scene, Failure> {
     let start = now();
     command(client, "/v1/plans/demo/rollback", json!({ "reason": "the demo's last act" })).await?;
     converged(client).await?;
@@ -146,7 +137,8 @@ fn show(scene: &Scene, first: bool, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     if first {
-        let head = "STEP      INTENDED    ACKED   MEASURED   LANDED   MOVED ON   MOVED BACK   ACKED IN\n";
+        let head =
+            "STEP      INTENDED    ACKED   MEASURED   LANDED   MOVED ON   MOVED BACK   ACKED IN\n";
         page::print(&context.paint.bold(head))?;
     }
     let or_dash = |bp: Option<u16>| bp.map_or_else(|| "-".to_owned(), percent);
@@ -200,6 +192,9 @@ async fn follow(client: &Client, wished: impl Fn(&Status) -> bool) -> Result<Sta
 }
 
 fn now() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "the demo is a pump: it shows how long things take")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the demo is a pump: it shows how long things take"
+    )]
     Instant::now()
 }

@@ -35,7 +35,8 @@ impl World {
     /// # Errors
     /// No port is free on all addresses.
     pub(crate) async fn start() -> io::Result<Self> {
-        let address = |side: u8| move |machine: u8| IpAddr::from(Ipv4Addr::new(127, side, 0, machine));
+        let address =
+            |side: u8| move |machine: u8| IpAddr::from(Ipv4Addr::new(127, side, 0, machine));
         let legacy: Vec<IpAddr> = (1..=MACHINES).map(address(10)).collect();
         let target: Vec<IpAddr> = (1..=MACHINES).map(address(20)).collect();
         let all: Vec<IpAddr> = legacy.iter().chain(&target).copied().collect();

@@ -32,11 +32,15 @@ fn offline(args: &Answer) -> Result<Shown, Failure> {
     let wrong = |error: dns::wire::NameError| Failure::Usage(format!("`{}`: {error}", args.name));
     let name = Name::from_text(&args.name).map_err(wrong)?;
     let rtype = zone::rtype(&args.rtype).ok_or_else(|| {
-        Failure::Usage(format!("`{}` is no record type; write A, AAAA, MX or TYPE65280", args.rtype))
+        Failure::Usage(format!(
+            "`{}` is no record type; write A, AAAA, MX or TYPE65280",
+            args.rtype
+        ))
     })?;
     let catalog = Catalog::of_zones(files::zones(&args.zones)?);
     let client = args.client.map_or(SOMEONE, |client| client.0);
-    let host = args.name.parse().map_err(|e: plan::name::NameError| Failure::Usage(e.to_string()))?;
+    let host =
+        args.name.parse().map_err(|e: plan::name::NameError| Failure::Usage(e.to_string()))?;
     Ok(Shown::new(host, &args.rtype, client, answer(&catalog, &name, rtype, client)))
 }
 
@@ -51,8 +55,11 @@ async fn online(args: &Answer, context: &Context) -> Result<Shown, Failure> {
 /// As `dig` prints it, with the reason after.
 fn text(shown: &Shown) -> String {
     let mut text = format!(";; {}, flags: {}\n", shown.rcode, shown.flags.join(" "));
-    let sections =
-        [("answer", &shown.answer), ("authority", &shown.authority), ("additional", &shown.additional)];
+    let sections = [
+        ("answer", &shown.answer),
+        ("authority", &shown.authority),
+        ("additional", &shown.additional),
+    ];
     for (name, records) in sections {
         if !records.is_empty() {
             let _ = writeln!(text, ";; {name}\n{}", records.join("\n"));

@@ -23,7 +23,8 @@ pub(crate) fn completions(args: &Completions) -> Result<Exit, Failure> {
 
 /// Writes a page a verb.
 pub(crate) fn man(args: &Man) -> Result<Exit, Failure> {
-    let failed = |source: io::Error| Failure::File { what: "write", path: args.dir.clone(), source };
+    let failed =
+        |source: io::Error| Failure::File { what: "write", path: args.dir.clone(), source };
     fs::create_dir_all(&args.dir).map_err(failed)?;
     clap_mangen::generate_to(Cli::command(), &args.dir).map_err(failed)?;
     let pages = fs::read_dir(&args.dir).map_err(failed)?.count();

@@ -15,8 +15,7 @@ pub(crate) async fn run(args: &PlanFile, context: &Context) -> Result<Exit, Fail
     let plan = files::plan(&args.file)?;
     let path = format!("/v1/plans/{}?dryRun=true", plan.name);
     let body = plan::file::write(&plan).to_string().into_bytes();
-    let diff: Diff =
-        context.client.send(Method::PUT, &path, &[], "application/json", body).await?;
+    let diff: Diff = context.client.send(Method::PUT, &path, &[], "application/json", body).await?;
     match context.output {
         Output::Json => page::json(&diff)?,
         Output::Text => page::print(&text(&diff, context.paint))?,
@@ -42,7 +41,11 @@ fn text(diff: &Diff, paint: Paint) -> String {
     for step in &diff.steps {
         let (from, to) = (step.from.as_deref(), step.to.as_deref());
         let words = [from, to].into_iter().flatten().collect::<Vec<_>>().join(" → ");
-        let _ = writeln!(text, "{}", mark(step.change, &format!("step {}: {words}", step.index), paint));
+        let _ = writeln!(
+            text,
+            "{}",
+            mark(step.change, &format!("step {}: {words}", step.index), paint)
+        );
     }
     push_planes(&mut text, diff, paint);
     push_findings(&mut text, &paint.warn("warning"), &diff.warnings);
@@ -54,7 +57,8 @@ fn push_planes(text: &mut String, diff: &Diff, paint: Paint) {
     for (plane, change) in diff.planes.iter() {
         let _ = writeln!(text, "  {plane}");
         for zone in &change.zones {
-            let _ = writeln!(text, "  {}", mark(zone.change, &format!("zone {}.", zone.zone), paint));
+            let _ =
+                writeln!(text, "  {}", mark(zone.change, &format!("zone {}.", zone.zone), paint));
             push_fields(text, "        ", &zone.fields);
         }
         for host in &change.hosts {

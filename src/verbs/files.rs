@@ -78,6 +78,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn origin(name: &str) -> Result<Name, Failure> {
-    // A plan's zone name is a DNS name by construction; a wire name can only be shorter than its text.
+    // A plan's zone name is a DNS name by construction; a wire name can only be shorter than its
+    // text.
     Name::from_text(name).map_err(|error| Failure::Usage(format!("`{name}`: {error}")))
 }

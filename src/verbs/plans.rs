@@ -17,13 +17,15 @@ pub(crate) async fn list(context: &Context) -> Result<Exit, Failure> {
         page::print("there is no plan; hand one over: crossfade apply PLAN.yaml\n")?;
         return Ok(Exit::Done);
     }
-    let mut table = page::Table::new(&["PLAN", "PHASE", "SPLIT", "STEP", "REVISION", "ARRIVED", "SERVICES"]);
+    let mut table =
+        page::Table::new(&["PLAN", "PHASE", "SPLIT", "STEP", "REVISION", "ARRIVED", "SERVICES"]);
     for plan in &plans {
         let split = match (plan.lowest_bp, plan.highest_bp) {
             (low, high) if low == high => tree::percent(low),
             (low, high) => format!("{} to {}", tree::percent(low), tree::percent(high)),
         };
-        let step = plan.step.as_ref().map_or_else(String::new, |s| format!("{}/{}", s.index, s.count));
+        let step =
+            plan.step.as_ref().map_or_else(String::new, |s| format!("{}/{}", s.index, s.count));
         table.row(vec![
             plan.plan.to_string(),
             plan.phase.to_string(),

@@ -20,12 +20,15 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         page::json(&sinks)?;
         return Ok(Exit::Done);
     }
-    let mut table = page::Table::new(&["SINK", "PLANE", "KIND", "STATE", "ACKED", "LAG", "LAST REFUSAL"]);
+    let mut table =
+        page::Table::new(&["SINK", "PLANE", "KIND", "STATE", "ACKED", "LAG", "LAST REFUSAL"]);
     for sink in &sinks {
         let state = match (sink.connected, sink.since, sink.left) {
             (true, Some(since), _) => format!("since {}", tree::clock(since)),
             (true, None, _) => "connected".to_owned(),
-            (false, _, Some(left)) => context.paint.bad(&format!("away since {}", tree::clock(left))),
+            (false, _, Some(left)) => {
+                context.paint.bad(&format!("away since {}", tree::clock(left)))
+            }
             (false, _, None) => context.paint.bad("away"),
         };
         let refusal = sink.nack.as_ref().map_or_else(String::new, |nack| {

@@ -62,7 +62,9 @@ async fn watch(plan: Option<&PlanName>, context: &Context) -> Result<Exit, Failu
     loop {
         match follow(&path, &mut resume, &mut screen, &mut connected_once).await {
             Ok(()) => screen.lost("the controller stopped; waiting for it")?,
-            Err(Failure::Client(error @ (ClientError::Problem(_) | ClientError::Foreign { .. }))) => {
+            Err(Failure::Client(
+                error @ (ClientError::Problem(_) | ClientError::Foreign { .. }),
+            )) => {
                 return Err(error.into());
             }
             Err(Failure::Client(error)) if connected_once => screen.lost(&error.to_string())?,

@@ -74,7 +74,9 @@ pub(crate) async fn plan(
     let plans = all(context).await?;
     match plans.as_slice() {
         [only] => Ok(only.plan.clone()),
-        [] => Err(Failure::Usage("there is no plan; hand one over: crossfade apply PLAN.yaml".into())),
+        [] => {
+            Err(Failure::Usage("there is no plan; hand one over: crossfade apply PLAN.yaml".into()))
+        }
         several => Err(Failure::Usage(format!(
             "there are several plans; name one: {}",
             list(several.iter().map(|plan| format!("crossfade {verb} {}", plan.plan)))
@@ -112,7 +114,9 @@ fn resolve(word: &str, plans: &[PlanSummary]) -> Result<Found, Failure> {
 
 fn unknown(word: &str, plans: &[PlanSummary]) -> String {
     if plans.is_empty() {
-        return format!("no plan or service `{word}`: there is no plan yet; crossfade apply PLAN.yaml");
+        return format!(
+            "no plan or service `{word}`: there is no plan yet; crossfade apply PLAN.yaml"
+        );
     }
     let names: Vec<String> = plans
         .iter()

@@ -64,10 +64,8 @@ async fn follow(
     while let Some(event) = events.next().await? {
         let Ok(status) = serde_json::from_str::<Status>(&event.data) else { continue };
         let reached = status.head >= answered.token() && status.converged;
-        let line = format!(
-            "  {plan}: {} of {} sinks have it",
-            status.sinks.acked, status.sinks.expected
-        );
+        let line =
+            format!("  {plan}: {} of {} sinks have it", status.sinks.acked, status.sinks.expected);
         if show && line != shown {
             page::print(&format!("{line}\n"))?;
             shown = line;

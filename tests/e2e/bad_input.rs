@@ -66,8 +66,10 @@ fn a_taken_port_is_named() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let start = |name: &str, args: &[&str]| {
-        let all = ["serve", "--data", scratch.path().join(name).to_str().unwrap()].map(str::to_owned);
-        let all: Vec<String> = all.into_iter().chain(args.iter().map(ToString::to_string)).collect();
+        let all =
+            ["serve", "--data", scratch.path().join(name).to_str().unwrap()].map(str::to_owned);
+        let all: Vec<String> =
+            all.into_iter().chain(args.iter().map(ToString::to_string)).collect();
         crossfade(&all.iter().map(String::as_str).collect::<Vec<_>>()).fails(1)
     };
     let api = tcp.local_addr().unwrap().to_string();
@@ -82,7 +84,9 @@ fn a_taken_port_is_named() {
 fn a_directory_in_use_names_its_owner() {
     let scratch = Scratch::new();
     let controller = Controller::start(scratch.path(), &[]);
-    let Err(said) = Controller::try_start(scratch.path(), &[]) else { panic!("a second one started") };
+    let Err(said) = Controller::try_start(scratch.path(), &[]) else {
+        panic!("a second one started")
+    };
     assert_eq!(said.code, 1);
     assert!(said.err.contains(&controller.pid().to_string()), "{}", said.err);
 }
@@ -129,7 +133,8 @@ fn commands_for_a_plan_that_is_gone_say_so() {
     let plan = scratch.file("plan.yaml", GOOD);
     let controller = Controller::start(&scratch.path().join("data"), &[plan.to_str().unwrap()]);
     controller.run(&["delete", "small"]).ok();
-    for args in [&["start", "small"][..], &["shift", "small/web", "5%"], &["rollback", "small/web"]] {
+    for args in [&["start", "small"][..], &["shift", "small/web", "5%"], &["rollback", "small/web"]]
+    {
         let said = controller.run(args);
         assert_eq!(said.code, 2, "{args:?}: {said:?}");
     }
@@ -143,7 +148,8 @@ fn a_web_page_cannot_drive_it() {
     let controller = Controller::start(&scratch.path().join("data"), &[plan.to_str().unwrap()]);
     let url = format!("http://{}/v1/plans/shop/shift", controller.api);
     let post = |headers: &[&str]| {
-        let mut args = vec!["-s", "-o", "/dev/null", "-w", "%{http_code}", "-d", "{\"split\":\"5%\"}"];
+        let mut args =
+            vec!["-s", "-o", "/dev/null", "-w", "%{http_code}", "-d", "{\"split\":\"5%\"}"];
         headers.iter().for_each(|header| args.extend(["-H", header]));
         args.push(&url);
         crate::harness::program("curl", &args).ok()

@@ -2,7 +2,8 @@
 
 use crate::harness::{Controller, Scratch, crossfade, program, root};
 
-/// The verbs and flags of the outward interface. A name that goes from here breaks somebody's script.
+/// The verbs and flags of the outward interface. A name that goes from here breaks somebody's
+/// script.
 const INTERFACE: &str = include_str!("interface.txt");
 
 #[test]
@@ -57,7 +58,11 @@ fn exit_codes_and_complaints() {
         case(&["shift", "ordres", "25%"], 2, &["did you mean `orders`?"]),
         case(&["shift", "shop/ordres", "25%"], 2, &["ordres"]),
         case(&["status", "shap"], 2, &["shap", "shop"]),
-        case(&["shift", "orders", "25%"], 3, &["rolled back", "try: crossfade resume shop --if-revision"]),
+        case(
+            &["shift", "orders", "25%"],
+            3,
+            &["rolled back", "try: crossfade resume shop --if-revision"],
+        ),
         case(&["resume", "shop"], 3, &["try: crossfade resume shop --if-revision"]),
         case(&["resume", "shop", "--if-revision", "1"], 3, &["revision"]),
         case(&["start", "shop"], 3, &["try: "]),

@@ -17,9 +17,14 @@ fn the_demo_walks_up_and_back_and_nobody_moves_back_while_rising() {
     assert_eq!(of("intendedBp"), [0, 100, 1000, 5000, 10_000, 0]);
     assert_eq!(of("ackedBp"), of("intendedBp"));
     // 1 000 clients: five standard deviations of a binomial are 16, 47 and 79 clients.
-    for (landed, (intended, slack)) in of("landedBp").iter().zip(
-        [(0, 0), (100, 160), (1000, 480), (5000, 800), (10_000, 0), (0, 0)],
-    ) {
+    for (landed, (intended, slack)) in of("landedBp").iter().zip([
+        (0, 0),
+        (100, 160),
+        (1000, 480),
+        (5000, 800),
+        (10_000, 0),
+        (0, 0),
+    ]) {
         assert!((landed - intended).abs() <= slack, "{landed} for {intended}");
     }
     assert_eq!(scenes[5]["movedBack"], 1000, "everyone came back");

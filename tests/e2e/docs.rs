@@ -1,9 +1,9 @@
 //! Every command in README and docs is run, a page at a time, as a reader would.
 //!
 //! In a ```console block each line that begins with `$ ` is a command. A page's commands run in one
-//! shell, in a directory with a copy of `examples/`, in a network of its own where the system allows
-//! it, so that the default addresses are free. What serves or watches until it is stopped runs in the
-//! background; the next command waits until it answers.
+//! shell, in a directory with a copy of `examples/`, in a network of its own where the system
+//! allows it, so that the default addresses are free. What serves or watches until it is stopped
+//! runs in the background; the next command waits until it answers.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -48,7 +48,8 @@ fn every_code_of_the_api_is_explained() {
 
 #[test]
 fn commands_are_found_and_foreign_ones_left() {
-    let page = "text\n```console\n$ crossfade plans\nout\n$ scripts/demo\n```\n```text\n$ rm\n```\n";
+    let page =
+        "text\n```console\n$ crossfade plans\nout\n$ scripts/demo\n```\n```text\n$ rm\n```\n";
     assert_eq!(commands(page), ["crossfade plans"]);
 }
 
@@ -61,7 +62,8 @@ fn commands(page: &str) -> Vec<String> {
             "```" => inside = false,
             _ => {
                 let command = line.strip_prefix("$ ").filter(|_| inside);
-                let here = |command: &&str| !NOT_HERE.iter().any(|prefix| command.starts_with(prefix));
+                let here =
+                    |command: &&str| !NOT_HERE.iter().any(|prefix| command.starts_with(prefix));
                 found.extend(command.filter(here).map(str::to_owned));
             }
         }
@@ -109,8 +111,10 @@ fn files_of(text: &str) -> Vec<(String, String)> {
 
 fn script(commands: &[String]) -> String {
     let mut script = String::from(
-        "exec 2>&1\n[ -z \"${OWN_NETWORK:-}\" ] || ip link set lo up\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n\
-         answers() { for _ in $(seq 200); do grep -q \"$2\" \"$1\" && return; sleep 0.05; done; cat \"$1\"; return 1; }\n",
+        "exec 2>&1\n[ -z \"${OWN_NETWORK:-}\" ] || ip link set lo up\n\
+         trap 'kill $(jobs -p) 2>/dev/null' EXIT\n\
+         answers() { for _ in $(seq 200); do grep -q \"$2\" \"$1\" && return; sleep 0.05; done\n\
+         cat \"$1\"; return 1; }\n",
     );
     for (number, command) in commands.iter().enumerate() {
         let quoted = command.replace('\'', "'\\''");
@@ -118,7 +122,8 @@ fn script(commands: &[String]) -> String {
         if stays(command) {
             // Both print an address once it answers; a watch prints the plan's state.
             let sign = if command.contains("--watch") { "revision" } else { "^dns " };
-            writeln!(script, "{command} >bg{number} 2>&1 &\nanswers bg{number} '{sign}' || exit 1").unwrap();
+            writeln!(script, "{command} >bg{number} 2>&1 &\nanswers bg{number} '{sign}' || exit 1")
+                .unwrap();
         } else {
             writeln!(script, "{command} || {{ echo \"exit $?\"; exit 1; }}").unwrap();
         }

@@ -188,7 +188,8 @@ impl Controller {
         let subnet = subnet.map(|subnet| format!("+subnet={subnet}"));
         let mut args = vec!["@127.0.0.1", "-p", &port, name, rtype, "+short", "+tries=1"];
         args.extend(subnet.as_deref());
-        let mut lines: Vec<String> = program("dig", &args).ok().lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> =
+            program("dig", &args).ok().lines().map(str::to_owned).collect();
         lines.sort();
         lines
     }

@@ -139,7 +139,8 @@ fn a_backup_comes_back_paused_with_a_higher_incarnation() {
     assert!(controller.run(&["backup", backup]).fails(1).contains("exists"));
     controller.run(&["rollback", "shop"]).ok();
     let data = scratch.path().join("data");
-    let restore = || crate::harness::crossfade(&["restore", backup, "--data", data.to_str().unwrap()]);
+    let restore =
+        || crate::harness::crossfade(&["restore", backup, "--data", data.to_str().unwrap()]);
     let refused = restore().fails(1);
     assert!(refused.contains(&controller.pid().to_string()), "{refused}");
     controller.kill();

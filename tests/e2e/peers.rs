@@ -27,7 +27,10 @@ fn wait_for(port: u16, zone: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let port = port.to_string();
-        let said = program("dig", &["@127.0.0.1", "-p", &port, zone, "SOA", "+short", "+tries=1", "+time=1"]);
+        let said = program(
+            "dig",
+            &["@127.0.0.1", "-p", &port, zone, "SOA", "+short", "+tries=1", "+time=1"],
+        );
         if said.code == 0 && !said.out.trim().is_empty() {
             return;
         }
@@ -39,9 +42,11 @@ fn knot(scratch: &Scratch, zone: &str, file: &str) -> (Peer, u16) {
     let port = free_port();
     let folder = scratch.path().display();
     let conf = format!(
-        "server:\n  listen: 127.0.0.1@{port}\n  rundir: \"{folder}\"\n  tcp-workers: 1\n  udp-workers: 1\n\
+        "server:\n  listen: 127.0.0.1@{port}\n  rundir: \"{folder}\"\n\
+         \x20 tcp-workers: 1\n  udp-workers: 1\n\
          database:\n  storage: \"{folder}/knot\"\n\
-         zone:\n  - domain: {zone}\n    file: \"{file}\"\n    zonefile-sync: -1\n    journal-content: none\n"
+         zone:\n  - domain: {zone}\n    file: \"{file}\"\n\
+         \x20   zonefile-sync: -1\n    journal-content: none\n"
     );
     let conf = scratch.file("knot.conf", &conf);
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());

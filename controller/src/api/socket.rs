@@ -30,7 +30,10 @@ pub(crate) struct Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// A live server owns it.
-    #[error("{} is in use by a running server; stop that one or choose another data directory", path.display())]
+    #[error(
+        "{} is in use by a running server; stop that one or choose another data directory",
+        path.display()
+    )]
     Live {
         /// The file.
         path: PathBuf,

@@ -1,8 +1,8 @@
 //! Which sinks are expected: every sink that ever acked a plan, until it is forgotten.
 //!
 //! The list is a cell of the store. A sink counts as having acked a plan only once the list that
-//! says so is durable, so that no restart can lose a sink that convergence was owed to. Sinks inside
-//! the controller's process are not listed: they are there whenever it is.
+//! says so is durable, so that no restart can lose a sink that convergence was owed to. Sinks in
+//! the controller's own process are not listed: they are there whenever it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,9 +81,9 @@ impl Expected {
         }
     }
 
-    /// A plane's standing as the ledger takes it. `self` is the durable list, `wanted` the one to be.
+    /// A plane's standing as the ledger takes it. `self` is the durable list, `wanted` the next.
     ///
-    /// A sink owes the plans that it acked but that the durable list does not say yet. A sink on the
+    /// A sink owes the plans that it acked but that the durable list does not say yet. One on the
     /// list that the plane does not know is away and owes all its plans.
     pub(super) fn complete(&self, wanted: &Self, plane: Plane, standing: &Standing) -> Standing {
         let mut sinks: BTreeMap<SinkId, Arc<Sink>> = BTreeMap::new();

@@ -63,8 +63,8 @@ impl Pending {
         }
     }
 
-    /// The refusal of a command whose plan somebody else moved since it was first decided. Rollbacks
-    /// and pauses never mind: they mean the same on any base.
+    /// The refusal of a command whose plan somebody else moved since it was first decided.
+    /// Rollbacks and pauses never mind: they mean the same on any base.
     pub(super) fn stale(&self, state: &State) -> Option<Refused> {
         let base = self.base.as_ref()?;
         let current = revision(state, &base.plan);
@@ -91,7 +91,7 @@ pub(super) const fn is_rollback(ask: &Ask) -> bool {
     matches!(ask.command, Command::Rollback(_))
 }
 
-/// The plan whose revision a command was decided on, for commands that mean something else on another.
+/// The plan whose revision counts, for commands that mean something else on another.
 pub(super) fn pinned(command: &Command) -> Option<&PlanName> {
     match command {
         Command::Apply(plan) => Some(&plan.name),

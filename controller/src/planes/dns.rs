@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dns::{Catalog, CatalogError, Server};
-use plan::snapshot::Zone;
+use plan::snapshot::{Service, Zone};
 use plan::{
-    Digest, HostName, Nack, PlanName, Plane, Sink, SinkId, Snapshot, Standing, Timestamp, Token,
-    ZoneName,
+    Count, Digest, HostName, Nack, PlanName, Plane, Sink, SinkId, Snapshot, Standing, Timestamp,
+    Token, ZoneName,
 };
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -54,14 +55,18 @@ pub struct DnsPort {
 pub async fn run(ports: DnsPort, server: Arc<Server>) {
     let DnsPort { port, catalog, zone_answers, store, clock } = ports;
     let PlanePort { mut snapshots, standing, counts } = port;
-    let counting = count(Arc::clone(&server), counts, clock);
+    let counts = Counting { counts, epoch: AtomicU64::new(0) };
+    let counting = count(Arc::clone(&server), &counts, clock);
     let mut plane = DnsPlane::new(store, clock);
     let publisher = server.publisher();
     let serving = async {
+        let mut before = Arc::new(Snapshot::empty());
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             let made = plane.next(&snapshot).await;
             publisher.publish(Arc::clone(&made.catalog)).await;
+            counts.moved(&before, &snapshot, clock.now());
+            before = Arc::clone(&snapshot);
             catalog.send_replace(Arc::clone(&made.catalog));
             standing.send_replace(plane.standing(&snapshot));
             if made.answers_changed {
@@ -85,8 +90,47 @@ pub async fn run(ports: DnsPort, server: Arc<Server>) {
     }
 }
 
+/// What was counted, which a moved split makes void: nobody must take it for the new one's.
+struct Counting {
+    counts: watch::Sender<plan::Counts>,
+    /// Raised with every snapshot; what was read under an older one is not said.
+    epoch: AtomicU64,
+}
+
+impl Counting {
+    /// Voids what was counted for services whose split is another one now. Until the threads'
+    /// tables are read again, anybody may have been given the answer of before.
+    fn moved(&self, before: &Snapshot, after: &Snapshot, now: Timestamp) {
+        self.counts.send_if_modified(|last| {
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+            let moved: Vec<_> = after.services.iter().filter_map(|s| moved(before, s)).collect();
+            if moved.is_empty() {
+                return false;
+            }
+            let mut services = last.services.as_ref().clone();
+            for was in moved {
+                let count = services.entry(was.id.clone()).or_default();
+                let longest = was.ttls.iter().max().copied().unwrap_or(0);
+                let until = now.after(Duration::from_secs(longest.into()));
+                let old_until = count.old_until.max(Some(until));
+                *count = Count { old_until, ..Count::default() };
+            }
+            last.services = Arc::new(services);
+            true
+        });
+    }
+}
+
+/// The service as it was, where its split was another one.
+fn moved<'a>(before: &'a Snapshot, service: &Arc<Service>) -> Option<&'a Arc<Service>> {
+    let was = before.service(&service.id)?;
+    let same = Arc::ptr_eq(was, service) || was.serving.split() == service.serving.split();
+    (!same).then_some(was)
+}
+
 /// Says what the server counted, now and then, until nobody listens.
-async fn count(server: Arc<Server>, counts: watch::Sender<plan::Counts>, clock: Clock) {
+async fn count(server: Arc<Server>, counting: &Counting, clock: Clock) {
+    let counts = &counting.counts;
     let mut every = tokio::time::interval(COUNT_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -94,13 +138,17 @@ async fn count(server: Arc<Server>, counts: watch::Sender<plan::Counts>, clock: 
             () = counts.closed() => return,
             _ = every.tick() => {}
         }
+        let epoch = counting.epoch.load(Ordering::Relaxed);
         let (server, now) = (Arc::clone(&server), clock.now());
         let Ok(read) = tokio::task::spawn_blocking(move || server.counts(now)).await else {
             return;
         };
         counts.send_if_modified(|last| {
-            let changed = *last != read;
-            *last = read;
+            // Under the channel's lock, as `moved` is: no snapshot came between reading and saying.
+            let changed = *last != read && epoch == counting.epoch.load(Ordering::Relaxed);
+            if changed {
+                *last = read;
+            }
             changed
         });
     }

@@ -27,7 +27,8 @@ pub enum StartError {
     Log(#[from] Broken),
     /// The state is not the one that the store's head names.
     #[error(
-        "the log ends at {found}, but its head is {head}; bring back a backup with `crossfade restore FILE`"
+        "the log ends at {found}, but its head is {head}; bring back a backup with `crossfade \
+         restore FILE`"
     )]
     Head {
         /// What the records gave.

@@ -36,7 +36,6 @@ fn a_failed_sync_is_never_taken_for_a_success() {
 
 /// Run by the test above, with a library that fails one sync after another.
 #[tokio::test]
-#[ignore = "a child process of another test"]
 async fn child_whose_syncs_fail() {
     let Some((data, fail)) = places() else { return };
     let store = Sqlite::open(&data).unwrap();
@@ -98,7 +97,6 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
 
 /// Run by the test above, until it is killed.
 #[tokio::test]
-#[ignore = "a child process of another test"]
 async fn child_that_appends() {
     let Some((data, _)) = places() else { return };
     let store = Sqlite::open(&data).unwrap();
@@ -117,7 +115,7 @@ async fn child_that_appends() {
 /// This test program, running one test that reads its place from the standard input.
 fn child(test: &str, scratch: &Scratch, more: impl FnOnce(&mut Command)) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture"]);
+    command.args(["--exact", test, "--nocapture"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     more(&mut command);
     let mut child = command.spawn().unwrap();

@@ -136,15 +136,8 @@ fn push(wire: &mut Vec<u8>, field: Field, words: &mut Words<'_, '_>) -> Result<(
             push_string(wire, token)?;
         }
         Field::Rest => push_unescaped(wire, words.next("the value")?.raw)?,
-        Field::Base64 => {
-            let text = words.join("the base64 data")?;
-            let octets = STANDARD.decode(&text);
-            wire.extend(octets.map_err(|_| "the data is not base64".to_owned())?);
-        }
-        Field::Hex => {
-            let text = words.join("the hexadecimal data")?;
-            wire.extend(unhex(&text).ok_or("the data is not pairs of hexadecimal digits")?);
-        }
+        Field::Base64 => push_base64(wire, words)?,
+        Field::Hex => push_hex(wire, words)?,
         Field::Salt => {
             let token = words.next("the salt")?;
             let salt = if token.raw == b"-" { Some(Vec::new()) } else { unhex(token.raw) };
@@ -168,6 +161,19 @@ fn push(wire: &mut Vec<u8>, field: Field, words: &mut Words<'_, '_>) -> Result<(
         Field::Eui64 => push_groups(wire, words.next("the identifier")?, b'-', 8)?,
         Field::Locator64 => push_locator(wire, words.next("the identifier")?)?,
     }
+    Ok(())
+}
+
+fn push_base64(wire: &mut Vec<u8>, words: &mut Words<'_, '_>) -> Result<(), String> {
+    let text = words.join("the base64 data")?;
+    let octets = STANDARD.decode(&text);
+    wire.extend(octets.map_err(|_| "the data is not base64".to_owned())?);
+    Ok(())
+}
+
+fn push_hex(wire: &mut Vec<u8>, words: &mut Words<'_, '_>) -> Result<(), String> {
+    let text = words.join("the hexadecimal data")?;
+    wire.extend(unhex(&text).ok_or("the data is not pairs of hexadecimal digits")?);
     Ok(())
 }
 

@@ -174,8 +174,8 @@ pub struct HostChange {
 
 /// What applying `new` would change, whether it would be refused, and what is worth knowing before.
 ///
-/// Zones given as text are compared by their digest, as they are stored; a zone given as a file name
-/// counts as changed, since nothing here reads it.
+/// Zones given as text are compared by their digest, as they are stored; a zone given as a file
+/// name counts as changed, since nothing here reads it.
 pub fn diff(state: &State, new: &Plan, zones: &ZoneFacts) -> Diff {
     let new = Arc::new(stored(new));
     let old = state.plan(&new.name).map(|plan| (&*plan.spec, plan));

@@ -122,8 +122,8 @@ pub struct Place {
     pub note: String,
 }
 
-/// Who serves a service and, where a client is named, what that client gets; `None` where there is no
-/// such service.
+/// Who serves a service and, where a client is named, what that client gets; `None` where there is
+/// no such service.
 ///
 /// A client of one address is taken as the address that queries and packets come from; a network as
 /// what a resolver sends of its client (ECS).

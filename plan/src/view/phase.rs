@@ -58,8 +58,8 @@ impl fmt::Display for Phase {
 /// What the facts say of a plan, in a word: all of them that the phase depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Progress {
-    /// Something that is not mere lag keeps it: no sink, one that is away or refused, a side without a
-    /// healthy endpoint, the reconnect window, old TTLs.
+    /// Something that is not mere lag keeps it: no sink, one that is away or refused, a side
+    /// without a healthy endpoint, the reconnect window, old TTLs.
     Stuck,
     /// Sinks have not applied everything yet.
     Lagging,
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_table_is_the_golden_one() {
-        crate::view::golden::same("phase.txt", &table());
+        crate::view::tests::golden::same("phase.txt", &table());
     }
 
     #[test]

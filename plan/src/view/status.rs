@@ -35,7 +35,8 @@ pub struct Status {
     pub changed_at: Timestamp,
     /// The newest token of the log, seen when this was computed.
     pub head: Token,
-    /// Whether everything committed of the plan up to `revision` has arrived at every expected sink.
+    /// Whether everything committed of the plan up to `revision` has arrived at every expected
+    /// sink.
     pub converged: bool,
     /// The present step; `null` where the plan does not take its steps: moved by hand, rolled back,
     /// retired.

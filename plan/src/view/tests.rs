@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::golden::same;
+use self::golden::same;
 use super::world::{World, sink, standing};
 use super::*;
 use crate::command::{Command, Observation, Scope};
@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 use crate::token::Token;
 
 mod clients;
+pub(crate) mod golden;
 mod plans;
 
 fn shop() -> World {

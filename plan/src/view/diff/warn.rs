@@ -68,7 +68,8 @@ fn coarsest<'a>(new: &'a Plan, count: &Count) -> Option<(&'a Step, u16)> {
 fn few(service: &ServiceName, count: &Count, step: &Step, deviation: u16) -> String {
     let deviation = Split::from_bp(deviation).unwrap_or(Split::TARGET);
     format!(
-        "{service}: {} client keys were seen, as coarse as {} equally busy ones; at {} the share of \
+        "{service}: {} client keys were seen, as coarse as {} equally busy ones; at {} the share \
+         of \
          traffic will be off by {deviation} (one standard deviation)",
         count.keys,
         count.effective_keys(),
@@ -100,7 +101,8 @@ fn ttls(old: Option<&Plan>, new: &Plan, zones: &ZoneFacts, found: &mut Vec<Findi
         let steady = new.zone_of(host).map_or(0, |zone| zone.ttl.steady);
         if let Some(ttl) = there.ttl.filter(|ttl| *ttl > steady) {
             let detail = format!(
-                "{host} has TTL {ttl} s in the zone file, more than the plan's {steady} s: wait that \
+                "{host} has TTL {ttl} s in the zone file, more than the plan's {steady} s: wait \
+                 that \
                  long after the servers were changed before `start`"
             );
             warn(found, "ttl-before", detail);

@@ -10,8 +10,8 @@ use crate::spec::Plane;
 use crate::split::{Side, Split};
 use crate::state::{Mode, PlanState, ServiceState, State};
 
-/// Everything that keeps this plan, most serious first. Empty: it is complete or retired, or its next
-/// move is due now.
+/// Everything that keeps this plan, most serious first. Empty: it is complete or retired, or its
+/// next move is due now.
 pub fn holds(state: &State, facts: &Facts, pace: &Pace, plan: &PlanState) -> Vec<Hold> {
     let mut whys = Vec::new();
     whys.extend(by_mode(plan));
