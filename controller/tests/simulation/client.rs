@@ -7,8 +7,8 @@ use std::time::Duration;
 use controller::core::AskError;
 use plan::spec::{ClientRow, Clients, Plan};
 use plan::{
-    Actor, Ask, Command, Done, Key, Mode, PlanName, Plane, RefusedKind, Scope, ServiceId,
-    ServiceName, Split, State,
+    Actor, Ask, CauseSummary, Command, Done, Key, Mode, PlanName, Plane, Record, RefusedKind,
+    Scope, ServiceId, ServiceName, Split, State, Token,
 };
 
 use crate::oracle::{Rule, Violation, hold};
@@ -23,6 +23,14 @@ pub(crate) struct Op {
     pub(crate) stage: Stage,
     /// An append that held it was refused as stale.
     pub(crate) lost_race: bool,
+}
+
+impl Op {
+    /// Whether this record is of it.
+    pub(crate) fn is_in(&self, record: &Record) -> bool {
+        let CauseSummary::Operator { reason, .. } = &record.cause else { return false };
+        reason.is_some() && *reason == self.ask.reason
+    }
 }
 
 /// Where an ask is.
@@ -89,8 +97,10 @@ pub(crate) fn ask(rng: &mut Rng, state: &State, number: usize) -> Ask {
     if matches!(command, Command::Rollback(_)) {
         if_revision = None;
     }
-    let key = Some(Key::try_from(format!("op-{number}")).unwrap());
-    Ask { command, if_revision, key, actor: Actor::new("operator"), reason: None }
+    let name = format!("op-{number}");
+    let keyed = matches!(command, Command::Rollback(_)) || rng.chance(700);
+    let key = keyed.then(|| Key::try_from(name.clone()).unwrap());
+    Ask { command, if_revision, key, actor: Actor::new("operator"), reason: Some(name) }
 }
 
 impl World {
@@ -108,9 +118,9 @@ impl World {
             Err(error) => format!("error: {error}"),
         };
         self.note(format!("  op {op} answered: {said}"));
-        let key = self.ops[op].ask.key.clone().unwrap();
         let rollback = is_rollback(&self.ops[op].ask);
-        let in_log = self.oracle.keys.get(&key).copied();
+        let reason = self.ops[op].ask.reason.as_deref().unwrap_or_default();
+        let in_log = self.oracle.asked.get(reason).copied();
         match answer {
             Ok(done) if done.changed => {
                 hold(Rule::AcknowledgedIsDurable, in_log == Some(done.token), || {
@@ -132,12 +142,19 @@ impl World {
                 })?;
                 self.seen.note("repeated command answered from the log");
             }
-            Ok(_) | Err(AskError::Unknown { .. }) => {}
+            Ok(done) => {
+                let token = done.token;
+                let there = token == Token::START || self.oracle.digests.contains_key(&token);
+                hold(Rule::AcknowledgedIsDurable, there, || {
+                    format!("op {op} is said to change nothing at {token}, which is not in the log")
+                })?;
+            }
+            Err(AskError::Unknown { .. }) => {}
             Err(error) => self.failed(op, error, in_log.is_some())?,
         }
         let again = match answer {
             Ok(_) | Err(AskError::Refused(_)) => false,
-            Err(_) => rollback || self.rng.chance(600),
+            Err(_) => rollback || (self.ops[op].ask.key.is_some() && self.rng.chance(600)),
         };
         self.ops[op].stage = if again { Stage::Waiting } else { Stage::Over };
         Ok(())

@@ -5,13 +5,15 @@
 //! controller does; clocks that jump; appends of the dead that arrive late. What must always hold
 //! is checked at every step by an oracle that reads the log. A seed that fails prints its history.
 //!
-//! Faults planted on purpose, between the core and its surroundings, show that the oracle sees them.
+//! Faults planted on purpose, between the core and its surroundings, show that the oracle sees
+//! them.
 
 mod client;
 mod dns_plane;
 mod node;
 mod oracle;
 mod perform;
+mod recording;
 mod rng;
 mod sinks;
 mod world;

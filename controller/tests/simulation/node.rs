@@ -8,7 +8,7 @@ use controller::core::expected::{CELL, Expected};
 use controller::core::{Asked, Core, Input, Output, ReplyTo};
 use controller::store::{Memory, Store, Urgency};
 use futures::FutureExt;
-use plan::{CauseSummary, Mode, Put, Record, State, Token};
+use plan::{CauseSummary, Mode, Plane, Put, Record, State, Token};
 
 use crate::client::{Stage, is_rollback};
 use crate::oracle::{Rule, Violation, hold};
@@ -120,7 +120,8 @@ impl World {
         for op in &mut self.ops {
             if op.stage == (Stage::Sent { node }) {
                 // Whoever asked hears nothing: some ask again, with the same key.
-                let again = is_rollback(&op.ask) || self.rng.chance(700);
+                let keyed = op.ask.key.is_some();
+                let again = is_rollback(&op.ask) || (keyed && self.rng.chance(700));
                 op.stage = if again { Stage::Waiting } else { Stage::Over };
             }
         }
@@ -224,6 +225,12 @@ impl World {
                     let mode = at.mode;
                     format!("{} holds {}, {plan} is {mode:?} at {newest}", sink.id, sink.held)
                 })?;
+            }
+            if self.nodes.len() == 1 {
+                // What it relied on once, no restart may lose.
+                let ledger = &live.core.facts().ledger;
+                let relied = ledger.expected(Plane::Mesh, plan).map(|sink| sink.id.clone());
+                self.listed.extend(relied);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use plan::{CauseSummary, Digest, Key, Mode, Put, Record, ServiceId, State, Token};
+use plan::{CauseSummary, Digest, Mode, Put, Record, ServiceId, State, Token};
 
 /// What must hold; the numbers are those of the design's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,15 +110,16 @@ impl Seen {
 pub(crate) struct Oracle {
     pub(crate) state: State,
     pub(crate) digests: BTreeMap<Token, Digest>,
-    pub(crate) keys: BTreeMap<Key, Token>,
+    /// Every command by its reason, which names it.
+    pub(crate) asked: BTreeMap<String, Token>,
     /// Services that a rollback took back and no `resume` has freed.
     latched: BTreeSet<ServiceId>,
 }
 
 impl Oracle {
     pub(crate) fn new() -> Self {
-        let (digests, keys) = (BTreeMap::new(), BTreeMap::new());
-        Self { state: State::empty(), digests, keys, latched: BTreeSet::new() }
+        let (digests, asked) = (BTreeMap::new(), BTreeMap::new());
+        Self { state: State::empty(), digests, asked, latched: BTreeSet::new() }
     }
 
     /// Takes the next record of the log.
@@ -127,11 +128,9 @@ impl Oracle {
         let after = before
             .apply(record)
             .map_err(|broken| Violation { rule: Rule::OneChain, detail: broken.to_string() })?;
-        if let Some(used) = &record.key {
-            let first = self.keys.insert(used.key.clone(), record.token);
-            hold(Rule::Once, first.is_none(), || {
-                format!("{} at {}", used.key.as_str(), record.token)
-            })?;
+        if let CauseSummary::Operator { reason: Some(reason), .. } = &record.cause {
+            let first = self.asked.insert(reason.clone(), record.token);
+            hold(Rule::Once, first.is_none(), || format!("{reason} again at {}", record.token))?;
         }
         match &record.cause {
             CauseSummary::Operator { command, .. } => self.latch(command, record, &before),

@@ -58,9 +58,8 @@ impl World {
                 self.publish(node, &Arc::new(state))
             }
             Some(Plant::ReplyEarly) => {
-                let key = |record: &Record| record.key.as_ref().map(|used| used.key.clone());
                 let op = batch.iter().find_map(|record| {
-                    let op = self.ops.iter().position(|op| op.ask.key == key(record))?;
+                    let op = self.ops.iter().position(|op| op.is_in(record))?;
                     Some((op, Done::of(record)))
                 });
                 op.map_or(Ok(()), |(op, done)| self.answered(op, &Ok(done)))
@@ -139,8 +138,7 @@ impl World {
 
     fn lost_race(&mut self, batch: &[Record]) {
         for record in batch {
-            let Some(used) = &record.key else { continue };
-            let op = self.ops.iter_mut().find(|op| op.ask.key.as_ref() == Some(&used.key));
+            let op = self.ops.iter_mut().find(|op| op.is_in(record));
             if let Some(op) = op {
                 op.lost_race = true;
             }
@@ -228,7 +226,7 @@ impl World {
             // With two controllers each knows the sinks that it has met.
             let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
             let ids = list["sinks"].as_object().unwrap().keys();
-            self.listed = ids.map(|id| plan::SinkId::new(id)).collect();
+            self.listed.extend(ids.map(|id| plan::SinkId::new(id)));
         }
         self.feed(node, Input::Kept(done))
     }

@@ -55,7 +55,7 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Option<Live>>,
     pub(crate) zombies: Vec<(Memory, Vec<Record>, Urgency)>,
     pub(crate) sinks: Vec<MeshSink>,
-    /// The sinks on the durable list.
+    /// The sinks on the durable list, and those that automation relied on.
     pub(crate) listed: BTreeSet<SinkId>,
     pub(crate) ops: Vec<Op>,
     pub(crate) last_reply: u64,
@@ -149,10 +149,11 @@ impl World {
         self.disk_full = false;
         self.store.drain();
         self.quiet()?;
-        let key = Some(Key::try_from("the-last".to_owned()).unwrap());
+        let name = "the-last".to_owned();
+        let key = Some(Key::try_from(name.clone()).unwrap());
         let command = Command::Rollback(Scope::All);
         let actor = Actor::new("operator");
-        let ask = Ask { command, if_revision: None, key, actor, reason: None };
+        let ask = Ask { command, if_revision: None, key, actor, reason: Some(name) };
         let last = self.ops.len();
         self.ops.push(Op { ask, tries: 0, stage: Stage::Waiting, lost_race: false });
         self.quiet()?;
