@@ -14,6 +14,7 @@ use controller::api::{self, Listen};
 use controller::clock::Clock;
 use controller::core::AskError;
 use controller::planes;
+use controller::planes::dns::Prepared;
 use controller::pump::{Pump, Running};
 use controller::store::{self, Sqlite};
 use dns::Catalog;
@@ -74,15 +75,20 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         .await
         .map_err(|e| fail("the log cannot be loaded")(e.into()))?;
     let threads = NonZeroUsize::new(config.dns_threads).unwrap_or(NonZeroUsize::MIN);
-    let server = Server::bind(&[config.dns], threads, Arc::new(Catalog::empty()))
+    let plane = match pump.dns_port() {
+        Some(port) => Some(planes::dns::prepare(port).await),
+        None => None,
+    };
+    let catalog = plane.as_ref().map_or_else(|| Arc::new(Catalog::empty()), Prepared::catalog);
+    let server = Server::bind(&[config.dns], threads, catalog)
         .map_err(|e| fail("the DNS server does not start")(e.into()))?;
     let server = Arc::new(server);
     let socket = config.data.join(SOCKET);
     let listen =
         Listen { tcp: vec![config.api], unix: Some(socket.clone()), metrics: config.metrics };
     let bound = api::bind(&listen).await.map_err(|e| fail("the API does not start")(e.into()))?;
-    if let Some(port) = pump.dns_port() {
-        tokio::spawn(planes::dns::run(port, Arc::clone(&server)));
+    if let Some(plane) = plane {
+        tokio::spawn(plane.run(Arc::clone(&server)));
     }
     let controller = pump.run();
     let settings = api::Settings {

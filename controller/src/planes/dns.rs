@@ -53,17 +53,49 @@ pub struct DnsPort {
 
 /// Serves snapshots by `server` until the controller has gone.
 pub async fn run(ports: DnsPort, server: Arc<Server>) {
-    let DnsPort { port, catalog, zone_answers, store, clock } = ports;
+    prepare(ports).await.run(server).await;
+}
+
+/// The plane with the catalog of the newest snapshot made, so that a server can be opened with it:
+/// nobody is told that a zone is not here because it is still being read.
+pub async fn prepare(ports: DnsPort) -> Prepared {
+    let mut plane = DnsPlane::new(Arc::clone(&ports.store), ports.clock);
+    let snapshot = Arc::clone(&ports.port.snapshots.borrow());
+    let made = plane.next(&snapshot).await;
+    Prepared { ports, plane, first: (snapshot, made) }
+}
+
+/// The DNS plane before its server.
+#[derive(Debug)]
+pub struct Prepared {
+    ports: DnsPort,
+    plane: DnsPlane,
+    first: (Arc<Snapshot>, Made),
+}
+
+impl Prepared {
+    /// What the server shall answer from at first.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.plane.catalog)
+    }
+
+    /// Serves snapshots by `server` until the controller has gone.
+    pub async fn run(self, server: Arc<Server>) {
+        serve(self, server).await;
+    }
+}
+
+async fn serve(prepared: Prepared, server: Arc<Server>) {
+    let Prepared { ports, mut plane, first } = prepared;
+    let DnsPort { port, catalog, zone_answers, clock, store: _ } = ports;
     let PlanePort { mut snapshots, standing, counts } = port;
     let counts = Counting { counts, epoch: AtomicU64::new(0) };
     let counting = count(Arc::clone(&server), &counts, clock);
-    let mut plane = DnsPlane::new(store, clock);
     let publisher = server.publisher();
     let serving = async {
         let mut before = Arc::new(Snapshot::empty());
+        let (mut snapshot, mut made) = first;
         loop {
-            let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            let made = plane.next(&snapshot).await;
             publisher.publish(Arc::clone(&made.catalog)).await;
             counts.moved(&before, &snapshot, clock.now());
             before = Arc::clone(&snapshot);
@@ -82,6 +114,8 @@ pub async fn run(ports: DnsPort, server: Arc<Server>) {
                 changed = snapshots.changed() => if changed.is_err() { return },
                 () = again => {}
             }
+            snapshot = Arc::clone(&snapshots.borrow_and_update());
+            made = plane.next(&snapshot).await;
         }
     };
     tokio::select! {
@@ -178,6 +212,7 @@ struct Refusal {
 }
 
 /// A catalog for the next snapshot.
+#[derive(Debug)]
 struct Made {
     catalog: Arc<Catalog>,
     /// Zones or names came, went or changed.
