@@ -49,7 +49,8 @@ pub(crate) const LONG_ANSWER_TIME_MAX: Duration = Duration::from_secs(600);
 /// The most watchers. Each computes a status up to ten times a second while something changes.
 pub(crate) const WATCHERS_MAX: usize = 64;
 
-/// How often a watcher looks for what time alone changes: a bake that goes on, an answer that expires.
+/// How often a watcher looks for what time alone changes: a bake that goes on, an answer that
+/// expires.
 pub(crate) const EVENT_TICK: Duration = Duration::from_secs(1);
 
 /// How often a silent stream sends a comment, so that neither end takes it for dead.

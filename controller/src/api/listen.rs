@@ -79,9 +79,12 @@ pub async fn bind(listen: &Listen) -> Result<Bound, BindError> {
 }
 
 async fn open(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::Taken(address),
-        _ => BindError::Refused { address, source },
+    TcpListener::bind(address).await.map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            BindError::Taken(address)
+        } else {
+            BindError::Refused { address, source }
+        }
     })
 }
 

@@ -91,9 +91,13 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, problem: &Value) ->
             "content": { MEDIA_TYPE: { "schema": problem } },
         });
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response["headers"] = json!({ "Retry-After": {
+            put(
+                &mut response,
+                "headers",
+                json!({ "Retry-After": {
                 "description": "seconds to wait", "schema": { "type": "integer", "minimum": 0 },
-            } });
+            } }),
+            );
         }
         responses.insert(status.as_str().to_owned(), response);
     }
@@ -104,9 +108,15 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, problem: &Value) ->
         "responses": responses,
     });
     if let Some(body) = body(route, generator) {
-        operation["requestBody"] = body;
+        put(&mut operation, "requestBody", body);
     }
     operation
+}
+
+fn put(object: &mut Value, key: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(key.to_owned(), value);
+    }
 }
 
 fn parameter(given: &Parameter, generator: &mut SchemaGenerator) -> Value {
@@ -126,7 +136,10 @@ fn body(route: &Route, generator: &mut SchemaGenerator) -> Option<Value> {
         Takes::Json(schema) => json!({ "application/json": { "schema": schema(generator) } }),
         Takes::Plan => {
             let schema = json!({ "$ref": format!("#{SCHEMAS}/CutoverPlan") });
-            json!({ "application/json": { "schema": schema }, "application/yaml": { "schema": schema } })
+            json!({
+                "application/json": { "schema": schema },
+                "application/yaml": { "schema": schema },
+            })
         }
     };
     Some(json!({ "required": true, "content": content }))
@@ -145,10 +158,14 @@ fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
     };
     let mut response = json!({ "description": "Done", "content": content });
     if matches!(route.gives, Gives::Plan) {
-        response["headers"] = json!({ "ETag": {
+        put(
+            &mut response,
+            "headers",
+            json!({ "ETag": {
             "description": "the plan's revision, for `If-Match`",
             "schema": { "type": "string", "pattern": "^\"[0-9]+\"$" },
-        } });
+        } }),
+        );
     }
     response
 }

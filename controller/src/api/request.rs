@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use plan::{GateName, Override, ServiceName, Split};
 
@@ -85,7 +87,7 @@ struct ShiftFields {
     /// Where to, in basis points: 2500 is 25 %.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u16", range(max = 10_000))]
-    split_bp: Option<Split>,
+    split_bp: Option<BasisPoints>,
     /// Why, for the audit. Needed with `override`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
@@ -113,6 +115,41 @@ impl From<Percent> for String {
     }
 }
 
+/// A split in basis points. `2500.0` is a whole number too, as JSON Schema counts (draft 2020-12,
+/// section 4.2.3 of the core).
+#[derive(Clone, Serialize)]
+struct BasisPoints(Split);
+
+impl<'de> Deserialize<'de> for BasisPoints {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+
+        impl Visitor<'_> for Whole {
+            type Value = BasisPoints;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 0 to 10000")
+            }
+
+            fn visit_u64<E: de::Error>(self, bp: u64) -> Result<BasisPoints, E> {
+                let split = u16::try_from(bp).ok().and_then(Split::from_bp);
+                let wrong = || E::invalid_value(Unexpected::Unsigned(bp), &self);
+                split.map(BasisPoints).ok_or_else(wrong)
+            }
+
+            fn visit_f64<E: de::Error>(self, bp: f64) -> Result<BasisPoints, E> {
+                // A whole number prints without a point; nothing else parses.
+                match bp.to_string().parse() {
+                    Ok(whole) => self.visit_u64(whole),
+                    Err(_) => Err(E::invalid_value(Unexpected::Float(bp), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Whole)
+    }
+}
+
 /// The body says no split, or two.
 #[derive(Debug, thiserror::Error)]
 #[error("give exactly one of `split` and `splitBp`")]
@@ -122,9 +159,10 @@ impl TryFrom<ShiftFields> for Shift {
     type Error = OneSplit;
 
     fn try_from(fields: ShiftFields) -> Result<Self, OneSplit> {
-        let split = match (fields.split, fields.split_bp) {
-            (Some(Percent(split)), None) | (None, Some(split)) => split,
-            (None, None) | (Some(_), Some(_)) => return Err(OneSplit),
+        let ((Some(Percent(split)), None) | (None, Some(BasisPoints(split)))) =
+            (fields.split, fields.split_bp)
+        else {
+            return Err(OneSplit);
         };
         let ShiftFields { service, reason, overrides, .. } = fields;
         Ok(Self { service, split, reason, overrides })
@@ -274,7 +312,11 @@ mod tests {
             (r#"{"split":"101%"}"#, Err("at most 100%")),
             (r#"{"split":"-1%"}"#, Err("at least 0%")),
             (r#"{"split":"0.001%"}"#, Err("two decimals")),
-            (r#"{"splitBp":10001}"#, Err("at most 100%")),
+            (r#"{"splitBp":318.0}"#, Ok(318)),
+            (r#"{"splitBp":318.5}"#, Err("whole number")),
+            (r#"{"splitBp":-1}"#, Err("whole number")),
+            (r#"{"splitBp":"1"}"#, Err("whole number")),
+            (r#"{"splitBp":10001}"#, Err("whole number from 0 to 10000")),
             (r#"{"split":"25%","percent":25}"#, Err("unknown field")),
             (r#"{"split":"25%","service":"Orders"}"#, Err("service name")),
             (r#"{"split":"25%","override":["No!"]}"#, Err("gate name")),

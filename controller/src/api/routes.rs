@@ -82,11 +82,6 @@ fn verb_routes() -> Vec<Route> {
         handler,
         ..read::<Changed>(path, id, summary)
     };
-    let rollback_all = read::<ChangedAll>(
-        "/v1/rollback",
-        "rollbackAll",
-        "Every client of every plan to legacy, now, in one revision",
-    );
     vec![
         verb(
             "/v1/plans/{plan}/start",
@@ -144,15 +139,24 @@ fn verb_routes() -> Vec<Route> {
             schema_of::<Rollback>,
             post(commands::rollback),
         ),
-        Route {
-            method: Method::POST,
-            parameters: vec![key()],
-            takes: Takes::Json(schema_of::<Plain>),
-            failures: CHANGING.to_vec(),
-            handler: post(commands::rollback_all),
-            ..rollback_all
-        },
+        rollback_all(),
     ]
+}
+
+fn rollback_all() -> Route {
+    let route = read::<ChangedAll>(
+        "/v1/rollback",
+        "rollbackAll",
+        "Every client of every plan to legacy, now, in one revision",
+    );
+    Route {
+        method: Method::POST,
+        parameters: vec![key()],
+        takes: Takes::Json(schema_of::<Plain>),
+        failures: CHANGING.to_vec(),
+        handler: post(commands::rollback_all),
+        ..route
+    }
 }
 
 fn read_routes() -> Vec<Route> {
