@@ -128,3 +128,43 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink(id: &str, plans: &[&str]) -> Sink {
+        let plans = plans.iter().map(|plan| plan.parse().unwrap()).collect();
+        let known = Known { plane: Plane::Mesh, kind: "envoy".to_owned(), plans };
+        let since = Some(plan::Timestamp::from_millis(0));
+        Sink { since, owes: BTreeSet::new(), ..known.away(&SinkId::new(id)) }
+    }
+
+    fn standing(sinks: Vec<Sink>) -> Standing {
+        let through = Token { incarnation: 1, revision: 7 };
+        Standing { through, sinks: sinks.into_iter().map(Arc::new).collect() }
+    }
+
+    #[test]
+    fn a_sink_counts_once_the_list_that_names_it_is_durable() {
+        let said = standing(vec![sink("mesh/a", &["shop"])]);
+        let (kept, mut wanted) = (Expected::default(), Expected::default());
+        wanted.note(&said);
+        let before = kept.complete(&wanted, Plane::Mesh, &said);
+        assert!(before.sinks[0].owes(&"shop".parse().unwrap()));
+        let kept = Expected::decode(&wanted.encode()).unwrap();
+        assert_eq!(kept.complete(&wanted, Plane::Mesh, &said), said);
+    }
+
+    #[test]
+    fn a_listed_sink_that_the_plane_does_not_know_is_away_and_owes_its_plans() {
+        let mut kept = Expected::default();
+        kept.note(&standing(vec![sink("mesh/a", &["shop"])]));
+        let after = kept.complete(&kept, Plane::Mesh, &standing(Vec::new()));
+        assert!(after.sinks[0].is_away() && after.sinks[0].owes(&"shop".parse().unwrap()));
+        assert!(kept.complete(&kept, Plane::Host, &standing(Vec::new())).sinks.is_empty());
+        let mut forgotten = kept.clone();
+        assert!(forgotten.remove(&SinkId::new("mesh/a")));
+        assert!(kept.complete(&forgotten, Plane::Mesh, &standing(Vec::new())).sinks.is_empty());
+    }
+}
