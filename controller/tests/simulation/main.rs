@@ -8,6 +8,14 @@
 //! Faults planted on purpose, between the core and its surroundings, show that the oracle sees
 //! them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    reason = "all of it is a test: what does not hold has to fail"
+)]
+
 mod client;
 mod dns_plane;
 mod node;
