@@ -88,6 +88,12 @@ impl Leaf {
         }
     }
 
+    /// The TTL of one of its names: the zone's for steady or shifting, as the snapshot says.
+    pub(crate) fn ttl(&self, host: Host) -> u32 {
+        let own = usize::try_from(host.host).ok().and_then(|host| self.service.ttls.get(host));
+        own.copied().unwrap_or_default()
+    }
+
     /// The snapshot's leaf that this was made from.
     #[must_use]
     pub const fn service(&self) -> &Arc<Service> {

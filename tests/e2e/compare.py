@@ -1,5 +1,6 @@
 """Asks two servers the same questions and compares what they say. Usage: compare.py ZONE FILE PORT PORT"""
 
+import functools
 import sys
 
 import dns.flags
@@ -30,6 +31,12 @@ def sections(message):
     return parts + ([records(message.additional)] if referral else [])
 
 
+def repeats(message):
+    """Whether a section holds a record twice, which RFC 2181 section 5 forbids."""
+    texts = [[rrset.to_text().lower() for rrset in section] for section in message.sections]
+    return any(len(section) != len(set(section)) for section in texts)
+
+
 def names(zone):
     found = set()
     for name in zone.nodes:
@@ -56,9 +63,11 @@ def main():
             for edns, ask in ((-1, dns.query.udp), (0, dns.query.udp), (0, dns.query.tcp)):
                 query = dns.message.make_query(name, rdtype, use_edns=edns, payload=1232)
                 query.flags &= ~dns.flags.RD
-                theirs, ours = (sections(ask(query, "127.0.0.1", port=int(port), timeout=5)) for port in (first, second))
+                ask_one = functools.partial(ask, query, "127.0.0.1", timeout=5, one_rr_per_rrset=True)
+                answers = [ask_one(port=int(port)) for port in (first, second)]
+                theirs, ours = (sections(answer) for answer in answers)
                 compared += 1
-                if theirs != ours:
+                if theirs != ours or repeats(answers[1]):
                     different.append(f"{name} {rdtype} edns={edns} {ask.__name__}:\n  peer {theirs}\n  ours {ours}")
     for difference in different[:20]:
         print(difference)

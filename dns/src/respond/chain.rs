@@ -7,7 +7,7 @@ use super::referral::Pending;
 use super::{Answer, Section, Step};
 use crate::names::Host;
 use crate::wire::write::Full;
-use crate::wire::{HEADER, NameBuf, Question, Rcode, Rtype};
+use crate::wire::{Buffer, HEADER, NameBuf, Question, Rcode, Rtype};
 use crate::zone::Zone;
 use crate::zone::tree::{NodeId, Set, Tree};
 
@@ -38,13 +38,35 @@ impl Owner {
     }
 }
 
+/// Names of a chain by their offsets in the answer.
+#[derive(Default)]
+pub(super) struct Written {
+    at: [u16; CHAIN_MAX],
+    len: usize,
+}
+
+impl Written {
+    fn hold(&self, out: &Buffer, name: &[u8]) -> bool {
+        let written = self.at.get(..self.len).unwrap_or_default();
+        written.iter().any(|at| out.is_at(usize::from(*at), name))
+    }
+
+    fn add(&mut self, at: u16) {
+        if let Some(slot) = self.at.get_mut(self.len) {
+            *slot = at;
+            self.len += 1;
+        }
+    }
+}
+
 impl<'a> Answer<'a> {
     /// Answers the question.
     pub(super) fn resolve(&mut self, question: &Question) {
         let rtype = question.rtype;
         let at = u16::try_from(HEADER).unwrap_or_default();
         let mut owner = Owner { name: question.name.clone(), at };
-        let mut visited = [0u16; CHAIN_MAX];
+        let mut visited = Written::default();
+        let mut dnames = Written::default();
         for link in 0..CHAIN_MAX {
             let catalog = self.catalog;
             let Some(zone) = zone_for(catalog.zones(), &owner.name, rtype) else {
@@ -56,15 +78,12 @@ impl<'a> Answer<'a> {
                 break;
             };
             self.note(|| Step::Zone(zone.origin().to_string()));
-            let seen = visited.get(..link).unwrap_or_default();
-            if seen.iter().any(|at| self.out.is_at(usize::from(*at), owner.name.bytes())) {
+            if visited.hold(self.out, owner.name.bytes()) {
                 self.note(|| Step::Plain("the chain comes back to a name in it"));
                 break;
             }
-            if let Some(slot) = visited.get_mut(link) {
-                *slot = owner.at;
-            }
-            match self.one(zone, &owner, rtype, link == 0) {
+            visited.add(owner.at);
+            match self.one(zone, &owner, rtype, &mut dnames) {
                 Ok(Some(next)) => owner = next,
                 Ok(None) => break,
                 Err(Full) => {
@@ -82,21 +101,20 @@ impl<'a> Answer<'a> {
         zone: &'a Zone,
         owner: &Owner,
         rtype: Rtype,
-        first: bool,
+        dnames: &mut Written,
     ) -> Result<Option<Owner>, Full> {
         let place = lookup::find(zone, self.catalog.names(), &owner.name);
         let (node, host) = match place {
             // RFC 4035 section 3.1.4.1: the parent answers for the DS of a cut.
             Place::Cut { node, above: 0 } if rtype == Rtype::DS => (Some(node), None),
             Place::Cut { node, above } => {
-                // RFC 1034 section 4.3.2: not authoritative, unless an alias led here.
-                self.authoritative |= !first;
+                // RFC 1034 section 4.3.2: not authoritative, but an alias that led here was.
                 self.referral(zone, node, owner, above)?;
                 return Ok(None);
             }
             Place::Dname { node, above } => {
                 self.authoritative = true;
-                return self.substitute(zone, node, owner, above);
+                return self.substitute(zone, node, owner, above, dnames);
             }
             Place::Exists { node, host } => (node, host),
             Place::Wildcard(node) => {
@@ -132,7 +150,7 @@ impl<'a> Answer<'a> {
         match (rtype, set) {
             (Rtype::A | Rtype::AAAA, _) => {
                 if !self.addresses(host, owner, rtype)? {
-                    self.no_data(zone)?;
+                    self.no_address(zone, host)?;
                 }
             }
             (Rtype::ANY, _) => self.any(owner)?,
@@ -215,6 +233,7 @@ impl<'a> Answer<'a> {
         node: NodeId,
         owner: &Owner,
         above: usize,
+        dnames: &mut Written,
     ) -> Result<Option<Owner>, Full> {
         let tree = zone.tree();
         let Some(set) = tree.set(node, Rtype::DNAME) else { return Ok(None) };
@@ -223,7 +242,11 @@ impl<'a> Answer<'a> {
         };
         self.note(|| Step::Plain("a DNAME above the name substitutes it"));
         let dname = Owner::unwritten(owner.name.suffix(above));
-        self.set(tree, set, &dname, Section::Answer)?;
+        // A chain may come by twice; an answer holds a record once (RFC 2181 section 5).
+        if !dnames.hold(self.out, dname.name.bytes()) {
+            dnames.add(u16::try_from(self.out.len()).unwrap_or(u16::MAX));
+            self.set(tree, set, &dname, Section::Answer)?;
+        }
         let Some(name) = owner.name.graft(above, &target) else {
             self.rcode = Rcode::YXDOMAIN;
             self.note(|| Step::Plain("the substituted name is too long"));

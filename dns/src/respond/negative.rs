@@ -2,6 +2,7 @@
 
 use super::chain::Owner;
 use super::{Answer, Section, Step};
+use crate::names::Host;
 use crate::wire::Rtype;
 use crate::wire::write::Full;
 use crate::zone::Zone;
@@ -14,10 +15,23 @@ impl Answer<'_> {
         self.negative(zone)
     }
 
+    /// The side that this client is told has no address of this family. The other side may have
+    /// one, so the answer lives no longer than an address of the name would.
+    pub(super) fn no_address(&mut self, zone: &Zone, host: Host) -> Result<(), Full> {
+        self.note(|| Step::Plain("the side has no address of this family"));
+        let names = self.catalog.names();
+        let plan_ttl = names.leaf(host.service).map_or(0, |leaf| leaf.ttl(host));
+        self.soa(zone, zone.negative_ttl().min(plan_ttl))
+    }
+
     /// The SOA with the TTL of negative answers.
     pub(super) fn negative(&mut self, zone: &Zone) -> Result<(), Full> {
+        self.soa(zone, zone.negative_ttl())
+    }
+
+    fn soa(&mut self, zone: &Zone, ttl: u32) -> Result<(), Full> {
         let Some(set) = zone.tree().set(NodeId::APEX, Rtype::SOA) else { return Ok(()) };
-        let set = set.with_ttl(zone.negative_ttl());
+        let set = set.with_ttl(ttl);
         let owner = Owner::unwritten(zone.origin().as_wire());
         self.set(zone.tree(), &set, &owner, Section::Authority)
     }

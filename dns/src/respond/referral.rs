@@ -44,7 +44,9 @@ impl Answer<'_> {
     /// other servers when there is room.
     fn glue(&mut self, zone: &Zone, set: &Set, cut: &NameBuf) -> Result<(), Full> {
         for inside in [true, false] {
-            for data in zone.tree().records(set).take(HOSTS_MAX) {
+            // Of those inside none may be missing; the NS records themselves bound their number.
+            let most = if inside { usize::from(set.count) } else { HOSTS_MAX };
+            for data in zone.tree().records(set).take(most) {
                 let Some(host) = NameBuf::from_wire(data) else { continue };
                 if is_within(&host, cut) != inside {
                     continue;
@@ -62,13 +64,18 @@ impl Answer<'_> {
     /// left out; a client asks for it.
     pub(super) fn add_addresses(&mut self) {
         let Pending(Some((zone, set))) = self.pending else { return };
-        for data in zone.tree().records(&set).take(HOSTS_MAX) {
-            let at = match set.rtype {
-                Rtype::MX => 2,
-                Rtype::SRV => 6,
-                _ => 0,
-            };
-            let Some(host) = data.get(at..).and_then(NameBuf::from_wire) else { continue };
+        let at = match set.rtype {
+            Rtype::MX => 2,
+            Rtype::SRV => 6,
+            _ => 0,
+        };
+        let hosts = || zone.tree().records(&set).take(HOSTS_MAX).filter_map(|data| data.get(at..));
+        for (index, host) in hosts().enumerate() {
+            // Records that differ in preference or port may name one host.
+            if hosts().take(index).any(|before| before.eq_ignore_ascii_case(host)) {
+                continue;
+            }
+            let Some(host) = NameBuf::from_wire(host) else { continue };
             if self.host_addresses(zone, &host).is_err() {
                 return;
             }

@@ -103,7 +103,7 @@ impl<'a> Answer<'a> {
     ) -> Result<bool, Full> {
         let Some((leaf, choice)) = self.choose(host) else { return Ok(false) };
         let addresses = choice.addresses(leaf);
-        let ttl = ttl(leaf, host);
+        let ttl = leaf.ttl(host);
         let count = if rtype == Rtype::A {
             self.address_set(&addresses.v4, owner, rtype, ttl)?
         } else {
@@ -168,7 +168,7 @@ impl<'a> Answer<'a> {
         let (fixed, params) = data.split_at_checked(params.unwrap_or(2)).unwrap_or((data, &[]));
         let has_hint = Params(params).any(|(key, _)| matches!(key, IPV4HINT | IPV6HINT));
         let choice = hinted.filter(|_| has_hint).and_then(|host| {
-            self.choose(host).map(|(leaf, choice)| (choice.addresses(leaf), ttl(leaf, host)))
+            self.choose(host).map(|(leaf, choice)| (choice.addresses(leaf), leaf.ttl(host)))
         });
         let Some((addresses, plan_ttl)) = choice else {
             let length = self.head_at(owner, set.rtype, set.ttl)?;
@@ -233,13 +233,6 @@ fn hinted_host(
     let target = data.get(2..).and_then(NameBuf::from_wire)?;
     let own = target.labels() == 0 || target.bytes() == owner.name.bytes();
     if own { Some(host) } else { find(&target) }
-}
-
-/// The TTL of a plan name: the zone's for steady or shifting, as the snapshot says.
-fn ttl(leaf: &Leaf, host: Host) -> u32 {
-    let ttls = &leaf.service().ttls;
-    let own = usize::try_from(host.host).ok().and_then(|host| ttls.get(host));
-    own.copied().unwrap_or_default()
 }
 
 /// Which address comes first.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::problem::{Fault, Problem};
+use super::read::{Findings, read};
 use super::text::{Lexer, Line, Token};
 use super::{PROBLEMS_MAX, TEXT_MAX};
 use crate::wire::Name;
@@ -58,7 +59,9 @@ impl Source {
     /// (RFC 1035 section 5.1); a `$TTL` in it stays in force.
     ///
     /// # Errors
-    /// Every file that cannot be read, every loop and every inclusion that is too deep.
+    /// Every file that cannot be read, every loop and every inclusion that is too deep. Where only
+    /// lines are wrong, all of them, those that [`Zone::parse`](super::Zone::parse) would find
+    /// included.
     pub fn expand(
         origin: &Name,
         file: &str,
@@ -74,11 +77,22 @@ impl Source {
             owner: None,
             owner_stale: false,
             includes: 0,
+            full: false,
+            incomplete: false,
             problems: Vec::new(),
             load,
         };
         expander.file(file, text);
-        if expander.problems.is_empty() { Ok(expander.source) } else { Err(expander.problems) }
+        let Expander { source, problems, incomplete, .. } = expander;
+        if problems.is_empty() {
+            return Ok(source);
+        }
+        let mut findings = Findings::default();
+        if !incomplete {
+            read(origin, &source, &mut findings);
+        }
+        problems.into_iter().for_each(|(line, problem)| findings.push(line, problem));
+        findings.close().map(|_| source)
     }
 
     /// The whole text.
@@ -117,7 +131,12 @@ struct Expander<'l> {
     /// Whether a line with a blank owner needs it written out.
     owner_stale: bool,
     includes: usize,
-    problems: Vec<Problem>,
+    /// The text has reached its limit.
+    full: bool,
+    /// A file is missing, so the records are not worth reading.
+    incomplete: bool,
+    /// Each with its line in the whole text.
+    problems: Vec<(u32, Problem)>,
     load: &'l mut dyn FnMut(&str, &str) -> Result<Included, String>,
 }
 
@@ -130,11 +149,14 @@ impl Expander<'_> {
         let mut lexer = Lexer::new(text);
         let mut tokens = Vec::new();
         while let Some((line, result)) = lexer.next(&mut tokens) {
-            if self.problems.len() >= PROBLEMS_MAX {
+            if self.full || self.problems.len() >= PROBLEMS_MAX {
                 break;
             }
             match result {
-                Err(fault) => self.problem(index, line.number, fault),
+                Err(fault) => {
+                    self.problem(index, line.number, fault);
+                    self.leave_out(line);
+                }
                 Ok(()) if is_directive(&tokens, b"$INCLUDE") => {
                     self.include(index, line.number, &tokens);
                     let after = line.raw.iter().filter(|octet| **octet == b'\n').count();
@@ -152,21 +174,21 @@ impl Expander<'_> {
             [_, path, origin] => (path.shown(), Some(origin)),
             _ => {
                 let fault = Fault::new("`$INCLUDE` takes a file and perhaps an origin", "");
-                return self.problem(index, line, fault);
+                return self.cannot(index, line, fault);
             }
         };
         self.includes += 1;
         if self.stack.len() >= DEPTH_MAX || self.includes > INCLUDES_MAX {
             let problem = format!("`{path}` is included too deep or too often");
             let fix = format!("at most {DEPTH_MAX} deep and {INCLUDES_MAX} times");
-            return self.problem(index, line, Fault::new(problem, fix));
+            return self.cannot(index, line, Fault::new(problem, fix));
         }
         let inner = match origin.map(|origin| self.absolute(origin)) {
             None => self.origin.clone(),
             Some(Some(wire)) => wire,
             Some(None) => {
                 let fault = Fault::new("the origin of `$INCLUDE` is no name", "");
-                return self.problem(index, line, fault);
+                return self.cannot(index, line, fault);
             }
         };
         let includer = self.stack.last().cloned().unwrap_or_default();
@@ -174,14 +196,20 @@ impl Expander<'_> {
             Ok(included) => included,
             Err(reason) => {
                 let problem = format!("`{path}` cannot be included: {reason}");
-                return self.problem(index, line, Fault::new(problem, ""));
+                return self.cannot(index, line, Fault::new(problem, ""));
             }
         };
         if self.stack.contains(&included.name) {
             let problem = format!("`{path}` includes itself");
-            return self.problem(index, line, Fault::new(problem, "remove the `$INCLUDE`"));
+            return self.cannot(index, line, Fault::new(problem, "remove the `$INCLUDE`"));
         }
         self.nested(index, line, inner, &included);
+    }
+
+    /// An inclusion that fails.
+    fn cannot(&mut self, index: usize, line: u32, fault: Fault) {
+        self.incomplete = true;
+        self.problem(index, line, fault);
     }
 
     fn nested(&mut self, index: usize, line: u32, inner: Vec<u8>, included: &Included) {
@@ -214,6 +242,9 @@ impl Expander<'_> {
             }
         }
         let raw = String::from_utf8_lossy(line.raw);
+        if self.source.text.len() + raw.len() > TEXT_MAX {
+            return self.too_long(index, line.number);
+        }
         let lines = raw.bytes().filter(|octet| *octet == b'\n').count();
         self.source.text.push_str(&raw);
         self.lines += u32::try_from(lines).unwrap_or(0);
@@ -221,10 +252,20 @@ impl Expander<'_> {
             self.source.text.push('\n');
             self.lines += 1;
         }
-        if self.source.text.len() > TEXT_MAX && self.problems.is_empty() {
+    }
+
+    /// Keeps the place of a line that cannot be read.
+    fn leave_out(&mut self, line: Line<'_>) {
+        let lines = line.raw.iter().filter(|octet| **octet == b'\n').count();
+        self.source.text.extend(std::iter::repeat_n('\n', lines));
+        self.lines += u32::try_from(lines).unwrap_or(0);
+    }
+
+    /// Told once; from then on nothing is kept.
+    fn too_long(&mut self, index: usize, line: u32) {
+        if !std::mem::replace(&mut self.full, true) {
             let problem = format!("the zone is longer than {} MiB", TEXT_MAX >> 20);
-            self.problem(index, line.number, Fault::new(problem, "split it into zones"));
-            self.includes = INCLUDES_MAX;
+            self.problem(index, line, Fault::new(problem, "split it into zones"));
         }
     }
 
@@ -250,7 +291,8 @@ impl Expander<'_> {
 
     fn problem(&mut self, file: usize, line: u32, fault: Fault) {
         let file = self.source.files.get(file).cloned().unwrap_or_else(|| "".into());
-        self.problems.push(Problem { file, line, problem: fault.problem, fix: fault.fix });
+        let problem = Problem { file, line, problem: fault.problem, fix: fault.fix };
+        self.problems.push((self.lines + 1, problem));
     }
 }
 
@@ -322,6 +364,18 @@ mod tests {
                 "main:3: `(` is never closed; close it with `)`",
             ]
         );
+    }
+
+    #[test]
+    fn lines_that_cannot_be_cut_do_not_hide_others() {
+        let text = "a 1 A 1\nb \"\nc 1 A 192.0.2.1\n$INCLUDE short\nd 1 A 2\n";
+        let mut load = |path: &str, _: &str| {
+            Ok(Included { name: path.to_owned(), text: "x )\ny 1 NO 1".to_owned() })
+        };
+        let origin = Name::from_text("example").unwrap();
+        let problems = Source::expand(&origin, "main", text, &mut load).unwrap_err();
+        let places: Vec<_> = problems.iter().map(|p| format!("{}:{}", p.file, p.line)).collect();
+        assert_eq!(places, ["main:1", "main:2", "short:1", "short:2", "main:5"], "{problems:#?}");
     }
 
     #[test]

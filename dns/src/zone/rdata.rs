@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::problem::Fault;
 use super::schema::{self, Field};
 use super::svcb;
-use super::text::{Token, period};
+use super::text::{Token, seconds};
 use crate::wire::Rtype;
 use crate::wire::name::{NameBuf, push_text, unescape};
 
@@ -112,7 +112,8 @@ fn push(wire: &mut Vec<u8>, field: Field, words: &mut Words<'_, '_>) -> Result<(
         Field::U32 => push_number(wire, 4, words)?,
         Field::Period => {
             let token = words.next("a period of time")?;
-            let seconds = period(token.raw).ok_or_else(|| not(token, "period of time"))?;
+            let seconds = seconds(token.raw).and_then(|seconds| u32::try_from(seconds).ok());
+            let seconds = seconds.ok_or_else(|| not(token, "period of time"))?;
             wire.extend_from_slice(&seconds.to_be_bytes());
         }
         Field::Time => {

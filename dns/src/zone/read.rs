@@ -35,6 +35,11 @@ impl Findings {
         }
     }
 
+    /// An error whose place is known; `line` is where it belongs in the whole text.
+    pub(crate) fn push(&mut self, line: u32, problem: Problem) {
+        self.errors.push((line, problem));
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.errors.len() >= PROBLEMS_MAX
     }
@@ -43,7 +48,7 @@ impl Findings {
     pub(crate) fn close(self) -> Result<Vec<Problem>, Vec<Problem>> {
         let in_order = |mut found: Vec<(u32, Problem)>| {
             found.sort_by_key(|(line, _)| *line);
-            found.into_iter().map(|(_, problem)| problem).collect()
+            found.into_iter().map(|(_, problem)| problem).take(PROBLEMS_MAX).collect()
         };
         if self.errors.is_empty() {
             Ok(in_order(self.warnings))

@@ -144,8 +144,8 @@ fn quoted_length(inside: &[u8]) -> Result<usize, Fault> {
     loop {
         match inside.get(length) {
             Some(b'"') => return Ok(length),
-            Some(b'\\') => length += 2,
-            None | Some(b'\n') => {
+            Some(b'\\') if inside.get(length + 1) != Some(&b'\n') => length += 2,
+            None | Some(b'\\' | b'\n') => {
                 let fix = "close it with `\"` on the same line";
                 return Err(Fault::new("a string is never closed", fix));
             }
@@ -155,8 +155,13 @@ fn quoted_length(inside: &[u8]) -> Result<usize, Fault> {
 }
 
 /// Seconds with optional units: `3600`, `1h30m`, `1w2d`. None when it is none; above 2^32 - 1 it
-/// is `u32::MAX`, so that limits catch it.
+/// is `u32::MAX`, so that lesser limits catch it.
 pub(crate) fn period(text: &[u8]) -> Option<u32> {
+    seconds(text).map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+/// The same without a limit but its own: a period beyond 64 bits is `u64::MAX`.
+pub(crate) fn seconds(text: &[u8]) -> Option<u64> {
     if !text.first()?.is_ascii_digit() {
         return None;
     }
@@ -178,8 +183,7 @@ pub(crate) fn period(text: &[u8]) -> Option<u32> {
         };
         total = total.saturating_add(number.take()?.saturating_mul(unit));
     }
-    total = total.saturating_add(number.unwrap_or(0));
-    Some(u32::try_from(total).unwrap_or(u32::MAX))
+    Some(total.saturating_add(number.unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -210,13 +214,15 @@ mod tests {
 
     #[test]
     fn errors_do_not_stop_the_text() {
-        let text = "a \"x\nb ) c\nd\\\ne\n(f\n";
+        let text = "a \"x\nb ) c\nd\\\ne\n\"f\\\ng\n(h\n";
         let want = [
             "1 a string is never closed",
             "2 `)` without `(`",
             "3 a backslash ends the line",
             "4 e",
-            "5 `(` is never closed",
+            "5 a string is never closed",
+            "6 g",
+            "7 `(` is never closed",
         ];
         assert_eq!(lines(text), want);
     }
