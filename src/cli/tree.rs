@@ -194,3 +194,49 @@ fn shown_reason(reason: Reason) -> String {
         _ => format!("{reason:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn baking() -> Status {
+        let golden = include_str!("../../plan/tests/golden/status.json");
+        serde_json::from_str(golden).unwrap()
+    }
+
+    #[test]
+    fn a_status_as_a_tree() {
+        let text = tree(&baking(), Duration::from_secs(1), Paint::plain());
+        let expected = "\
+shop  baking  step 2 of 6 (10%)  revision 4, arrived everywhere
+  bake  ██████████░░░░░░░░░░ 5s left
+  next  on to 25%
+  orders        10%
+  └─ dns   intended     10%   acked     10%   \
+measured 10.13% (9.29% to 11.02%, 4711 clients by their answers)
+  payments      10%
+  └─ dns   intended     10%   acked     10%   measured nothing yet
+  sinks  1 of 1 acked
+  old answers  the last one expires at 2026-01-01 00:01:15 UTC
+  waiting baking: 5s left
+          crossfade step shop
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_status_as_a_line() {
+        assert_eq!(
+            line(&baking()),
+            "shop baking revision=4 step=2/6 converged=true orders.dns=10%/10%/10.13% \
+             payments.dns=10%/10%/- holds=baking"
+        );
+    }
+
+    #[test]
+    fn spans() {
+        for (seconds, text) in [(40, "40s"), (725, "12m 5s"), (5400, "1h 30m")] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+}

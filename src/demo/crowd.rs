@@ -123,7 +123,6 @@ impl Client {
     }
 
     async fn reach(&mut self, name: &Name, dns: SocketAddr, port: u16) -> io::Result<Side> {
-        #[expect(clippy::disallowed_methods, reason = "a client's cache has a clock")]
         let now = Instant::now();
         if self.cached.as_ref().is_none_or(|(_, until)| *until <= now) {
             let (addresses, ttl) = timeout(PATIENCE, self.resolve(name, dns)).await??;
@@ -150,9 +149,9 @@ impl Client {
         let length = socket.recv(&mut buffer).await?;
         let bytes = buffer.get(..length).unwrap_or_default();
         let answer = Message::from_vec(bytes).map_err(io::Error::other)?;
-        let records = answer.answers.iter().filter_map(|record| match &record.data {
-            RData::A(a) => Some((IpAddr::from(a.0), record.ttl)),
-            _ => None,
+        let records = answer.answers.iter().filter_map(|record| {
+            let RData::A(a) = &record.data else { return None };
+            Some((IpAddr::from(a.0), record.ttl))
         });
         let (addresses, ttls): (Vec<IpAddr>, Vec<u32>) = records.unzip();
         let ttl = ttls.into_iter().min().unwrap_or(0);

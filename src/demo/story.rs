@@ -192,9 +192,5 @@ async fn follow(client: &Client, wished: impl Fn(&Status) -> bool) -> Result<Sta
 }
 
 fn now() -> Instant {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the demo is a pump: it shows how long things take"
-    )]
     Instant::now()
 }

@@ -22,7 +22,7 @@ pub(crate) fn plan(path: &Path) -> Result<Plan, Failure> {
     let mut plan = plan::file::check_bytes(&text).map_err(|problems| {
         Failure::Invalid(problems.into_iter().map(|problem| problem.in_file(&shown)).collect())
     })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let mut problems = Vec::new();
     for zone in &mut plan.zones {
         let origin = origin(zone.name.as_str())?;
@@ -58,13 +58,18 @@ pub(crate) fn zones(files: &[crate::cli::args::ZoneFile]) -> Result<Vec<Zone>, F
 
 /// A zone's problem in the words of a plan file's.
 pub(crate) fn problem(problem: zone::Problem) -> Problem {
+    // A file that is not there, too long or no text has no line to point at.
+    let fix = match problem.fix {
+        fix if fix.is_empty() => "mend the file, or the name that the plan has for it".to_owned(),
+        fix => fix,
+    };
     Problem {
         file: Some(problem.file.to_string()),
         line: problem.line,
         column: 1,
         field: String::new(),
         problem: problem.problem,
-        fix: problem.fix,
+        fix,
     }
 }
 
