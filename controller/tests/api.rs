@@ -1,5 +1,11 @@
 //! The API over real sockets, in front of a real controller whose log is in memory.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 #[path = "api/calls.rs"]
 mod calls;

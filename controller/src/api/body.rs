@@ -89,7 +89,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         },
         Err(error) => {
             let field = error.path().to_string();
-            fault(if field == "." { String::new() } else { field }, error.inner())
+            fault(
+                if matches!(field.as_str(), "." | "?") { String::new() } else { field },
+                error.inner(),
+            )
         }
     };
     let place = if fault.field.is_empty() { String::new() } else { format!("{}: ", fault.field) };

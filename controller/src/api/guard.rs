@@ -59,7 +59,7 @@ impl Hosts {
                 Code::UnknownHost,
                 format!(
                     "`{}` is not a name of this server; ask by 127.0.0.1 or localhost, or list \
-                     the name under `api.hosts` in the configuration",
+                     the name under `api-hosts` in the settings file",
                     told.host(),
                 ),
             ));

@@ -29,7 +29,7 @@ pub struct Problem {
     pub detail: String,
     /// The kind of problem for programs. Never changes its meaning.
     pub code: Code,
-    /// Which rule of the plan refused: `max-step`, `frozen`, `rolled-back`.
+    /// Which rule of the plan refused: `max-step`, `freeze`, `phase`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The command that clears the way.
