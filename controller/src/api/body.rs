@@ -81,6 +81,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     if bytes.is_empty() {
         return Err(Failure::new(Code::BadBody, "the body is empty; send at least `{}`"));
     }
+    // Serde would take the fields of an object from an array too, in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Failure::new(Code::BadBody, "the body is no JSON object; send one, like `{}`"));
+    }
     let mut source = serde_json::Deserializer::from_slice(bytes);
     let fault = match serde_path_to_error::deserialize(&mut source) {
         Ok(value) => match source.end() {
@@ -141,7 +145,8 @@ mod tests {
             ("", "", "empty"),
             ("{", "", "no JSON"),
             ("{} x", "", "no JSON"),
-            ("[]", "", "invalid type"),
+            ("[]", "", "no JSON object"),
+            ("3", "", "no JSON object"),
             (r#"{"why":"x"}"#, "why", "unknown field `why`"),
             ("{\n \"reason\": 3}", "reason", "invalid type: integer `3`"),
             (r#"{"override":["acks","-"]}"#, "override", "gate name"),

@@ -80,6 +80,7 @@ async fn malformed_bodies() {
         case(post(shift, ""), 400, "bad-body"),
         case(post(shift, "{"), 400, "bad-body"),
         case(post(shift, "[]"), 400, "bad-body"),
+        case(post("/v1/plans/shop/start", "[]"), 400, "bad-body"),
         case(post(shift, "{}"), 400, "bad-body"),
         case(post(shift, r#"{"split":"25"}"#), 400, "bad-body"),
         case(post(shift, r#"{"split":"101%"}"#), 400, "bad-body"),
@@ -261,7 +262,8 @@ async fn the_controller_tells_of_itself() {
     for line in [
         "crossfade_plan_revision{plan=\"shop\"} 2.0",
         "crossfade_plan_phase{plan=\"shop\",phase=\"rolled-back\"} 1.0",
-        "crossfade_split_ratio{plan=\"shop\",service=\"orders\",plane=\"dns\",kind=\"intended\"} 0.0",
+        "crossfade_split_ratio{plan=\"shop\",service=\"orders\",plane=\"dns\",\
+            kind=\"intended\"} 0.0",
         "crossfade_records_total{} 2",
         "crossfade_append_duration_seconds_count 2",
         "crossfade_commands_total{outcome=\"done\"} 2",
