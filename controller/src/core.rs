@@ -197,7 +197,7 @@ impl Core {
             observed: Observed::default(),
             flight: Flight::Idle,
             sinks,
-            moved: NEVER,
+            moved: Token::NEVER,
             automation_from: Duration::ZERO,
             pace_wake: None,
             wake: None,
@@ -207,7 +207,7 @@ impl Core {
         core.facts.ledger.committed(core.state.snapshot());
         for plane in Plane::ALL {
             if core.sinks.kept.has(plane) {
-                let nothing = Standing { through: NEVER, sinks: Arc::new([]) };
+                let nothing = Standing { through: Token::NEVER, sinks: Arc::new([]) };
                 core.sinks.standings.insert(plane, nothing);
                 core.settle_ledger(plane);
             }
@@ -388,6 +388,3 @@ impl Core {
         }
     }
 }
-
-/// Older than any token: the standing of a plane that has said nothing yet.
-const NEVER: Token = Token { incarnation: 0, revision: 0 };

@@ -176,7 +176,7 @@ impl Pump {
 
     /// Connects a plane. What it says reaches the core as long as the pump runs.
     pub fn port(&self, plane: Plane) -> PlanePort {
-        let nothing = Standing { through: NEVER, sinks: Arc::new([]) };
+        let nothing = Standing { through: Token::NEVER, sinks: Arc::new([]) };
         let (standing, said) = watch::channel(nothing);
         tokio::spawn(forward(said, self.said.clone(), move |s| Input::Standing(plane, s)));
         let (counts, counted) = watch::channel(Counts::default());
@@ -445,6 +445,3 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// Older than any token: the standing of a plane that has said nothing yet.
-const NEVER: Token = Token { incarnation: 0, revision: 0 };

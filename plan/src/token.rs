@@ -34,6 +34,9 @@ impl Token {
     /// The token of an empty log.
     pub const START: Self = Self { incarnation: 1, revision: 0 };
 
+    /// Older than the token of any log: of whoever has taken nothing yet.
+    pub const NEVER: Self = Self { incarnation: 0, revision: 0 };
+
     /// The token of the next record in the same incarnation.
     #[must_use]
     pub const fn next(self) -> Self {

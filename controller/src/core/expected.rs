@@ -122,7 +122,7 @@ impl Known {
             plans: Some(self.plans.clone()),
             since: None,
             left: None,
-            acked: Token { incarnation: 0, revision: 0 },
+            acked: Token::NEVER,
             owes: self.plans.clone(),
             nack: None,
         }

@@ -227,7 +227,7 @@ impl DnsPlane {
             catalog: Arc::new(Catalog::empty()),
             served: BTreeMap::new(),
             refused: BTreeMap::new(),
-            whole: Token { incarnation: 0, revision: 0 },
+            whole: Token::NEVER,
             since: clock.now(),
         }
     }
