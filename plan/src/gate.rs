@@ -59,16 +59,6 @@ impl Verdict {
     }
 }
 
-/// What the gates of a step say now, in its order; `index` counts from 1. Empty where the plan has
-/// no such step.
-pub fn of_step(plan: &PlanState, index: u16) -> Vec<Verdict> {
-    let at = usize::from(index).checked_sub(1);
-    let step = at.and_then(|at| plan.spec.steps.get(at));
-    step.map_or_else(Vec::new, |step| {
-        step.gates.iter().map(|name| Verdict::of(plan, name)).collect()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -95,11 +85,7 @@ mod tests {
             let approved = actors.into_iter().collect();
             let expected = Verdict { gate: gate.clone(), outcome, approved, missing };
             assert_eq!(Verdict::of(&plan, &gate), expected);
-            assert_eq!(of_step(&plan, 3), [expected]);
         }
-        assert_eq!(of_step(world.plan(), 1), []);
-        assert_eq!(of_step(world.plan(), 0), []);
-        assert_eq!(of_step(world.plan(), 7), []);
     }
 
     #[test]

@@ -324,7 +324,7 @@ impl Plan {
         fits.max_by_key(|zone| zone.name.as_str().len())
     }
 
-    /// The planes that split any client of this plan.
+    /// Whether this plane splits any client of this plan.
     pub fn uses(&self, plane: Plane) -> bool {
         match plane {
             Plane::Dns => !self.clients.cover_everyone(),
@@ -334,12 +334,6 @@ impl Plan {
 }
 
 impl Clients {
-    /// The plane that splits this client: the first row that holds its address, else dns.
-    pub fn plane_of(&self, client: IpAddr) -> Plane {
-        let row = self.rows.iter().find(|row| row.networks.iter().any(|net| net.contains(&client)));
-        row.map_or(Plane::Dns, |row| row.plane)
-    }
-
     /// Whether rows of other planes cover `0.0.0.0/0` and `::/0`, so that no dns client is left.
     pub fn cover_everyone(&self) -> bool {
         let networks = || {
