@@ -1,4 +1,4 @@
-//! The one file here that reads clocks.
+//! The one file here that reads the wall clock, and the source of uptime.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

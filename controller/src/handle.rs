@@ -91,9 +91,9 @@ pub enum Stage {
 /// The bound addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Bound {
-    /// Of the API: `127.0.0.1:7400`, `unix:/var/lib/crossfade/api.sock`.
+    /// Of the API: `127.0.0.1:7400`, `unix:/var/lib/crossfade/crossfade.sock`.
     pub api: Vec<String>,
-    /// Of the machines' API.
+    /// Of the machines' API: empty until a plane that uses it is built.
     pub xds: Vec<String>,
     /// Of the DNS server.
     pub dns: Vec<String>,

@@ -56,7 +56,7 @@ pub struct Service {
     pub clients: Arc<Clients>,
     /// Who serves.
     pub serving: Serving,
-    /// Whether it moves; chooses the TTL and the catch at gateways.
+    /// Whether it moves; chooses the catch at gateways.
     pub motion: Motion,
     /// [`crate::bucket::salt`] of the service's salt.
     pub salt: u64,

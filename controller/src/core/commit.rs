@@ -358,7 +358,7 @@ impl Outcome {
 }
 
 impl Pending {
-    /// Whether its record may be megabytes: such a record goes alone.
+    /// Whether its record may be megabytes: nothing is put behind such a record in one append.
     fn is_large(&self) -> bool {
         let What::Ask(asked, _) = &self.what else { return false };
         matches!(asked.ask.command, Command::Apply(_) | Command::Reload(_))

@@ -154,7 +154,7 @@ impl Queue {
         taken
     }
 
-    /// Everything with an attempt whose outcome is not known.
+    /// All that waits, rollbacks first.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
         self.urgent.iter_mut().chain(&mut self.ordinary)
     }

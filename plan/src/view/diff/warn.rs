@@ -69,8 +69,7 @@ fn few(service: &ServiceName, count: &Count, step: &Step, deviation: u16) -> Str
     let deviation = Split::from_bp(deviation).unwrap_or(Split::TARGET);
     format!(
         "{service}: {} client keys were seen, as coarse as {} equally busy ones; at {} the share \
-         of \
-         traffic will be off by {deviation} (one standard deviation)",
+         of traffic will be off by {deviation} (one standard deviation)",
         count.keys,
         count.effective_keys(),
         step.split,
@@ -102,8 +101,7 @@ fn ttls(old: Option<&Plan>, new: &Plan, zones: &ZoneFacts, found: &mut Vec<Findi
         if let Some(ttl) = there.ttl.filter(|ttl| *ttl > steady) {
             let detail = format!(
                 "{host} has TTL {ttl} s in the zone file, more than the plan's {steady} s: wait \
-                 that \
-                 long after the servers were changed before `start`"
+                 that long after the servers were changed before `start`"
             );
             warn(found, "ttl-before", detail);
         }
