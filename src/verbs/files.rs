@@ -11,9 +11,9 @@ use plan::spec::{Plan, ZoneSource};
 
 use super::Failure;
 
-/// A plan file is at most 16 MiB without zone text, and zone text at most 256 MiB; the crates that
-/// parse them say so. This only keeps a device or a pipe from filling the memory.
-const BYTES_MAX: u64 = 288 << 20;
+/// One more than a plan file may have, so that a longer one is told and not cut; it keeps a device
+/// or a pipe from filling the memory.
+const BYTES_MAX: u64 = plan::file::FILE_MAX as u64 + 1;
 
 /// A plan from disk: its zone files are read, checked and put into it as text.
 pub(crate) fn plan(path: &Path) -> Result<Plan, Failure> {

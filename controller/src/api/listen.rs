@@ -99,7 +99,7 @@ impl Bound {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// Where the API is asked: `http://127.0.0.1:7400`, `unix:/var/lib/crossfade/api.sock`.
+    /// Where the API is asked: `http://127.0.0.1:7400`, `unix:/var/lib/crossfade/crossfade.sock`.
     pub fn urls(&self) -> Vec<String> {
         let tcp = self.tcp().into_iter().map(|address| format!("http://{address}"));
         let unix = self.unix.iter().map(|socket| format!("unix:{}", socket.path().display()));
