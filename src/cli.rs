@@ -112,16 +112,15 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: crossfade history shop")]
     History(History),
     /// Check the log
+    #[command(after_help = "Example: crossfade audit verify")]
     Audit(Audit),
     /// Show which side a client gets in each plane, and why
     #[command(after_help = "Example: crossfade explain orders --client 192.0.2.7")]
     Explain(Explain),
     /// Show the DNS answer to a name and the reason for it
-    #[command(
-        after_help = "Examples: crossfade answer orders.corp.example A --client 192.0.2.7\n\
+    #[command(after_help = "Examples: crossfade answer orders.corp.example A --client 192.0.2.7\n\
             \x20         \
-        crossfade answer www.corp.example --zone corp.example=corp.example.zone"
-    )]
+        crossfade answer www.corp.example --zone corp.example=corp.example.zone")]
     Answer(Answer),
     /// List every receiver: plane, kind, acked token, lag, last refusal
     #[command(after_help = "Examples: crossfade sinks\n          crossfade sinks forget dns/old")]

@@ -9,8 +9,8 @@ use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::cli::args::ServerUrl;
@@ -44,6 +44,13 @@ pub(crate) enum ClientError {
         #[source]
         source: std::io::Error,
     },
+    /// Somebody is there, but not for this user.
+    #[error("you may not open {server}: it belongs to the user who runs the controller")]
+    Forbidden {
+        server: ServerUrl,
+        #[source]
+        source: std::io::Error,
+    },
     /// The connection broke.
     #[error("the connection to {server} broke")]
     Broken {
@@ -65,8 +72,8 @@ pub(crate) enum ClientError {
     Request(#[source] hyper::http::Error),
 }
 
-/// An error of the API: RFC 9457 with the fields that interface.md adds.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// An error of the API: RFC 9457 with the fields that the API adds (docs/errors.md).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Problem {
     /// The HTTP status.
@@ -77,9 +84,14 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     /// The stable name of the kind.
     pub(crate) code: String,
+    /// Why the rules refuse, in a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// The command that clears a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clear: Option<String>,
     /// The errors of a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<plan::file::Problem>,
 }
 
@@ -181,7 +193,13 @@ impl Client {
     }
 
     async fn open(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
-        let unreachable = |source| ClientError::Unreachable { server: self.server.clone(), source };
+        let unreachable = |source: std::io::Error| {
+            let server = self.server.clone();
+            match source.kind() {
+                std::io::ErrorKind::PermissionDenied => ClientError::Forbidden { server, source },
+                _ => ClientError::Unreachable { server, source },
+            }
+        };
         match &self.server {
             ServerUrl::Http { authority } => {
                 let connect = TcpStream::connect(authority);

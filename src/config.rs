@@ -13,7 +13,7 @@ const DEFAULT_FILE: &str = "/etc/crossfade/crossfade.toml";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Flags and environment.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Flags {
     /// Where the log is kept; default /var/lib/crossfade for root, else
     /// $XDG_STATE_HOME/crossfade
@@ -91,6 +91,15 @@ pub(crate) struct Config {
     pub(crate) log: String,
     /// Plan files, applied at start if new.
     pub(crate) plans: Vec<PathBuf>,
+    /// What was given at the start, to resolve it again; `None` where nobody gave anything.
+    pub(crate) given: Option<Given>,
+}
+
+/// Flags, environment and arguments as they were at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    flags: Flags,
+    plans: Vec<PathBuf>,
 }
 
 /// Why there are no settings.
@@ -120,12 +129,34 @@ impl Config {
     /// # Errors
     /// The file cannot be read or says something unknown; nothing says where the data goes.
     pub(crate) fn resolve(flags: Flags, plans: Vec<PathBuf>) -> Result<Self, ConfigError> {
+        let given = Given { flags: flags.clone(), plans: plans.clone() };
         let file = match &flags.config {
             Some(path) => read(path)?,
             None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
             None => File::default(),
         };
-        Self::merge(flags, file, plans)
+        Ok(Self { given: Some(given), ..Self::merge(flags, file, plans)? })
+    }
+
+    /// The settings that the file gives another value by now. They take effect at the next start.
+    ///
+    /// # Errors
+    /// The file cannot be read any more, or says something unknown.
+    pub(crate) fn changed(&self) -> Result<Vec<&'static str>, ConfigError> {
+        let Some(Given { flags, plans }) = self.given.clone() else { return Ok(Vec::new()) };
+        let now = Self::resolve(flags, plans)?;
+        let settings = [
+            ("data", self.data != now.data),
+            ("api", self.api != now.api),
+            ("api-hosts", self.api_hosts != now.api_hosts),
+            ("dns", self.dns != now.dns),
+            ("dns-threads", self.dns_threads != now.dns_threads),
+            ("metrics", self.metrics != now.metrics),
+            ("log-format", self.log_format != now.log_format),
+            ("log", self.log != now.log),
+            ("plans", self.plans != now.plans),
+        ];
+        Ok(settings.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect())
     }
 
     fn merge(flags: Flags, file: File, plans: Vec<PathBuf>) -> Result<Self, ConfigError> {
@@ -134,7 +165,7 @@ impl Config {
             None => default_data().ok_or(ConfigError::NoData)?,
         };
         let cores = || available_parallelism().map_or(1, usize::from);
-        let threads = flags.dns_threads.or(file.dns_threads.map(Into::into));
+        let threads = flags.dns_threads.or_else(|| file.dns_threads.map(Into::into));
         Ok(Self {
             data,
             api: flags.api.or(file.api).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400))),
@@ -145,6 +176,7 @@ impl Config {
             log_format: flags.log_format.or(file.log_format),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             plans: if plans.is_empty() { file.plans } else { plans },
+            given: None,
         })
     }
 }
@@ -204,5 +236,21 @@ mod tests {
             let error = file(text).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_file_says_anew_is_told() {
+        let name = format!("crossfade-settings-{}.toml", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, "data = '/one'\ndns = '127.0.0.1:2'\nlog = 'warn'").unwrap();
+        let flags =
+            Flags { config: Some(file.clone()), log: Some("info".to_owned()), ..Flags::default() };
+        let config = Config::resolve(flags, vec![]).unwrap();
+        assert_eq!(config.changed().unwrap(), [""; 0]);
+        std::fs::write(&file, "data = '/one'\ndns = '127.0.0.1:3'\nlog = 'error'").unwrap();
+        assert_eq!(config.changed().unwrap(), ["dns"], "the flag hides the other");
+        std::fs::write(&file, "dns = 'nowhere'").unwrap();
+        assert!(config.changed().is_err());
+        std::fs::remove_file(&file).unwrap();
     }
 }

@@ -6,6 +6,7 @@ mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hickory_proto::rr::Name;
 use hyper::Method;
@@ -20,6 +21,9 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::serve::{self, Serving};
 use crate::verbs::{Context, Exit, Failure};
+
+/// Longer than the shifting TTL is short: each round sees what changed since the last.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 
 /// Runs the story; `--keep` leaves everything running.
 pub(crate) async fn run(args: Demo, context: &Context) -> Result<Exit, Failure> {
@@ -49,12 +53,23 @@ pub(crate) async fn run(args: Demo, context: &Context) -> Result<Exit, Failure> 
     }
     if args.keep {
         page::print(&invitation(&serving))?;
-        serving.until_stopped().await?;
+        let visits = tokio::spawn(go_on(crowd));
+        let stopped = serving.until_stopped().await;
+        visits.abort();
+        stopped?;
     } else {
         serving.stop().await?;
     }
     let well = outcome.moved_back_while_rising == 0 && outcome.failed == 0;
     if well { Ok(Exit::Done) } else { Err(Failure::Audit("the demo did not go well".to_owned())) }
+}
+
+/// The clients go on visiting, so that a shift by hand is measured too.
+async fn go_on(mut crowd: Crowd) {
+    loop {
+        crowd.round().await;
+        tokio::time::sleep(BETWEEN_ROUNDS).await;
+    }
 }
 
 fn config(data: &std::path::Path) -> Config {
@@ -69,6 +84,7 @@ fn config(data: &std::path::Path) -> Config {
         log_format: None,
         log: "warn".to_owned(),
         plans: Vec::new(),
+        given: None,
     }
 }
 
@@ -104,7 +120,8 @@ fn moral(outcome: &Outcome, context: &Context) -> String {
 fn invitation(serving: &Serving) -> String {
     let port = serving.dns.port();
     format!(
-        "\nEverything keeps running until Ctrl-C. In another terminal:\n\n\
+        "\nEverything keeps running until Ctrl-C, and the clients go on visiting. In another \
+         terminal:\n\n\
          \x20 export CROSSFADE_SERVER=unix:{}\n\
          \x20 crossfade status demo --watch\n\
          \x20 crossfade resume demo --if-revision $(crossfade status demo -o json | \

@@ -93,7 +93,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     let controller = pump.run();
     let settings = api::Settings {
         hosts: config.api_hosts.clone(),
-        files: Some(Arc::new(PlanFiles { paths: config.plans.clone() })),
+        files: Some(Arc::new(PlanFiles { config: config.clone(), handle: handle.clone() })),
         scratch: Some(config.data.clone()),
         dns: Some(Arc::clone(&server)),
     };

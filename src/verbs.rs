@@ -25,11 +25,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use plan::file::Problem;
+use plan::file::Problem as FileProblem;
 
 use crate::cli::paint::Paint;
 use crate::cli::{Cli, Output, Verb};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Problem};
 
 /// What a verb works with.
 pub(crate) struct Context {
@@ -61,7 +61,7 @@ pub(crate) enum Failure {
     Usage(String),
     /// A file has errors.
     #[error("{}", problem_lines(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<FileProblem>),
     /// A file cannot be read or written.
     #[error("cannot {what} {}", path.display())]
     File {
@@ -90,15 +90,26 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) => error.exit_code(),
-            Self::Usage(_) | Self::Invalid(_) => 2,
+            // A plan that is not there is a file that does not hold one.
+            Self::Usage(_) | Self::Invalid(_) | Self::File { what: "read", .. } => 2,
             Self::File { .. } | Self::Print(_) | Self::Audit(_) | Self::Local { .. } => 1,
         }
+    }
+
+    /// What the API said, for scripts.
+    pub(crate) fn problem(&self) -> Option<&Problem> {
+        let Self::Client(ClientError::Problem(problem)) = self else { return None };
+        Some(problem)
     }
 
     /// Every error of a file, and the command that clears a refusal.
     pub(crate) fn advice(&self) -> Option<String> {
         let Self::Client(ClientError::Problem(problem)) = self else { return None };
-        let mut text = problem_lines(&problem.errors);
+        let mut text = match problem.errors.as_slice() {
+            // The detail has said it.
+            [only] if problem.detail.contains(&only.problem) => String::new(),
+            errors => problem_lines(errors),
+        };
         if let Some(command) = &problem.clear {
             if !text.is_empty() {
                 text.push('\n');
@@ -110,7 +121,7 @@ impl Failure {
 }
 
 /// The problems of a file, a line each.
-pub(crate) fn problem_lines(problems: &[Problem]) -> String {
+pub(crate) fn problem_lines(problems: &[FileProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -161,7 +172,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     while let Some(error) = cause {
         let words = error.to_string();
         // Some layers already say what their cause says.
-        if !text.ends_with(&words) {
+        if !text.contains(&words) {
             text.push_str(": ");
             text.push_str(&words);
         }

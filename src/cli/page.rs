@@ -19,6 +19,12 @@ pub(crate) fn json<T: Serialize>(value: &T) -> io::Result<()> {
     print(&format!("{text}\n"))
 }
 
+/// `1 zone`, `2 zones`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// Columns that line up: a head and rows.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -59,7 +65,7 @@ impl Table {
 }
 
 /// Characters on the screen: colours have no width.
-fn shown_width(text: &str) -> usize {
+pub(crate) fn shown_width(text: &str) -> usize {
     let mut width = 0;
     let mut hidden = false;
     for c in text.chars() {

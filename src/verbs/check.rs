@@ -21,11 +21,11 @@ pub(crate) fn run(args: &PlanFile, context: &Context) -> Result<Exit, Failure> {
     let plan = checked?;
     if context.output == Output::Text {
         page::print(&format!(
-            "{}: a valid plan: {} services, {} steps, {} zones\n",
+            "{}: a valid plan: {}, {}, {}\n",
             args.file.display(),
-            plan.services.len(),
-            plan.steps.len(),
-            plan.zones.len()
+            page::count(plan.services.len(), "service"),
+            page::count(plan.steps.len(), "step"),
+            page::count(plan.zones.len(), "zone")
         ))?;
     }
     Ok(Exit::Done)

@@ -55,6 +55,11 @@ fn text(diff: &Diff, paint: Paint) -> String {
 
 fn push_planes(text: &mut String, diff: &Diff, paint: Paint) {
     for (plane, change) in diff.planes.iter() {
+        let nothing =
+            change.zones.is_empty() && change.hosts.is_empty() && change.services.is_empty();
+        if nothing {
+            continue;
+        }
         let _ = writeln!(text, "  {plane}");
         for zone in &change.zones {
             let _ =

@@ -16,7 +16,9 @@ pub(crate) async fn run(args: &ReloadArgs, context: &Context) -> Result<Exit, Fa
         page::json(&reloaded)?;
         return Ok(Exit::Done);
     }
-    let changed: Vec<&str> = reloaded.plans.iter().map(|plan| plan.plan.as_str()).collect();
+    // Where nothing changed, the answer names the plans that were read.
+    let changed = reloaded.plans.iter().filter(|_| reloaded.changed);
+    let changed: Vec<&str> = changed.map(|plan| plan.plan.as_str()).collect();
     let mut text = match changed.as_slice() {
         [] => "no zone changed\n".to_owned(),
         changed => format!("zones changed: {}\n", changed.join(", ")),

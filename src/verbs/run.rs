@@ -1,9 +1,14 @@
 //! The verbs that run a plan: `start`, `step`, `pause`, `resume`, `approve`, `retire`, `delete`.
 
+use hyper::Method;
+use plan::Split;
+use plan::view::Status;
 use serde_json::json;
 
 use super::{Context, Exit, Failure, send, subject};
-use crate::cli::{Approve, Change, How, OptionalPlan, Overrides, RequiredPlan, Step};
+use crate::cli::{
+    Approve, Change, How, OptionalPlan, Output, Overrides, RequiredPlan, Step, page, tree,
+};
 
 /// `start`, `pause` and `resume`: a plan and nothing else.
 pub(crate) async fn plan_verb(
@@ -36,7 +41,44 @@ pub(crate) async fn approve(args: Change<Approve>, context: &Context) -> Result<
 pub(crate) async fn retire(args: Change<RequiredPlan>, context: &Context) -> Result<Exit, Failure> {
     let plan = args.what.plan;
     let path = format!("/v1/plans/{plan}/retire");
-    send::post(&path, json!({}), &args.how, &format!("retire {plan}"), context).await
+    if context.output == Output::Text {
+        let status: Status = context.client.get(&format!("/v1/plans/{plan}/status")).await?;
+        page::print(&still_at_legacy(&status))?;
+    }
+    let body = json!({ "reason": args.how.reason }).to_string().into_bytes();
+    let json = "application/json";
+    let answered = send::change(Method::POST, &path, json, body, &args.how, context).await?;
+    let exit = send::finish(&answered, &args.how, &format!("retire {plan}"), context).await?;
+    if context.output == Output::Text && !answered.notes().is_empty() {
+        page::print(
+            "next: put the lines above into the zone file in place of what it has for these \
+             names, then: crossfade reload\n\
+             the names leave the plan once the file answers the target\n",
+        )?;
+    }
+    Ok(exit)
+}
+
+/// What was measured to arrive at legacy still, service by service.
+fn still_at_legacy(status: &Status) -> String {
+    let mut text = String::from("still at legacy:\n");
+    for service in &status.services {
+        for (plane, numbers) in service.planes.iter() {
+            let share = numbers.measured.as_ref().map_or_else(
+                || "nothing was measured".to_owned(),
+                |share| {
+                    let legacy = Split::WHOLE.saturating_sub(share.bp);
+                    format!("{} of {} clients", tree::percent(legacy), share.samples)
+                },
+            );
+            text.push_str(&format!("  {} {plane}: {share}\n", service.name));
+        }
+    }
+    if let Some(until) = status.old_until {
+        let at = tree::clock(until);
+        text.push_str(&format!("  the last old DNS answer expires at {at}\n"));
+    }
+    text
 }
 
 /// `delete`: forgets a plan that is retired, or ready at 0 %.
@@ -46,7 +88,11 @@ pub(crate) async fn delete(args: Change<RequiredPlan>, context: &Context) -> Res
     let answered = context.client.delete(&path, &send::headers(&args.how)).await?;
     // Nothing is left to arrive.
     let how = How { no_wait: true, ..args.how };
-    send::finish(&answered, &how, &format!("delete {plan}"), context).await
+    let exit = send::finish(&answered, &how, &format!("delete {plan}"), context).await?;
+    if context.output == Output::Text {
+        page::print("  its zones are no longer served here\n")?;
+    }
+    Ok(exit)
 }
 
 /// The limits to override, as the API takes them.

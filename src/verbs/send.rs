@@ -39,6 +39,11 @@ impl Answered {
         }
     }
 
+    /// What else it did, in words.
+    pub(crate) fn notes(&self) -> &[String] {
+        self.parts().2
+    }
+
     fn parts(&self) -> (bool, bool, &[String]) {
         match self {
             Self::One(one) => (one.changed, one.repeated, &one.notes),
@@ -131,7 +136,8 @@ fn said(answered: &Answered, words: &str) -> String {
         (false, true) => "durable",
         (false, false) => "nothing to change",
     };
-    let mut text = format!("{words}: {state}; {}\n", plans.join(", "));
+    let plans = if plans.is_empty() { "there is no plan".to_owned() } else { plans.join(", ") };
+    let mut text = format!("{words}: {state}; {plans}\n");
     for note in notes {
         text.push_str(&format!("  {note}\n"));
     }

@@ -128,7 +128,6 @@ impl<'a> Screen<'a> {
         if !self.live {
             return self.lines(&statuses);
         }
-        #[expect(clippy::disallowed_methods, reason = "the command line is a pump: time on screen")]
         let now = Instant::now();
         // Each event is the whole truth: a plan that is missing is gone.
         self.statuses = statuses.into_iter().map(|s| (s.plan.clone(), (s, now))).collect();
@@ -155,28 +154,80 @@ impl<'a> Screen<'a> {
             .values()
             .map(|(status, at)| tree::tree(status, at.elapsed(), self.context.paint))
             .collect();
-        let text = fit(&trees.join("\n"));
+        let text = fit(&trees.join("\n"), terminal());
         let up = match self.lines {
             0 => String::new(),
             lines => format!("\x1b[{lines}F\x1b[J"),
         };
-        self.lines = text.lines().count();
+        self.lines = rows(&text, terminal().0);
         Ok(page::print(&format!("{up}{text}"))?)
     }
 
     fn lost(&mut self, why: &str) -> Result<(), Failure> {
         self.lines = 0;
-        Ok(page::print(&format!("{}\n", self.context.paint.warn(why)))?)
+        if self.live {
+            return Ok(page::print(&format!("{}\n", self.context.paint.warn(why)))?);
+        }
+        // A pipe carries statuses and nothing else.
+        eprintln!("crossfade: {why}");
+        Ok(())
     }
 }
 
+/// Columns and rows of the terminal.
+fn terminal() -> (usize, usize) {
+    terminal_size::terminal_size()
+        .map_or((80, 24), |(width, height)| (usize::from(width.0), usize::from(height.0)))
+}
+
+/// How many rows of a terminal `text` fills: a line that is too wide goes on in the next row.
+fn rows(text: &str, width: usize) -> usize {
+    text.lines().map(|line| page::shown_width(line).div_ceil(width.max(1)).max(1)).sum()
+}
+
 /// Cuts to the terminal's height: what has scrolled away cannot be drawn over.
-fn fit(text: &str) -> String {
-    let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
+fn fit(text: &str, (width, height): (usize, usize)) -> String {
     let most = height.saturating_sub(1);
-    if text.lines().count() <= most {
+    if rows(text, width) <= most {
         return text.to_owned();
     }
-    let kept: Vec<&str> = text.lines().take(most.saturating_sub(1)).collect();
+    let mut left = most.saturating_sub(1);
+    let fits = |line: &&str| {
+        let after = left.checked_sub(rows(line, width).max(1));
+        left = after.unwrap_or(0);
+        after.is_some()
+    };
+    let kept: Vec<&str> = text.lines().take_while(fits).collect();
     format!("{}\n…  more: crossfade status PLAN --watch\n", kept.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_lines_fill_several_rows() {
+        for (text, width, expected) in [
+            ("a\nb\n", 80, 2),
+            ("", 80, 0),
+            ("\n\n", 80, 2),
+            ("12345678\n", 8, 1),
+            ("123456789\n", 8, 2),
+            ("\x1b[31m12345678\x1b[0m\n", 8, 1),
+            ("├─ ├─ ├─\n", 8, 1),
+            ("12345678901234567\nb\n", 8, 4),
+        ] {
+            assert_eq!(rows(text, width), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_never_scrolls() {
+        let text = format!("one\n{}\nthree\nfour\n", "2".repeat(50));
+        for height in 3..10 {
+            let shown = fit(&text, (40, height));
+            assert!(rows(&shown, 40) < height, "{height}: {shown}");
+            assert_eq!(shown == text, height > 5, "{height}: {shown}");
+        }
+    }
 }

@@ -89,25 +89,24 @@ async fn all(context: &Context) -> Result<Vec<PlanSummary>, Failure> {
 }
 
 fn resolve(word: &str, plans: &[PlanSummary]) -> Result<Found, Failure> {
-    let mut found: Vec<Found> = Vec::new();
+    // A plan's own name always means the plan, so that nothing stands between it and a rollback; a
+    // service of the same name is `plan/service`.
+    if let Some(plan) = plans.iter().find(|plan| plan.plan.as_str() == word) {
+        return Ok(Found::Plan(plan.plan.clone()));
+    }
+    let mut found: Vec<ServiceId> = Vec::new();
     for plan in plans {
-        if plan.plan.as_str() == word {
-            found.push(Found::Plan(plan.plan.clone()));
-        }
         let fits = plan.services.iter().filter(|service| service.as_str() == word);
-        found.extend(fits.map(|service| {
-            Found::Service(ServiceId { plan: plan.plan.clone(), service: service.clone() })
-        }));
+        found.extend(
+            fits.map(|service| ServiceId { plan: plan.plan.clone(), service: service.clone() }),
+        );
     }
     match found.as_slice() {
-        [one] => Ok(one.clone()),
+        [one] => Ok(Found::Service(one.clone())),
         [] => Err(Failure::Usage(unknown(word, plans))),
         several => {
-            let names = several.iter().map(|found| match found {
-                Found::Plan(plan) => format!("the plan {plan}"),
-                Found::Service(id) => format!("the service {id}"),
-            });
-            Err(Failure::Usage(format!("`{word}` could be {}", list(names))))
+            let names = list(several.iter().map(ToString::to_string));
+            Err(Failure::Usage(format!("several plans have `{word}`; name one: {names}")))
         }
     }
 }
@@ -137,4 +136,35 @@ fn full_names(plan: &PlanSummary) -> impl Iterator<Item = String> {
 
 fn list(names: impl Iterator<Item = String>) -> String {
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_means_a_plan_before_a_service_and_a_service_where_it_is_unique() {
+        let summary = |name: &str, services: &[&str]| PlanSummary {
+            plan: name.parse().unwrap(),
+            services: services.iter().map(|service| service.parse().unwrap()).collect(),
+            phase: plan::view::phase::Phase::Ready,
+            revision: 1,
+            changed_at: plan::Timestamp::from_millis(0),
+            converged: true,
+            step: None,
+            lowest_bp: 0,
+            highest_bp: 0,
+            holds: Vec::new(),
+        };
+        let plans = [summary("ledger", &["ledger", "web"]), summary("shop", &["web", "orders"])];
+        let found = |word| match resolve(word, &plans) {
+            Ok(Found::Plan(plan)) => format!("plan {plan}"),
+            Ok(Found::Service(id)) => format!("service {id}"),
+            Err(failure) => failure.to_string(),
+        };
+        assert_eq!(found("ledger"), "plan ledger");
+        assert_eq!(found("orders"), "service shop/orders");
+        assert!(found("web").ends_with("name one: ledger/web, shop/web"), "{}", found("web"));
+        assert!(found("order").ends_with("did you mean `orders`?"), "{}", found("order"));
+    }
 }

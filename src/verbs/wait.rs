@@ -22,7 +22,6 @@ pub(crate) async fn until_converged(
 ) -> Result<(Exit, Vec<Status>), Failure> {
     // A deleted plan has nothing to wait for; neither has a command without a plan.
     let existing: Vec<PlanName> = existing(plans, context).await?;
-    #[expect(clippy::disallowed_methods, reason = "the command line is a pump: a deadline")]
     let deadline = Instant::now() + limit;
     let mut last = BTreeMap::new();
     let mut exit = Exit::Done;
@@ -80,16 +79,36 @@ async fn follow(
     )))
 }
 
+/// Each service with its split; of many, how many are at each split.
+fn services(status: &Status) -> String {
+    const NAMED_MAX: usize = 8;
+    if status.services.len() <= NAMED_MAX {
+        let named = status.services.iter();
+        let named = named.map(|s| format!("{} {}", s.name, tree::percent(s.split_bp)));
+        return named.collect::<Vec<_>>().join(", ");
+    }
+    let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+    for service in &status.services {
+        *counts.entry(service.split_bp).or_default() += 1;
+    }
+    let (kinds, all) = (counts.len(), status.services.len());
+    let mut parts: Vec<String> = counts
+        .into_iter()
+        .take(NAMED_MAX)
+        .map(|(bp, count)| format!("{count} services at {}", tree::percent(bp)))
+        .collect();
+    if kinds > NAMED_MAX {
+        parts.push(format!("others elsewhere, {all} in all"));
+    }
+    parts.join(", ")
+}
+
 fn summary(statuses: &[Status], exit: Exit, limit: Duration) -> String {
     let mut text = String::new();
     for status in statuses {
-        let services: Vec<String> = status
-            .services
-            .iter()
-            .map(|service| format!("{} {}", service.name, tree::percent(service.split_bp)))
-            .collect();
+        let services = services(status);
         let arrived = if status.converged { "arrived everywhere" } else { "still on its way" };
-        text.push_str(&format!("{}: {arrived} ({})\n", status.plan, services.join(", ")));
+        text.push_str(&format!("{}: {arrived} ({services})\n", status.plan));
         if let Some(until) = status.old_until {
             let at = tree::clock(until);
             text.push_str(&format!("  the last old DNS answer expires at {at}\n"));

@@ -69,6 +69,7 @@ fn exit_codes_and_complaints() {
         case(&["shift", "orders", "25%", "--override", "freeze"], 2, &["--reason"]),
         case(&["delete", "shop"], 3, &["shop"]),
         case(&["sinks", "forget", "dns/gone"], 2, &["dns/gone"]),
+        case(&["check", "no-such-plan.yaml"], 2, &["no-such-plan.yaml"]),
         case(&["frobnicate"], 2, &["frobnicate"]),
         case(&["explain", "shop"], 2, &["shop/orders"]),
         case(&["answer", "a..b"], 2, &["a..b"]),
@@ -89,7 +90,9 @@ fn limits_say_what_would_be_allowed() {
     let complaint = controller.run(&["shift", "orders", "30%"]).fails(3);
     assert!(complaint.contains("25%"), "{complaint}");
     let complaint = controller.run(&["shift", "payments", "5%"]).fails(3);
-    assert!(complaint.contains("orders"), "{complaint}");
+    assert!(complaint.contains("try: crossfade shift shop/orders 5%"), "{complaint}");
+    controller.run(&["shift", "shop/orders", "5%"]).ok();
+    controller.run(&["shift", "payments", "5%"]).ok();
     controller.run(&["shift", "shop", "25%"]).ok();
     let complaint = controller.run(&["shift", "shop", "30%"]).fails(3);
     assert!(complaint.contains("crossfade approve shop sign-off"), "{complaint}");
@@ -143,4 +146,41 @@ fn a_plan_applied_twice_changes_nothing() {
     let said = controller.run(&["apply", plan]).ok();
     assert!(said.contains("nothing to change"), "{said}");
     assert_eq!(controller.revision("shop"), revision);
+}
+
+#[test]
+fn a_refusal_is_json_too() {
+    let scratch = Scratch::new();
+    let plan = root().join("examples/shop/plan.yaml");
+    let controller = Controller::start(&scratch.path().join("data"), &[plan.to_str().unwrap()]);
+    let said = controller.run(&["shift", "orders", "30%", "-o", "json"]);
+    let problem: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(problem["code"], "refused", "{problem}");
+    assert_eq!(problem["reason"], "max-step", "{problem}");
+    assert_eq!(problem["clear"], "crossfade shift shop/orders 25%", "{problem}");
+    assert_eq!(said.code, 3, "{said:?}");
+}
+
+#[test]
+fn a_service_of_its_plans_name_does_not_stand_before_a_rollback() {
+    let scratch = Scratch::new();
+    let plan = root().join("examples/whole.yaml");
+    let controller = Controller::start(&scratch.path().join("data"), &[plan.to_str().unwrap()]);
+    controller.run(&["rollback", "ledger"]).ok();
+    controller.run(&["explain", "ledger"]).ok();
+    controller.run(&["rollback", "ledger/ledger"]).ok();
+}
+
+#[test]
+fn a_rollback_of_a_part_says_what_is_left() {
+    let scratch = Scratch::new();
+    let plan = root().join("examples/shop/plan.yaml");
+    let controller = Controller::start(&scratch.path().join("data"), &[plan.to_str().unwrap()]);
+    controller.run(&["shift", "shop", "10%"]).ok();
+    controller.run(&["rollback", "payments"]).ok();
+    let said = controller.run(&["status", "shop"]).ok();
+    assert!(said.contains("still on target: orders"), "{said}");
+    controller.run(&["rollback", "orders"]).ok();
+    let said = controller.run(&["status", "shop"]).ok();
+    assert!(said.contains("everyone was taken back"), "{said}");
 }

@@ -111,6 +111,13 @@ fn a_reload_takes_a_changed_zone_and_refuses_a_broken_one() {
     scratch.file(zone, &text);
     let controller = Controller::start(&scratch.path().join("data"), &[plan.to_str().unwrap()]);
 
+    let said = controller.run(&["reload"]).ok();
+    assert_eq!(said, "no zone changed\n");
+    let steps = std::fs::read_to_string(&plan).unwrap().replace("bake: 30m", "bake: 31m");
+    scratch.file("plan.yaml", &steps);
+    let said = controller.run(&["reload"]).ok();
+    assert!(said.contains("take that over: crossfade apply "), "{said}");
+
     scratch.file(zone, &text.replace("10.0.3.80", "10.0.3.81"));
     let said = controller.run(&["reload", "--reason", "wiki moves"]).ok();
     assert!(said.contains("zones changed: shop"), "{said}");
