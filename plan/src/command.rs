@@ -61,7 +61,7 @@ impl Ask {
     }
 }
 
-/// The verbs of design section 4.
+/// The verbs; [`crate::decide`] has their rules.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Take this plan, new or changed. Its zones are `Own` or `Blob`.
@@ -214,6 +214,8 @@ impl std::str::FromStr for Override {
             "acks" => Ok(Self::Acks),
             "freeze" => Ok(Self::Freeze),
             "max-step" => Ok(Self::MaxStep),
+            // As the plan file writes it.
+            "maxStep" => Ok(Self::MaxStep),
             gate => gate.parse().map(Self::Gate),
         }
     }

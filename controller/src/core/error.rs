@@ -6,6 +6,9 @@ use plan::Refused;
 pub const BREAK_GLASS: &str =
     "with the in-process DNS alone: free space in the data directory, then roll back again";
 
+/// The way on where the disk is full, for all but a rollback, which has a reserve of its own.
+const FULL: &str = "free some, then ask again; a rollback still works";
+
 /// Why a command was not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AskError {
@@ -19,7 +22,7 @@ pub enum AskError {
         waiting: usize,
     },
     /// The disk is full. Nothing was written.
-    #[error("no space is left in the data directory{}", tail(*.break_glass))]
+    #[error("no space is left in the data directory{}", tail(Some(break_glass.unwrap_or(FULL))))]
     Full {
         /// For a rollback: what to do instead.
         break_glass: Option<&'static str>,

@@ -103,6 +103,8 @@ impl<'a> Limits<'a> {
                 return Err(Refused::After {
                     service: id(plan, &service.name),
                     after: lowest.clone(),
+                    from: split_of(plan, &service.name),
+                    to: *to,
                     allowed: goes_to(lowest),
                 });
             }

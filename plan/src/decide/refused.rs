@@ -147,6 +147,10 @@ pub enum Refused {
         service: ServiceId,
         /// The service that it comes after.
         after: ServiceName,
+        /// Where it is.
+        from: Split,
+        /// Where it was to go.
+        to: Split,
         /// The highest split that is allowed now.
         allowed: Split,
     },

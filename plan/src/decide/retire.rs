@@ -14,7 +14,11 @@ use crate::state::{Mode, PlanState};
 /// lines that make them.
 pub(super) fn retire(plan: &PlanState, facts: &Facts) -> Result<Draft, Refused> {
     if plan.mode == Mode::Retired {
-        return Ok(Draft::about(&plan.spec.name));
+        let mut draft = Draft::about(&plan.spec.name);
+        if !plan.released {
+            draft.notes.extend(every_line(plan));
+        }
+        return Ok(draft);
     }
     if plan.mode != Mode::Complete {
         return Err(Refused::phase(plan, Verb::Retire));
@@ -23,7 +27,7 @@ pub(super) fn retire(plan: &PlanState, facts: &Facts) -> Result<Draft, Refused> 
     draft.mode(plan, Mode::Retired);
     draft.acted(plan);
     if !release_if_answered(&mut draft, plan, facts) {
-        draft.notes.extend(plan.spec.services.iter().flat_map(|s| zone_lines(plan, s)));
+        draft.notes.extend(every_line(plan));
     }
     Ok(draft)
 }
@@ -54,6 +58,10 @@ fn is_answered(service: &Service, facts: &Facts) -> bool {
         let answers = facts.zone_answers.get(host);
         answers.is_some_and(|answers| !answers.is_empty() && answers.iter().all(of_target))
     })
+}
+
+fn every_line(plan: &PlanState) -> impl Iterator<Item = String> {
+    plan.spec.services.iter().flat_map(|service| zone_lines(plan, service))
 }
 
 /// What the zone file must say, so that nothing changes for clients when the names leave.

@@ -148,6 +148,8 @@ pub(super) fn approve(plan: &PlanState, gate: &GateName, ask: &Ask) -> Result<Dr
     if !before {
         let (plan, actor) = (plan.spec.name.clone(), ask.actor.clone());
         draft.puts.push(Put::Approval { plan, gate: gate.clone(), actor });
+    } else {
+        draft.notes.push(format!("{} has approved it before, and counts once", ask.actor));
     }
     Ok(draft)
 }

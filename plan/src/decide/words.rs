@@ -20,6 +20,10 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
         }
         Refused::Acks { .. } => "crossfade sinks".to_owned(),
         Refused::Gate { plan, gate, .. } => format!("crossfade approve {plan} {gate}"),
+        // It is as far as it may be: the one that it comes after goes first.
+        Refused::After { service, after, from, to, allowed } if allowed <= from => {
+            format!("crossfade shift {}/{after} {to}", service.plan)
+        }
         Refused::MaxStep { service, allowed, .. }
         | Refused::After { service, allowed, .. }
         | Refused::AfterBroken { service, allowed, .. } => {

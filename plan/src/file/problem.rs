@@ -53,7 +53,10 @@ impl fmt::Display for Problem {
     /// `plan.yaml:12: spec.steps[1].split: ‘25’ has no %; write 25%`, on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
+            // Line 0 is no line: the file itself is the problem.
+            Some(file) if self.line == 0 => write!(f, "{file}: ")?,
             Some(file) => write!(f, "{file}:{}: ", self.line)?,
+            None if self.line == 0 => {}
             None => write!(f, "line {}: ", self.line)?,
         }
         if !self.field.is_empty() {

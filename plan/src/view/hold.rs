@@ -92,10 +92,12 @@ pub struct Hold {
 pub enum Why {
     /// Restored from a backup; no operator has acted yet.
     Restored,
-    /// Everyone was taken back, at this revision.
+    /// The plan, or a part of it, was taken back.
     RolledBack {
-        /// What `resume` must name.
+        /// What `resume` must name: the plan's revision, which may be later than the rollback's.
         revision: u64,
+        /// Services that a rollback of others left on target.
+        above: Vec<ServiceName>,
     },
     /// Nobody moved on in time.
     Expired {
@@ -198,6 +200,8 @@ pub enum Why {
         first: ServiceName,
         /// The split of that one.
         split: Split,
+        /// Where the step would take both.
+        to: Split,
     },
     /// The rules refuse the move for another reason.
     Rules {
@@ -251,7 +255,7 @@ impl Hold {
             Why::Restored | Why::Expired { .. } | Why::Paused { .. } | Why::Manual { .. } => {
                 Some(format!("crossfade resume {plan}"))
             }
-            Why::RolledBack { revision } => {
+            Why::RolledBack { revision, .. } => {
                 Some(format!("crossfade resume {plan} --if-revision {revision}"))
             }
             Why::Ready => Some(format!("crossfade start {plan}")),
@@ -266,9 +270,7 @@ impl Hold {
             Why::Gate(verdict) => Some(format!("crossfade approve {plan} {}", verdict.gate)),
             Why::Frozen { .. } => overriding("freeze"),
             Why::MaxStep { .. } => overriding("max-step"),
-            Why::After { first, split, .. } => {
-                Some(format!("crossfade shift {plan}/{first} {split}"))
-            }
+            Why::After { first, to, .. } => Some(format!("crossfade shift {plan}/{first} {to}")),
             Why::Rules { clear, .. } => clear.clone(),
         }
     }
@@ -277,9 +279,7 @@ impl Hold {
     pub fn detail(&self) -> String {
         match &self.why {
             Why::Restored => "restored from a backup; no operator has acted yet".to_owned(),
-            Why::RolledBack { revision } => {
-                format!("everyone was taken back at revision {revision}")
-            }
+            Why::RolledBack { above, .. } => rolled_back(above),
             Why::Expired { at } => format!("nobody moved on in time: back one step at {at}"),
             Why::Paused { at } => format!("paused at {at}"),
             Why::Manual { at } => format!("moved by hand at {at}"),
@@ -308,8 +308,10 @@ impl Hold {
             Why::MaxStep { service, from, to, most } => {
                 format!("{service} would rise from {from} to {to}; one revision may raise {most}")
             }
-            Why::After { service, first, split } => {
-                format!("{service} would reach {split}, above {first}, which it comes after")
+            Why::After { service, first, split, to } => {
+                format!(
+                    "{service} would rise to {to}; {first}, which it comes after, is at {split}"
+                )
             }
             Why::Rules { detail, .. } => detail.clone(),
         }
@@ -322,14 +324,26 @@ fn seconds(left: Duration) -> String {
     format!("{whole} s")
 }
 
+/// More are told by their number: `status` and `sinks` show them all.
+const NAMED_MAX: usize = 3;
+
+fn rolled_back(above: &[ServiceName]) -> String {
+    if above.is_empty() {
+        return "everyone was taken back to legacy".to_owned();
+    }
+    let mut named: Vec<String> = above.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    if let Some(more) = above.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        named.push(format!("{more} more"));
+    }
+    format!("a part was taken back to legacy; still on target: {}", named.join(", "))
+}
+
 fn lagging(
     token: Token,
     at: Option<Timestamp>,
     planes: &[Plane],
     sinks: &[(SinkId, Token)],
 ) -> String {
-    /// More are told by their number: `crossfade sinks` lists them all.
-    const NAMED_MAX: usize = 3;
     let mut parts: Vec<String> =
         planes.iter().map(|plane| format!("plane {plane} has not taken it up")).collect();
     parts.extend(sinks.iter().take(NAMED_MAX).map(|(sink, acked)| format!("{sink} has {acked}")));
@@ -348,7 +362,8 @@ fn gate(verdict: &Verdict) -> String {
         Outcome::Pass => format!("gate {} passes{by}", verdict.gate),
         Outcome::Hold => {
             let more = if verdict.missing == 1 { "approval" } else { "approvals" };
-            format!("gate {} needs {} more {more}{by}", verdict.gate, verdict.missing)
+            let other = if verdict.approved.is_empty() { "" } else { ", by someone else" };
+            format!("gate {} needs {} more {more}{other}{by}", verdict.gate, verdict.missing)
         }
     }
 }

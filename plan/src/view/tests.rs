@@ -223,6 +223,27 @@ fn stills() -> Vec<(&'static str, World)> {
             }),
         ),
         (
+            "rolled back in part",
+            change(measured(), &|world| {
+                let payments = "shop/payments".parse().unwrap();
+                world.ask(Command::Rollback(Scope::Service(payments))).unwrap();
+                world.arrive();
+            }),
+        ),
+        (
+            "gate that one of two has approved",
+            change(measured(), &|world| {
+                let mut plan = (*world.plan().spec).clone();
+                plan.gates[0].test = crate::spec::GateTest::Manual { approvers: 2 };
+                world.ask(Command::Apply(Arc::new(plan))).unwrap();
+                let (plan, gate) = (world.name(), "sign-off".parse().unwrap());
+                world.ask(Command::Approve { plan, gate }).unwrap();
+                world.arrive();
+                world.live(6);
+                world.pass(10);
+            }),
+        ),
+        (
             "restored",
             change(measured(), &|world| {
                 let record = world.state.restore(&crate::Actor::new("alice"), world.facts.now);

@@ -26,6 +26,8 @@ fn names_stay_until_the_zone_answers_the_target() {
     let done = world.does(Command::Retire(parsed("p")));
     assert_eq!(done.notes[0], "a.p.example. 60 IN A 10.9.1.1");
     assert_eq!(done.notes.len(), 4);
+    let again = world.command(Command::Retire(parsed("p"))).unwrap();
+    assert_eq!((again.changed, again.notes), (false, done.notes), "told again");
     let leaf = world.state.snapshot().service(&parsed("p/a")).unwrap();
     assert_eq!((leaf.serving.split().bp(), leaf.ttls[0]), (10_000, 60));
     let reload = |text: &[u8]| {

@@ -136,7 +136,9 @@ fn approvals_count_people_and_a_rollback_voids_them() {
     let mut world = World::with(spec);
     let by = |name| Ask { actor: Actor::new(name), ..ask(approve("p", "sign-off")) };
     assert!(world.ask(by("alice")).unwrap().changed);
-    assert!(!world.ask(by("alice")).unwrap().changed);
+    let again = world.ask(by("alice")).unwrap();
+    assert!(!again.changed);
+    assert_eq!(again.notes, ["alice has approved it before, and counts once"]);
     assert_eq!(world.command(shift("p", None, 30)).unwrap_err().code(), "gate");
     assert!(world.ask(by("bob")).unwrap().changed);
     world.does(shift("p", None, 30));

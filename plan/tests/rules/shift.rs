@@ -111,6 +111,11 @@ fn a_service_is_never_above_those_it_comes_after() {
     assert!(matches!(refused, Refused::After { allowed, .. } if allowed == percent(20)));
     assert_eq!(refused.clear().unwrap(), "crossfade shift p/b 20%");
     world.does(shift("p", Some("b"), 20));
+    // As far as it may be: the other one goes first, and the command does clear the way.
+    let refused = world.command(shift("p", Some("b"), 21)).unwrap_err();
+    assert_eq!(refused.clear().unwrap(), "crossfade shift p/a 21%");
+    world.does(shift("p", Some("a"), 21));
+    world.does(shift("p", Some("b"), 21));
     // All together keep their order at any split.
     world.does(shift("p", None, 25));
 }

@@ -45,7 +45,11 @@ fn by_mode(plan: &PlanState) -> Option<Why> {
     let at = plan.changed;
     match plan.mode {
         Mode::Retired => None,
-        Mode::RolledBack => Some(Why::RolledBack { revision: plan.revision }),
+        Mode::RolledBack => {
+            let above = plan.services.iter().filter(|(_, service)| service.split > Split::LEGACY);
+            let above = above.map(|(name, _)| name.clone()).collect();
+            Some(Why::RolledBack { revision: plan.revision, above })
+        }
         _ if plan.restored => Some(Why::Restored),
         Mode::Ready => Some(Why::Ready),
         Mode::Manual => Some(Why::Manual { at }),
@@ -149,8 +153,8 @@ fn refused(state: &State, facts: &Facts, plan: &PlanState) -> Option<Why> {
         Next::Complete => Automation::Complete { plan: name, seen },
     };
     let refused = state.decide(&Cause::Automation(cause), facts).err()?;
-    Some(if let Refused::After { service, after, allowed } = refused {
-        Why::After { service: service.service, first: after, split: allowed }
+    Some(if let Refused::After { service, after, to, allowed, .. } = refused {
+        Why::After { service: service.service, first: after, split: allowed, to }
     } else {
         Why::Rules { detail: refused.to_string(), clear: refused.clear() }
     })
