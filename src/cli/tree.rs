@@ -34,7 +34,22 @@ pub(crate) fn tree(status: &Status, passed: Duration, paint: Paint) -> String {
             None => text.push('\n'),
         }
     }
+    if status.phase == Phase::Retired {
+        text.push_str(&retired(status, paint));
+    }
     text
+}
+
+/// What is left to do with a plan that was ended.
+fn retired(status: &Status, paint: Paint) -> String {
+    let here = status.services.iter().any(|service| service.planes.iter().next().is_some());
+    let (words, verb) = if here {
+        ("its names leave when the zone file answers the target; the lines for it:", "retire")
+    } else {
+        ("its names have left: the zone file answers them; to serve its zones no more:", "delete")
+    };
+    let command = paint.bold(&format!("crossfade {verb} {}", status.plan));
+    format!("  next  {words}\n          {command}\n")
 }
 
 /// A status in one line: `plan phase revision=… step=… service=intended/acked/measured …`.

@@ -8,6 +8,7 @@ mod command_line;
 mod crash;
 mod demo;
 mod docs;
+mod ending;
 mod harness;
 mod main_job;
 mod peers;

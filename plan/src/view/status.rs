@@ -227,7 +227,9 @@ fn service_status(
         split_bp: there.split.bp(),
         degraded: hold::degraded_sides(there).collect(),
         planes: Planes::of(|plane| {
-            plan.spec.uses(plane).then(|| plane_status(state, facts, plane, &id, there.split))
+            // Names that have left are no plane's any more.
+            let rendered = plan.spec.uses(plane) && !plan.released;
+            rendered.then(|| plane_status(state, facts, plane, &id, there.split))
         }),
     }
 }
