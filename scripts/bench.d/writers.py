@@ -2,12 +2,14 @@
 
 A foreign commit is an append to the log that holds commands of others. The rollback is sent in one
 piece with a scrape of the metrics before and one after it, which the API answers in turn: the first
-says how many appends there were when the rollback was received.
+says how many appends there were when the rollback was received. What is appended while the
+controller waits for a core between the two counts as well, so the figure is an upper bound.
 """
 
 import collections
 import json
 import math
+import os
 import threading
 
 from common import Client, Server, metrics, plan, row, say
@@ -62,6 +64,8 @@ def main():
     acknowledged, other, stop = [], [], threading.Event()
     plans = [plan("busy", SERVICES, "busy.example"), plan("other", 1, "other.example")]
     with Server(plans) as server:
+        # 200 clients must not take the cores of what they measure.
+        os.nice(19)
         threads = [
             threading.Thread(target=write, args=(server.tcp, n, stop, acknowledged, other))
             for n in range(WRITERS)
@@ -90,7 +94,7 @@ def main():
     committed = sum(changed for changed, _, _ in rolled)
     always = committed == ROLLBACKS == len(backs) and busy == WRITERS and not other
     row(f"writers: {ROLLBACKS} rollbacks among {WRITERS} writers", "always; <= 1 foreign commit",
-        f"{committed} of {ROLLBACKS}; {max(foreign)}", always and max(foreign) <= 1)
+        f"{committed} of {ROLLBACKS}; <= 1 in {foreign[0] + foreign[1]}, most {max(foreign)}", always and max(foreign) <= 1)
     row(f"writers: {len(reasons)} commands in the log", "0 lost, 0 doubled",
         f"{lost} lost, {doubled} doubled", lost + doubled == 0 and len(reasons) >= WRITERS)
 
