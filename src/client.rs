@@ -195,10 +195,10 @@ impl Client {
     async fn open(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
         let unreachable = |source: std::io::Error| {
             let server = self.server.clone();
-            match source.kind() {
-                std::io::ErrorKind::PermissionDenied => ClientError::Forbidden { server, source },
-                _ => ClientError::Unreachable { server, source },
+            if source.kind() == std::io::ErrorKind::PermissionDenied {
+                return ClientError::Forbidden { server, source };
             }
+            ClientError::Unreachable { server, source }
         };
         match &self.server {
             ServerUrl::Http { authority } => {

@@ -1,6 +1,11 @@
 //! The product end to end: the real binary, real sockets, real peers. `scripts/test` installs
 //! those.
-#![expect(clippy::unwrap_used, reason = "a test that cannot get what it needs has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot get what it needs has failed"
+)]
 #![expect(clippy::disallowed_methods, reason = "tests bound their waiting by the real clock")]
 
 mod bad_input;

@@ -103,7 +103,8 @@ pub(crate) async fn explain(
     match api.handle.explain(&service, client) {
         Some(explain) => Ok(Answer(explain)),
         None if api.handle.state().plan(&plan).is_some_and(|plan| plan.released) => {
-            let why = format!("the names of plan `{plan}` have left it: its zone file answers them");
+            let why =
+                format!("the names of plan `{plan}` have left it: its zone file answers them");
             Err(Failure::new(Code::NotFound, why))
         }
         None => Err(gone(&api, &plan)),
