@@ -65,7 +65,9 @@ fn hosts_in(zone: &Zone, hosts: &[HostName]) -> BTreeMap<HostName, ZoneHost> {
         let Ok(name) = Name::from_text(host.as_str()) else { continue };
         let cname = zone.cname_at(&name).and_then(|target| target.to_string().parse().ok());
         let addresses = dns::zone::answers(zone, &name);
-        found.insert(host.clone(), ZoneHost { cname, addresses, ttl: None, others: Vec::new() });
+        let hidden_by = zone.occluder(&name).map(|above| above.to_string());
+        let there = ZoneHost { cname, addresses, hidden_by, ..ZoneHost::default() };
+        found.insert(host.clone(), there);
     }
     // Owner, TTL, class, type: one walk over the text for the types and TTLs of all names.
     for line in zone.lines() {

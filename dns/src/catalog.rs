@@ -7,7 +7,6 @@ use plan::snapshot::{self, Snapshot};
 use plan::{Digest, Token};
 
 use crate::names::Names;
-use crate::respond::lookup;
 use crate::wire::{Name, NameBuf};
 use crate::zone::tree::{NodeId, Tree};
 use crate::zone::{Problem, Source, Zone};
@@ -99,19 +98,6 @@ impl Catalog {
     #[must_use]
     pub fn zones(&self) -> &Zones {
         &self.zones
-    }
-
-    /// Plan names that no client can reach, because the zone text delegates them or a name above
-    /// them away, or replaces the subtree by a DNAME; each with the name that does so.
-    #[must_use]
-    pub fn occluded(&self) -> Vec<(Name, String)> {
-        let hosts = self.names.hosts().filter_map(|host| {
-            let name = NameBuf::from_name(&host);
-            let zone = self.zones.find(&name)?;
-            let above = lookup::occluder(zone, &name)?;
-            Some((host, above.to_string()))
-        });
-        hosts.collect()
     }
 }
 

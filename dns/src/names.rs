@@ -146,12 +146,6 @@ impl Names {
         self.leaves.len()
     }
 
-    /// Every plan name in wire form.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = Name> + '_ {
-        let hosts = self.leaves.iter().flat_map(|leaf| &leaf.service.spec.hosts);
-        hosts.filter_map(|host| Name::from_text(host.as_str()).ok())
-    }
-
     /// The plan name that `name` is, and how many of its labels, counted from the root, exist as or
     /// above plan names.
     pub(crate) fn find(&self, name: &NameBuf) -> (Option<Host>, usize) {

@@ -10,6 +10,7 @@
 mod draft;
 pub mod include;
 pub mod load;
+mod location;
 mod problem;
 pub(crate) mod rdata;
 mod read;
@@ -208,6 +209,14 @@ pub fn answers(zone: &Zone, host: &Name) -> Vec<IpAddr> {
 }
 
 impl Zone {
+    /// The name of the cut or DNAME in the zone text that hides `host`: no client is told what a
+    /// plan says of it.
+    #[must_use]
+    pub fn occluder(&self, host: &Name) -> Option<Name> {
+        let above = crate::respond::lookup::occluder(self, &NameBuf::from_name(host))?;
+        Name::from_wire(above.bytes())
+    }
+
     /// The target of the CNAME that the zone text has at `host` itself.
     #[must_use]
     pub fn cname_at(&self, host: &Name) -> Option<Name> {

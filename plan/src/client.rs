@@ -8,6 +8,9 @@ use ipnet::IpNet;
 
 use crate::spec::{Clients, Plane, Resolver};
 
+/// Bits before the IPv4 address in an IPv4-mapped one (RFC 4291 section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
 /// What a DNS server knows of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keyed {
@@ -30,15 +33,20 @@ pub struct Keyed {
 ///
 /// - A SOURCE PREFIX-LENGTH of 0 asks not to be told apart by network: the resolver's key, scope 0.
 /// - The key has the plan's length, but private addresses count in full: they are resolvers and
-///   pods
-///   of one's own. A network that is sent shorter than that is used as it is.
+///   pods of one's own. A network that is sent shorter than that is used as it is.
 /// - All addresses of a resolver group count as its first one.
 /// - Where a client row ends inside the key's network, the scope is as long as that row's prefix,
-///   so
-///   that no cache carries an answer over the border.
+///   so that no cache carries an answer over the border.
 pub fn key(clients: &Clients, source: IpAddr, ecs: Option<IpNet>) -> Keyed {
     match ecs.filter(|net| net.prefix_len() > 0) {
-        Some(net) => by_network(clients, canonical_net(net)),
+        Some(net) => {
+            let canonical = canonical_net(net);
+            let keyed = by_network(clients, canonical);
+            // The scope counts the bits of the network as it was sent.
+            let mapped = matches!((net, canonical), (IpNet::V6(_), IpNet::V4(_)));
+            let scope = keyed.scope + if mapped { MAPPED_BITS } else { 0 };
+            Keyed { scope, ..keyed }
+        }
         None => by_address(clients, source.to_canonical()),
     }
 }
@@ -106,7 +114,7 @@ fn cut(net: IpNet, length: u8) -> IpNet {
 
 /// A network of IPv4-mapped addresses (RFC 4291 section 2.5.5.2) is one of IPv4.
 fn canonical_net(net: IpNet) -> IpNet {
-    let short = net.prefix_len().checked_sub(96);
+    let short = net.prefix_len().checked_sub(MAPPED_BITS);
     match (net.network().to_canonical(), short) {
         (address @ IpAddr::V4(_), Some(short)) if matches!(net, IpNet::V6(_)) => {
             IpNet::new(address, short).unwrap_or(net)
@@ -216,5 +224,7 @@ mod tests {
         let mapped: IpNet = "::ffff:192.0.2.0/120".parse().unwrap();
         let found = key(&clients(), "10.0.0.53".parse().unwrap(), Some(mapped));
         assert_eq!(found.key, "192.0.2.0/24".parse().unwrap());
+        // 24 would be the scope of an IPv6 network that holds all mapped addresses.
+        assert_eq!(found.scope, 120);
     }
 }

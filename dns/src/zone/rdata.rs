@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::location;
 use super::problem::Fault;
 use super::schema::{self, Field};
 use super::svcb;
@@ -161,6 +162,10 @@ fn push(wire: &mut Vec<u8>, field: Field, words: &mut Words<'_, '_>) -> Result<(
         Field::Eui48 => push_groups(wire, words.next("the identifier")?, b'-', 6)?,
         Field::Eui64 => push_groups(wire, words.next("the identifier")?, b'-', 8)?,
         Field::Locator64 => push_locator(wire, words.next("the identifier")?)?,
+        Field::Location => {
+            wire.extend(location::read(words.rest)?);
+            words.rest = &[];
+        }
     }
     Ok(())
 }
@@ -418,6 +423,7 @@ pub(crate) fn split(field: Field, wire: &[u8]) -> Option<(&[u8], &[u8])> {
         Field::Eui48 => 6,
         Field::Eui64 | Field::Locator64 => 8,
         Field::V6 => 16,
+        Field::Location => location::is_valid(wire).then_some(16)?,
         Field::Compressed | Field::Name => NameBuf::from_wire(wire)?.bytes().len(),
         Field::Text | Field::Salt => 1 + usize::from(*wire.first()?),
         Field::Tag | Field::Base32 => 1 + usize::from(*wire.first().filter(|n| **n > 0)?),

@@ -54,6 +54,8 @@ pub(crate) enum Field {
     Eui48,
     /// An EUI of 8 octets.
     Eui64,
+    /// A place on Earth, 16 octets (RFC 1876).
+    Location,
     /// 64 bits in four groups of hexadecimal digits: `2001:db8:1:2` (RFC 6742).
     Locator64,
 }
@@ -77,8 +79,8 @@ const fn known(
 }
 
 use Field::{
-    Algorithm, Base32, Base64, CertType, Compressed, Eui48, Eui64, Hex, Locator64, Name, Params,
-    Period, Rest, Salt, Tag, Text, Texts, Time, Type, Types, U8, U16, U32, V4, V6,
+    Algorithm, Base32, Base64, CertType, Compressed, Eui48, Eui64, Hex, Location, Locator64, Name,
+    Params, Period, Rest, Salt, Tag, Text, Texts, Time, Type, Types, U8, U16, U32, V4, V6,
 };
 
 const KEY: &[Field] = &[U16, U8, Algorithm, Base64];
@@ -115,10 +117,18 @@ pub(crate) const KNOWN: &[Known] = &[
     known(18, "AFSDB", &[U16, Name], "subtype name"),
     known(19, "X25", &[Text], "\"address\""),
     known(21, "RT", &[U16, Name], "preference name"),
+    known(23, "NSAP-PTR", &[Name], "name"),
     known(24, "SIG", SIGNATURE, SIGNATURE_USAGE),
     known(25, "KEY", KEY, KEY_USAGE),
     known(26, "PX", &[U16, Name, Name], "preference name name"),
+    known(27, "GPOS", &[Text, Text, Text], "longitude latitude altitude"),
     known(28, "AAAA", &[V6], "address: `2001:db8::1`"),
+    known(
+        29,
+        "LOC",
+        &[Location],
+        "d m s N|S d m s E|W altitude-m size-m precision-m precision-m: `52 14 05 N 0 8 50.5 E 10m`",
+    ),
     known(33, "SRV", &[U16, U16, U16, Name], "priority weight port name: `0 5 443 www`"),
     known(
         35,
@@ -144,6 +154,9 @@ pub(crate) const KNOWN: &[Known] = &[
     known(51, "NSEC3PARAM", &[U8, U8, U16, Salt], "hash flags iterations salt"),
     known(52, "TLSA", ASSOCIATION, "usage selector matching hex"),
     known(53, "SMIMEA", ASSOCIATION, "usage selector matching hex"),
+    known(56, "NINFO", &[Texts], "\"text\" ..."),
+    known(57, "RKEY", KEY, KEY_USAGE),
+    known(58, "TALINK", &[Name, Name], "previous-name next-name"),
     known(59, "CDS", DIGEST, DIGEST_USAGE),
     known(60, "CDNSKEY", KEY, KEY_USAGE),
     known(61, "OPENPGPKEY", &[Base64], "base64"),
@@ -151,6 +164,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known(63, "ZONEMD", &[U32, U8, U8, Hex], "serial scheme hash hex"),
     known(64, "SVCB", &[U16, Name, Params], "priority name key=value ...: `1 . alpn=h2`"),
     known(65, "HTTPS", &[U16, Name, Params], "priority name key=value ...: `1 . alpn=h2`"),
+    known(66, "DSYNC", &[Type, U8, U16, Name], "type scheme port target"),
     known(99, "SPF", &[Texts], "\"text\" ..."),
     known(104, "NID", &[U16, Locator64], "preference id"),
     known(105, "L32", &[U16, V4], "preference address"),
@@ -160,6 +174,11 @@ pub(crate) const KNOWN: &[Known] = &[
     known(109, "EUI64", &[Eui64], "00-00-5e-ef-10-00-00-2a"),
     known(256, "URI", &[U16, U16, Rest], "priority weight \"target\""),
     known(257, "CAA", &[U8, Tag, Rest], "flags tag \"value\": `0 issue \"ca.example\"`"),
+    known(258, "AVC", &[Texts], "\"text\" ..."),
+    known(261, "RESINFO", &[Texts], "\"key=value\" ..."),
+    known(262, "WALLET", &[Texts], "\"text\" ..."),
+    known(32768, "TA", DIGEST, DIGEST_USAGE),
+    known(32769, "DLV", DIGEST, DIGEST_USAGE),
     known(65305, "ANAME", &[Name], "name"),
 ];
 

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::location;
 use super::rdata;
 use super::schema::{self, Field};
 use super::svcb;
@@ -75,6 +76,7 @@ fn push(out: &mut String, field: Field, part: &[u8]) {
             let groups: Vec<_> = part.iter().map(|octet| format!("{octet:02x}")).collect();
             out.push_str(&groups.join("-"));
         }
+        Field::Location => location::show(out, part),
         Field::Locator64 => {
             let groups: Vec<_> = part.chunks(2).map(hex).collect();
             out.push_str(&groups.join(":"));

@@ -39,6 +39,9 @@ pub struct ZoneHost {
     pub ttl: Option<u32>,
     /// Its other types, which are served as they are: `MX`, `TXT`.
     pub others: Vec<String>,
+    /// The name at or above it that is delegated or has a DNAME, so that nobody is told what the
+    /// plan says.
+    pub hidden_by: Option<String>,
 }
 
 /// What applying would change.

@@ -111,6 +111,13 @@ fn ttls(old: Option<&Plan>, new: &Plan, zones: &ZoneFacts, found: &mut Vec<Findi
 fn hosts(new: &Plan, zones: &ZoneFacts, found: &mut Vec<Finding>) {
     for host in new.services.iter().flat_map(|service| &service.hosts) {
         let Some(there) = zones.hosts.get(host) else { continue };
+        if let Some(above) = &there.hidden_by {
+            let detail = format!(
+                "{host}: the zone file delegates {above} or has a DNAME there, so no client gets the \
+                 plan's addresses; remove those records, or split the name in the zone they lead to"
+            );
+            warn(found, "name-hidden", detail);
+        }
         let Some(target) = &there.cname else { continue };
         let lost = if there.others.is_empty() {
             String::new()

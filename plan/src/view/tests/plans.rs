@@ -67,6 +67,16 @@ fn what_the_rules_refuse_is_told() {
 }
 
 #[test]
+fn hidden_names_are_told() {
+    let hidden = ZoneHost { hidden_by: Some("corp.example.".to_owned()), ..ZoneHost::default() };
+    let mut facts = facts();
+    facts.hosts.insert("orders.corp.example".parse().unwrap(), hidden);
+    let diff = diff(&crate::State::empty(), &fixture::plan(), &facts);
+    let told = diff.warnings.iter().find(|finding| finding.code == "name-hidden").unwrap();
+    assert!(told.detail.starts_with("orders.corp.example: the zone file delegates corp.example."));
+}
+
+#[test]
 fn warnings() {
     let count = |keys: u64| Count {
         legacy: keys,
