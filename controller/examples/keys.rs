@@ -136,7 +136,7 @@ fn by_bucket(nets: &[IpNet], salt: u64) {
     );
 }
 
-/// Moves every client to its side at `split`; how many went to the side that they should only leave.
+/// Moves every client to its side at `split`; how many went to the side that they may only leave.
 fn turn(placed: &[Bucket], on_target: &mut [bool], split: Split, never: Side) -> usize {
     let mut wrong = 0;
     for (bucket, was) in placed.iter().zip(on_target) {
