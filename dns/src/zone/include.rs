@@ -59,9 +59,8 @@ impl Source {
     /// (RFC 1035 section 5.1); a `$TTL` in it stays in force.
     ///
     /// # Errors
-    /// Every file that cannot be read, every loop and every inclusion that is too deep. Where only
-    /// lines are wrong, all of them, those that [`Zone::parse`](super::Zone::parse) would find
-    /// included.
+    /// Every file that cannot be read, every loop, every inclusion that is too deep and every line
+    /// that [`Zone::parse`](super::Zone::parse) would find wrong.
     pub fn expand(
         origin: &Name,
         file: &str,
@@ -78,19 +77,16 @@ impl Source {
             owner_stale: false,
             includes: 0,
             full: false,
-            incomplete: false,
             problems: Vec::new(),
             load,
         };
         expander.file(file, text);
-        let Expander { source, problems, incomplete, .. } = expander;
+        let Expander { source, problems, .. } = expander;
         if problems.is_empty() {
             return Ok(source);
         }
         let mut findings = Findings::default();
-        if !incomplete {
-            read(origin, &source, &mut findings);
-        }
+        read(origin, &source, &mut findings);
         problems.into_iter().for_each(|(line, problem)| findings.push(line, problem));
         findings.close().map(|_| source)
     }
@@ -133,8 +129,6 @@ struct Expander<'l> {
     includes: usize,
     /// The text has reached its limit.
     full: bool,
-    /// A file is missing, so the records are not worth reading.
-    incomplete: bool,
     /// Each with its line in the whole text.
     problems: Vec<(u32, Problem)>,
     load: &'l mut dyn FnMut(&str, &str) -> Result<Included, String>,
@@ -206,10 +200,11 @@ impl Expander<'_> {
         self.nested(index, line, inner, &included);
     }
 
-    /// An inclusion that fails.
+    /// An inclusion that fails. It might have set a TTL, so that none is missed after it.
     fn cannot(&mut self, index: usize, line: u32, fault: Fault) {
-        self.incomplete = true;
         self.problem(index, line, fault);
+        self.source.text.push_str("$TTL 0\n");
+        self.lines += 1;
     }
 
     fn nested(&mut self, index: usize, line: u32, inner: Vec<u8>, included: &Included) {
@@ -368,14 +363,16 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_cut_do_not_hide_others() {
-        let text = "a 1 A 1\nb \"\nc 1 A 192.0.2.1\n$INCLUDE short\nd 1 A 2\n";
+        let text = "a 1 A 1\nb \"\nc 1 A 192.0.2.1\n$INCLUDE short\nd 1 A 2\n\
+                    $INCLUDE short nothing..\ne A 192.0.2.1\nf 1 A 3\n";
         let mut load = |path: &str, _: &str| {
             Ok(Included { name: path.to_owned(), text: "x )\ny 1 NO 1".to_owned() })
         };
         let origin = Name::from_text("example").unwrap();
         let problems = Source::expand(&origin, "main", text, &mut load).unwrap_err();
         let places: Vec<_> = problems.iter().map(|p| format!("{}:{}", p.file, p.line)).collect();
-        assert_eq!(places, ["main:1", "main:2", "short:1", "short:2", "main:5"], "{problems:#?}");
+        let want = ["main:1", "main:2", "short:1", "short:2", "main:5", "main:6", "main:8"];
+        assert_eq!(places, want, "{problems:#?}");
     }
 
     #[test]

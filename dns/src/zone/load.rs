@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::TEXT_MAX;
 use super::include::{Included, Source};
@@ -21,7 +21,10 @@ pub fn read(origin: &Name, path: &Path) -> Result<Source, Vec<Problem>> {
     })?;
     Source::expand(origin, &file, &text, &mut |included, from| {
         let beside = Path::new(from).parent().unwrap_or_else(|| Path::new(""));
-        let path: PathBuf = beside.join(included);
+        // One file has one name, so that a loop is seen the first time round.
+        let parts = beside.join(included);
+        let parts = parts.components().filter(|part| *part != Component::CurDir);
+        let path: PathBuf = parts.collect();
         Ok(Included { text: read_text(&path)?, name: path.display().to_string() })
     })
 }
