@@ -137,7 +137,7 @@ impl Counting {
     fn moved(&self, before: &Snapshot, after: &Snapshot, now: Timestamp) {
         self.counts.send_if_modified(|last| {
             self.epoch.fetch_add(1, Ordering::Relaxed);
-            let moved: Vec<_> = after.services.iter().filter_map(|s| moved(before, s)).collect();
+            let moved = moved(before, after);
             if moved.is_empty() {
                 return false;
             }
@@ -155,11 +155,22 @@ impl Counting {
     }
 }
 
-/// The service as it was, where its split was another one.
-fn moved<'a>(before: &'a Snapshot, service: &Arc<Service>) -> Option<&'a Arc<Service>> {
-    let was = before.service(&service.id)?;
-    let same = Arc::ptr_eq(was, service) || was.serving.split() == service.serving.split();
-    (!same).then_some(was)
+/// The services whose split is another one now, as they were. Both lists are sorted, and most of
+/// their leaves are the same.
+fn moved<'a>(before: &'a Snapshot, after: &Snapshot) -> Vec<&'a Arc<Service>> {
+    let mut were = before.services.iter().peekable();
+    let mut moved = Vec::new();
+    for service in after.services.iter() {
+        if were.next_if(|was| Arc::ptr_eq(was, service)).is_some() {
+            continue;
+        }
+        while were.next_if(|was| was.id < service.id).is_some() {}
+        let other = |was: &&Arc<Service>| {
+            was.id == service.id && was.serving.split() != service.serving.split()
+        };
+        moved.extend(were.next_if(other));
+    }
+    moved
 }
 
 /// Says what the server counted, now and then, until nobody listens.
