@@ -26,11 +26,11 @@ mod limits;
 mod near;
 mod neighbours;
 mod observe;
-mod place;
+pub(crate) mod place;
 mod refused;
 mod retire;
 mod rollback;
-mod run;
+pub(crate) mod run;
 mod shift;
 mod words;
 

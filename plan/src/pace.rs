@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::command::{Automation, Cause};
+use crate::decide::place::present;
+use crate::decide::run::gates_before_next;
 use crate::decide::{Decided, Facts};
 use crate::name::{GateName, PlanName};
-use crate::spec::{Plane, Step, Strategy};
+use crate::spec::{Plane, Step};
 use crate::split::Split;
 use crate::state::{Mode, PlanState, Run, Stage, State};
 use crate::time::Timestamp;
@@ -273,8 +275,7 @@ pub fn step(plan: &PlanState) -> Option<&Step> {
     let (Mode::Running(run) | Mode::Paused(run) | Mode::Expired(run)) = plan.mode else {
         return None;
     };
-    let at = usize::from(run.step).checked_sub(1)?;
-    plan.spec.steps.get(at)
+    present(&plan.spec, run)
 }
 
 /// What automation does next; `None` where the plan does not take its steps.
@@ -287,15 +288,10 @@ pub fn next(plan: &PlanState) -> Option<Next> {
     }
 }
 
-/// The gates that must pass before that: those of the present step; `whole` asks for all of them
-/// before it moves at all, and for none after.
+/// The gates that must pass before that.
 pub fn gates(plan: &PlanState) -> BTreeSet<&GateName> {
-    let steps: &[Step] = match (plan.spec.strategy, next(plan)) {
-        (_, None) | (Strategy::Whole, Some(Next::Complete)) => &[],
-        (Strategy::Whole, Some(Next::Step { .. })) => &plan.spec.steps,
-        (Strategy::Gradual, Some(_)) => step(plan).map_or(&[], std::slice::from_ref),
-    };
-    steps.iter().flat_map(|step| &step.gates).collect()
+    let Mode::Running(run) = plan.mode else { return BTreeSet::new() };
+    gates_before_next(plan, run).into_iter().flat_map(|step| &step.gates).collect()
 }
 
 /// Whether everything has arrived and every side has a healthy endpoint.

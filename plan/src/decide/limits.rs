@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::near::near;
 use super::{Facts, Refused};
 use crate::command::Override;
+use crate::gate::Verdict;
 use crate::name::{GateName, ServiceId, ServiceName};
 use crate::spec::{GateTest, Step, Strategy};
 use crate::split::Split;
@@ -158,17 +159,16 @@ pub(super) fn gate_of<'a>(plan: &'a PlanState, name: &GateName) -> Result<&'a Ga
 
 /// Why the gate has not passed; `None` where it has.
 fn gate_holds(plan: &PlanState, name: &GateName) -> Option<Refused> {
-    let needed = match gate_of(plan, name) {
-        Ok(GateTest::Manual { approvers }) => *approvers,
-        Err(unknown) => return Some(unknown),
-    };
-    let approved = plan.approvals.get(name).map_or(0, BTreeSet::len);
-    let approved = u32::try_from(approved).unwrap_or(u32::MAX);
-    (approved < needed).then(|| Refused::Gate {
+    if let Err(unknown) = gate_of(plan, name) {
+        return Some(unknown);
+    }
+    let verdict = Verdict::of(plan, name);
+    let approved = u32::try_from(verdict.approved.len()).unwrap_or(u32::MAX);
+    (!verdict.passed()).then(|| Refused::Gate {
         plan: plan.spec.name.clone(),
         gate: name.clone(),
         approved,
-        needed,
+        needed: approved.saturating_add(verdict.missing),
     })
 }
 

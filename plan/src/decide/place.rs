@@ -33,6 +33,6 @@ pub(super) fn kept(plan: &PlanState, spec: &Plan, run: Run, now: Timestamp) -> R
 }
 
 /// The step that a run has taken last; `None` before the first.
-pub(super) fn present(spec: &Plan, run: Run) -> Option<&crate::spec::Step> {
+pub(crate) fn present(spec: &Plan, run: Run) -> Option<&crate::spec::Step> {
     spec.steps.get(usize::from(run.step).checked_sub(1)?)
 }

@@ -67,11 +67,12 @@ pub(super) fn next(
 }
 
 /// The steps whose gates must pass before a run goes on: the present one; `whole` asks before it
-/// moves at all.
-fn gates_before_next(plan: &PlanState, run: Run) -> Vec<&Step> {
-    match plan.spec.strategy {
-        Strategy::Gradual => present(&plan.spec, run).into_iter().collect(),
-        Strategy::Whole => plan.spec.steps.iter().collect(),
+/// moves at all, and for none after.
+pub(crate) fn gates_before_next(plan: &PlanState, run: Run) -> Vec<&Step> {
+    match (plan.spec.strategy, run.step) {
+        (Strategy::Gradual, _) => present(&plan.spec, run).into_iter().collect(),
+        (Strategy::Whole, 0) => plan.spec.steps.iter().collect(),
+        (Strategy::Whole, _) => Vec::new(),
     }
 }
 
@@ -86,9 +87,7 @@ fn complete(
     if !plan.all_at(Split::TARGET) {
         return Err(Refused::NotDue { plan: plan.spec.name.clone() });
     }
-    if plan.spec.strategy == Strategy::Gradual {
-        limits.gates(&gates_before_next(plan, run))?;
-    }
+    limits.gates(&gates_before_next(plan, run))?;
     if !is_converged(plan, facts) {
         return Err(Refused::Acks { plan: plan.spec.name.clone(), overridable: false });
     }
