@@ -2,7 +2,7 @@
 //!
 //! Text (RFC 1035 section 5, RFC 2308 section 4, RFC 3597 section 5) is read by
 //! [`Zone::parse`]; every problem of a text is told at once. Files and `$INCLUDE` are the business
-//! of [`include`] and [`load`], so that the parser itself touches no file.
+//! of [`mod@include`] and [`load`], so that the parser itself touches no file.
 //!
 //! Record data is read, checked and printed by one table of fields per type. A crate for it was
 //! tried first; its text parser leaves out DNAME, DS, DNSKEY and the generic form.
