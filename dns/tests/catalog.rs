@@ -9,6 +9,8 @@
 
 use std::sync::Arc;
 
+use dns::respond::answer;
+use dns::wire::Rtype;
 use dns::{Catalog, CatalogError, Name, Source, Zone};
 use plan::endpoint::{Endpoints, Pool};
 use plan::snapshot::{self, Motion, Service, Serving, Snapshot};
@@ -111,4 +113,16 @@ fn names_that_the_zone_text_hides_are_told() {
         let found = zone.occluder(&Name::from_text(host).unwrap());
         assert_eq!(found.map(|above| above.to_string()).as_deref(), above, "{host}");
     }
+}
+
+#[test]
+fn a_referral_holds_the_addresses_of_every_server_inside() {
+    let servers: String =
+        (0..40).map(|n| format!("many NS ns{n}.many\nns{n}.many A 192.0.2.{n}\n")).collect();
+    let origin = Name::from_text("corp.example").unwrap();
+    let zone = Zone::parse(&origin, &Source::new("corp", TEXT.to_owned() + &servers)).unwrap();
+    let name = Name::from_text("www.many.corp.example").unwrap();
+    let client = "192.0.2.250".parse().unwrap();
+    let answered = answer(&Catalog::of_zones(vec![zone]), &name, Rtype::A, client);
+    assert_eq!((answered.authority.len(), answered.additional.len()), (40, 40));
 }
