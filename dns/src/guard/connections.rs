@@ -1,8 +1,9 @@
 //! How many TCP connections there may be, in all and of one client (RFC 7766 section 6.2.2).
 //!
 //! A client over its own limit is turned away. When the server is full, the connection that has
-//! been idle longest makes room: it waits for nothing and its client can connect again (RFC 7766
-//! section 6.2.3). When none is idle, the newcomer is turned away.
+//! waited longest for its client makes room: it is owed no answer and its client can connect again
+//! (RFC 7766 section 6.2.3). A message that has begun and does not end keeps no place. When none
+//! waits, the newcomer is turned away.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -36,7 +37,7 @@ pub(crate) struct Connections {
     most_per_client: usize,
     open: HashMap<Id, Open>,
     clients: HashMap<IpAddr, usize>,
-    /// Idle ones by when they became so.
+    /// Those that wait for their clients, by since when.
     idle: BTreeMap<u64, Id>,
     /// Counts events; gives both numbers and the order of idleness.
     clock: u64,
@@ -77,7 +78,8 @@ impl Connections {
         victim.map_or(Admission::Welcome(id), |victim| Admission::InPlaceOf(id, victim))
     }
 
-    /// The connection waits for its client, with nothing begun.
+    /// The connection waits for its client: for a message, or for the rest of one. Saying so again
+    /// changes nothing.
     pub(crate) fn idle(&mut self, id: Id) {
         let now = self.tick();
         if let Some(open) = self.open.get_mut(&id)
@@ -88,7 +90,7 @@ impl Connections {
         }
     }
 
-    /// The connection has work.
+    /// The connection has a whole message to answer.
     pub(crate) fn busy(&mut self, id: Id) {
         let since = self.open.get_mut(&id).and_then(|open| open.idle_since.take());
         if let Some(since) = since {

@@ -79,6 +79,7 @@ impl Connection {
         let mut turn = worker.begin();
         while let Some(query) = self.inbox.next()? {
             self.due = None;
+            self.seat.busy();
             // No DNS message is shorter: whoever sends one has lost count.
             if query.len() < HEADER {
                 return Err(TooLong);
@@ -112,8 +113,9 @@ impl Connection {
     async fn read(&mut self) -> Result<(), End> {
         let limits = self.seat.door.limits;
         let idle = self.inbox.is_empty();
+        // Also with a message begun: whoever sends slowly must not keep others out.
+        self.seat.idle();
         let limit = if idle {
-            self.seat.idle();
             Instant::now() + limits.idle
         } else {
             *self.due.get_or_insert_with(|| Instant::now() + limits.message)
@@ -131,7 +133,6 @@ impl Connection {
                 Err(_) => return Err(if idle { End::Gone } else { End::TimedOut }),
             },
         };
-        self.seat.busy();
         self.inbox.filled(count);
         Ok(())
     }

@@ -174,6 +174,21 @@ fn a_client_over_its_limit_is_turned_away() {
 }
 
 #[test]
+fn slow_clients_keep_nobody_out() {
+    let limits = Limits { connections: 3, ..Limits::default() };
+    let server = serve_within("127.0.0.1:0", 1, limits);
+    let mut slow: Vec<TcpStream> = (1..=3).map(|last| connect_from(last, &server)).collect();
+    // Each begins a message; what was answered before shows that the server has read it.
+    slow.iter_mut().for_each(|stream| {
+        assert!(is_served(stream));
+        stream.write_all(&[0]).unwrap();
+    });
+    assert!(is_served(&mut connect_from(4, &server)));
+    assert!(is_closed(&mut slow[0]));
+    assert_eq!((server.totals().evicted, server.totals().refused), (1, 0));
+}
+
+#[test]
 fn a_full_server_closes_the_longest_idle() {
     let limits = Limits { connections: 3, ..Limits::default() };
     let server = serve_within("127.0.0.1:0", 1, limits);
