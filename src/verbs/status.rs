@@ -61,7 +61,7 @@ async fn watch(plan: Option<&PlanName>, context: &Context) -> Result<Exit, Failu
     let mut connected_once = false;
     loop {
         match follow(&path, &mut resume, &mut screen, &mut connected_once).await {
-            Ok(()) => screen.lost("the controller stopped; waiting for it")?,
+            Ok(()) => screen.lost("the stream ended; asking again")?,
             Err(Failure::Client(
                 error @ (ClientError::Problem(_) | ClientError::Foreign { .. }),
             )) => {
