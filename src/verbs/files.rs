@@ -8,6 +8,7 @@ use dns::wire::Name;
 use dns::zone::{self, Zone};
 use plan::file::Problem;
 use plan::spec::{Plan, ZoneSource};
+use plan::{HostName, ZoneName};
 
 use super::Failure;
 
@@ -23,6 +24,7 @@ pub(crate) fn plan(path: &Path) -> Result<Plan, Failure> {
         Failure::Invalid(problems.into_iter().map(|problem| problem.in_file(&shown)).collect())
     })?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let hosts = hosts(&plan);
     let mut problems = Vec::new();
     for zone in &mut plan.zones {
         let origin = origin(zone.name.as_str())?;
@@ -31,12 +33,40 @@ pub(crate) fn plan(path: &Path) -> Result<Plan, Failure> {
             ZoneSource::Text(text) => Ok(zone::Source::new(&shown, text.as_ref())),
             ZoneSource::Own | ZoneSource::Blob(_) => continue,
         };
-        match source.and_then(|source| Zone::parse(&origin, &source).map(|_| source)) {
-            Ok(source) => zone.source = ZoneSource::Text(source.text().into()),
+        match source.and_then(|source| Ok((Zone::parse(&origin, &source)?, source))) {
+            Ok((parsed, source)) => {
+                let mine = hosts.iter().filter(|(_, of)| *of == zone.name).map(|(host, _)| host);
+                problems.extend(mine.filter_map(|host| hidden(host, &parsed, &shown)));
+                zone.source = ZoneSource::Text(source.text().into());
+            }
             Err(found) => problems.extend(found.into_iter().map(problem)),
         }
     }
     if problems.is_empty() { Ok(plan) } else { Err(Failure::Invalid(problems)) }
+}
+
+/// Each host name of the plan with the zone that it is in.
+fn hosts(plan: &Plan) -> Vec<(HostName, ZoneName)> {
+    let hosts = plan.services.iter().flat_map(|service| &service.hosts);
+    hosts.filter_map(|host| Some((host.clone(), plan.zone_of(host)?.name.clone()))).collect()
+}
+
+/// What is wrong with a host name that the zone file delegates or redirects elsewhere.
+fn hidden(host: &HostName, zone: &Zone, file: &str) -> Option<Problem> {
+    let above = zone.occluder(&Name::from_text(host.as_str()).ok()?)?;
+    Some(Problem {
+        file: Some(file.to_owned()),
+        line: 0,
+        column: 0,
+        field: "spec.services.hosts".to_owned(),
+        problem: format!(
+            "`{host}` is at or below `{above}`, which the zone file delegates or redirects: no \
+             client would be told what the plan says"
+        ),
+        fix: format!(
+            "give the plan a zone `{host}.` of its own, or take `{above}` out of the file"
+        ),
+    })
 }
 
 /// The zones of `--zone ORIGIN=FILE …`.

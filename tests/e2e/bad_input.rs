@@ -48,6 +48,11 @@ fn zone_files_are_checked_with_their_lines() {
         ("a CNAME beside data", Some(format!("{ZONE}ns1 CNAME web\n")), "CNAME"),
         ("out of zone", Some(format!("{ZONE}www.other. A 192.0.2.1\n")), "www.other"),
         ("no SOA", Some("$TTL 60\n@ NS ns1\n".to_owned()), "SOA"),
+        (
+            "a name that is delegated away",
+            Some(format!("{ZONE}web NS ns.web\nns.web A 192.0.2.9\n")),
+            "no client would be told",
+        ),
         ("an inclusion of itself", Some(format!("{ZONE}$INCLUDE small.zone\n")), "small.zone:5: "),
     ] {
         let file = scratch.path().join("small.zone");
