@@ -294,7 +294,7 @@ pub(crate) struct Rollback {
     #[arg(value_name = "SERVICE|PLAN", conflicts_with = "all")]
     pub(crate) subject: Option<Subject>,
     /// All plans, in one revision
-    #[arg(long)]
+    #[arg(long, conflicts_with = "if_revision")]
     pub(crate) all: bool,
 }
 

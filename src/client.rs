@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::cli::args::ServerUrl;
 use crate::config::default_data;
+use crate::serve::SOCKET;
 
 /// A status of 10 000 services or a long history fits; more is a fault of the server.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -22,8 +23,6 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// The controller's own limit on a request is shorter.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
-/// The socket in the data directory.
-const SOCKET: &str = "crossfade.sock";
 
 /// A controller's API.
 #[derive(Clone, Debug)]

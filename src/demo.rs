@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Demo, context: &Context) -> Result<Exit, Failure> 
         serving.stop().await?;
     }
     let well = outcome.moved_back_while_rising == 0 && outcome.failed == 0;
-    if well { Ok(Exit::Done) } else { Err(Failure::Audit("the demo did not go well".to_owned())) }
+    if well { Ok(Exit::Done) } else { Err(Failure::Failed("the demo did not go well".to_owned())) }
 }
 
 /// The clients go on visiting, so that a shift by hand is measured too.

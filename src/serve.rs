@@ -126,7 +126,7 @@ impl Serving {
             return Ok(());
         }
         let stored = self.handle.store_zones(plan).await;
-        let plan = stored.map_err(|error| Failure::Usage(chain(&error)))?;
+        let plan = stored.map_err(|error| Failure::Failed(chain(&error)))?;
         let ask = Ask {
             command: Command::Apply(Arc::new(plan)),
             if_revision: None,
@@ -134,7 +134,18 @@ impl Serving {
             actor: Actor::new("crossfade serve"),
             reason: Some("given at start".to_owned()),
         };
-        let failed = |error: AskError| Failure::Usage(format!("plan {name}: {}", chain(&error)));
+        let failed = |error: AskError| {
+            let text = format!("plan {name}: {}", chain(&error));
+            match error {
+                AskError::Refused(_) => Failure::Refused(text),
+                AskError::Busy { .. }
+                | AskError::Full { .. }
+                | AskError::Store { .. }
+                | AskError::Unknown { .. }
+                | AskError::Broken { .. }
+                | AskError::Stopped => Failure::Failed(text),
+            }
+        };
         self.handle.ask(ask).await.map(drop).map_err(failed)
     }
 

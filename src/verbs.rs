@@ -73,9 +73,12 @@ pub(crate) enum Failure {
     /// Standard output is gone.
     #[error("cannot write the output")]
     Print(#[from] io::Error),
-    /// The log has been tampered with, or is broken.
+    /// The plan's rules say no.
     #[error("{0}")]
-    Audit(String),
+    Refused(String),
+    /// What was begun did not go well; the text says what.
+    #[error("{0}")]
+    Failed(String),
     /// Something on this machine failed.
     #[error("{what}")]
     Local {
@@ -92,7 +95,8 @@ impl Failure {
             Self::Client(error) => error.exit_code(),
             // A plan that is not there is a file that does not hold one.
             Self::Usage(_) | Self::Invalid(_) | Self::File { what: "read", .. } => 2,
-            Self::File { .. } | Self::Print(_) | Self::Audit(_) | Self::Local { .. } => 1,
+            Self::Refused(_) => 3,
+            Self::File { .. } | Self::Print(_) | Self::Failed(_) | Self::Local { .. } => 1,
         }
     }
 

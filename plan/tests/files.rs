@@ -76,4 +76,3 @@ fn every_bad_file_is_told_as_expected() {
         assert!(path.with_extension("yaml").is_file(), "{} has no file", path.display());
     }
 }
-

@@ -185,9 +185,9 @@ async fn follow(client: &Client, wished: impl Fn(&Status) -> bool) -> Result<Sta
                 Ok(_) | Err(_) => {}
             }
         }
-        Err(Failure::Audit("the demo's controller stopped".to_owned()))
+        Err(Failure::Failed("the demo's controller stopped".to_owned()))
     };
-    let slow = |_| Failure::Audit(format!("nothing moved for {} s", PATIENCE.as_secs()));
+    let slow = |_| Failure::Failed(format!("nothing moved for {} s", PATIENCE.as_secs()));
     tokio::time::timeout(PATIENCE, follow).await.map_err(slow)?
 }
 

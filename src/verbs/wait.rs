@@ -74,7 +74,7 @@ async fn follow(
             return Ok(());
         }
     }
-    Err(Failure::Usage(format!(
+    Err(Failure::Failed(format!(
         "the controller stopped while waiting for {plan}; see: crossfade status {plan}"
     )))
 }

@@ -328,7 +328,10 @@ fn reason() -> Parameter {
 }
 
 fn if_match() -> Parameter {
-    let schema = |_: &mut SchemaGenerator| json_schema!({ "type": "string", "minLength": 3, "pattern": "^\"[0-9]{1,19}\"$" });
+    let schema = |_: &mut SchemaGenerator| {
+        let quoted = "^\"[0-9]{1,19}\"$";
+        json_schema!({ "type": "string", "minLength": 3, "pattern": quoted })
+    };
     let text = "Only if the plan has this revision; else 412";
     parameter("If-Match", Place::Header, schema, "\"42\"", text)
 }
@@ -392,7 +395,10 @@ fn record_type() -> Parameter {
 }
 
 fn before() -> Parameter {
-    let schema = |_: &mut SchemaGenerator| json_schema!({ "type": "integer", "minimum": 0, "maximum": i64::MAX });
+    let schema = |_: &mut SchemaGenerator| {
+        let most = i64::MAX;
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": most })
+    };
     parameter("before", Place::Query, schema, "42", "Only records before this revision")
 }
 

@@ -61,8 +61,8 @@ async fn write(
     answers
 }
 
-/// Rolls one plan back again and again; how many appends each time were begun after it was asked for
-/// and before its own. One more may have been under way.
+/// Rolls one plan back again and again; how many appends each time were begun after it was asked
+/// for and before its own. One more may have been under way.
 async fn roll_back(handle: Handle, store: Arc<Recording>, plan: PlanName) -> Vec<usize> {
     let mut overtook = Vec::new();
     for number in 0..ROLLBACKS {

@@ -124,19 +124,8 @@ fn push(wire: &mut Vec<u8>, field: Field, words: &mut Words<'_, '_>) -> Result<(
         }
         Field::Type | Field::CertType | Field::Algorithm => push_mnemonic(wire, field, words)?,
         Field::Text => push_string(wire, words.next("a string")?)?,
-        Field::Texts => {
-            push_string(wire, words.next("a string")?)?;
-            while let Ok(token) = words.next("") {
-                push_string(wire, token)?;
-            }
-        }
-        Field::Tag => {
-            let token = words.next("the tag")?;
-            if token.raw.is_empty() || !token.raw.iter().all(u8::is_ascii_alphanumeric) {
-                return Err(not(token, "tag of letters and digits"));
-            }
-            push_string(wire, token)?;
-        }
+        Field::Texts => push_strings(wire, words)?,
+        Field::Tag => push_tag(wire, words)?,
         Field::Rest => push_unescaped(wire, words.next("the value")?.raw)?,
         Field::Base64 => push_base64(wire, words)?,
         Field::Hex => push_hex(wire, words)?,
@@ -168,6 +157,22 @@ fn push(wire: &mut Vec<u8>, field: Field, words: &mut Words<'_, '_>) -> Result<(
         }
     }
     Ok(())
+}
+
+fn push_strings(wire: &mut Vec<u8>, words: &mut Words<'_, '_>) -> Result<(), String> {
+    push_string(wire, words.next("a string")?)?;
+    while let Ok(token) = words.next("") {
+        push_string(wire, token)?;
+    }
+    Ok(())
+}
+
+fn push_tag(wire: &mut Vec<u8>, words: &mut Words<'_, '_>) -> Result<(), String> {
+    let token = words.next("the tag")?;
+    if token.raw.is_empty() || !token.raw.iter().all(u8::is_ascii_alphanumeric) {
+        return Err(not(token, "tag of letters and digits"));
+    }
+    push_string(wire, token)
 }
 
 fn push_base64(wire: &mut Vec<u8>, words: &mut Words<'_, '_>) -> Result<(), String> {

@@ -127,7 +127,8 @@ pub(crate) const KNOWN: &[Known] = &[
         29,
         "LOC",
         &[Location],
-        "d m s N|S d m s E|W altitude-m size-m precision-m precision-m: `52 14 05 N 0 8 50.5 E 10m`",
+        "d m s N|S d m s E|W altitude-m size-m precision-m precision-m: \
+                 `52 14 05 N 0 8 50.5 E 10m`",
     ),
     known(33, "SRV", &[U16, U16, U16, Name], "priority weight port name: `0 5 443 www`"),
     known(

@@ -113,8 +113,8 @@ fn hosts(new: &Plan, zones: &ZoneFacts, found: &mut Vec<Finding>) {
         let Some(there) = zones.hosts.get(host) else { continue };
         if let Some(above) = &there.hidden_by {
             let detail = format!(
-                "{host}: the zone file delegates {above} or has a DNAME there, so no client gets the \
-                 plan's addresses; remove those records, or split the name in the zone they lead to"
+                "{host}: the zone file delegates {above} or has a DNAME there, so no client gets \
+                 the plan's addresses; remove those records, or split the name where they lead"
             );
             warn(found, "name-hidden", detail);
         }

@@ -1,5 +1,5 @@
-//! Files that hold what is expected. Where one differs, what came out is written beside it, and whoever
-//! agrees moves it there.
+//! Files that hold what is expected. Where one differs, what came out is written beside it, and
+//! whoever agrees moves it there.
 
 /// Compares `text` with a file of `tests/golden`.
 pub(crate) fn same(name: &str, text: &str) {
