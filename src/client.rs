@@ -348,6 +348,19 @@ fn take_event(text: &mut String) -> Option<Event> {
     }
 }
 
+/// Percent-encodes one segment of a path (RFC 3986 section 2.1).
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,9 +8,9 @@ use dns::respond::{Client, answer};
 use dns::wire::Name;
 use dns::{Catalog, zone};
 
-use super::sinks::encode;
 use super::{Context, Exit, Failure, files};
 use crate::cli::{Answer, Output, page};
+use crate::client::encode;
 
 /// Who asks where nobody is named.
 const SOMEONE: Client = Client::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));

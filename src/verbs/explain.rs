@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use plan::view::Explain as Explained;
 use plan::view::explain::{ClientView, Place, SideView};
 
-use super::sinks::encode;
 use super::{Context, Exit, Failure, subject};
 use crate::cli::paint::Paint;
 use crate::cli::{Explain, Output, page, tree};
+use crate::client::encode;
 
 /// Asks and prints.
 pub(crate) async fn run(args: &Explain, context: &Context) -> Result<Exit, Failure> {

@@ -6,9 +6,7 @@ use plan::view::Status;
 use serde_json::json;
 
 use super::{Context, Exit, Failure, send, subject};
-use crate::cli::{
-    Approve, Change, How, OptionalPlan, Output, Overrides, RequiredPlan, Step, page, tree,
-};
+use crate::cli::{Approve, Change, How, OptionalPlan, Output, RequiredPlan, Step, page, tree};
 
 /// `start`, `pause` and `resume`: a plan and nothing else.
 pub(crate) async fn plan_verb(
@@ -24,7 +22,7 @@ pub(crate) async fn plan_verb(
 /// `step`: ends the bake of this step.
 pub(crate) async fn step(args: Change<Step>, context: &Context) -> Result<Exit, Failure> {
     let plan = subject::plan(args.what.plan, "step", context).await?;
-    let body = json!({ "override": overrides(&args.what.overrides) });
+    let body = json!({ "override": send::overrides(&args.what.overrides) });
     let path = format!("/v1/plans/{plan}/step");
     send::post(&path, body, &args.how, &format!("step {plan}"), context).await
 }
@@ -93,9 +91,4 @@ pub(crate) async fn delete(args: Change<RequiredPlan>, context: &Context) -> Res
         page::print("  its zones are no longer served here\n")?;
     }
     Ok(exit)
-}
-
-/// The limits to override, as the API takes them.
-pub(crate) fn overrides(overrides: &Overrides) -> Vec<String> {
-    overrides.overrides.iter().map(ToString::to_string).collect()
 }

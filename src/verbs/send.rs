@@ -9,8 +9,9 @@ use plan::{PlanName, Token};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, Exit, Failure, sinks, wait};
-use crate::cli::{How, Output, page};
+use super::{Context, Exit, Failure, wait};
+use crate::cli::{How, Output, Overrides, page};
+use crate::client::encode;
 
 /// What the API answers to a changing command once it is durable.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,7 +90,7 @@ pub(crate) fn headers(how: &How) -> Vec<(&'static str, String)> {
 /// The reason, where a call has no body to put it in.
 pub(crate) fn reason_query(how: &How) -> String {
     let reason = how.reason.as_ref();
-    reason.map_or_else(String::new, |reason| format!("?reason={}", sinks::encode(reason)))
+    reason.map_or_else(String::new, |reason| format!("?reason={}", encode(reason)))
 }
 
 /// Says what was done, and waits unless told not to.
@@ -150,4 +151,9 @@ fn key() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let nanos = now.as_ref().map_or(0, Duration::as_nanos);
     format!("cli-{}-{nanos}", std::process::id())
+}
+
+/// The limits to override, as the API takes them.
+pub(crate) fn overrides(overrides: &Overrides) -> Vec<String> {
+    overrides.overrides.iter().map(ToString::to_string).collect()
 }

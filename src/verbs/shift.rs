@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::run::overrides;
 use super::{Context, Exit, Failure, send, subject};
 use crate::cli::{Change, Shift};
 
@@ -10,7 +9,8 @@ use crate::cli::{Change, Shift};
 pub(crate) async fn run(args: Change<Shift>, context: &Context) -> Result<Exit, Failure> {
     let found = subject::find(&args.what.subject, context).await?;
     let split = args.what.split;
-    let mut body = json!({ "splitBp": split.bp(), "override": overrides(&args.what.overrides) });
+    let mut body =
+        json!({ "splitBp": split.bp(), "override": send::overrides(&args.what.overrides) });
     let mut words = format!("shift {} to {split}", found.plan());
     if let (Some(service), Some(fields)) = (found.service(), body.as_object_mut()) {
         fields.insert("service".to_owned(), json!(service));

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Context, Exit, Failure};
 use crate::cli::{Output, Sinks, SinksVerb, page, tree};
+use crate::client::encode;
 
 /// Lists, or forgets one.
 pub(crate) async fn run(args: &Sinks, context: &Context) -> Result<Exit, Failure> {
@@ -56,17 +57,4 @@ async fn forget(id: &str, context: &Context) -> Result<Exit, Failure> {
         Output::Text => page::print(&format!("{id} is expected no more\n"))?,
     }
     Ok(Exit::Done)
-}
-
-/// Percent-encodes one segment of a path (RFC 3986 section 2.1).
-pub(crate) fn encode(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
