@@ -52,7 +52,7 @@ pub(crate) struct Serving {
 pub(crate) async fn run(args: Serve, _: &Context) -> Result<Exit, Failure> {
     let config = Config::resolve(args.settings, args.plans)
         .map_err(|error| Failure::Usage(chain(&error)))?;
-    log::start(&config)?;
+    let _log = log::start(&config)?;
     let plans = config.plans.iter().map(|path| files::plan(path)).collect::<Result<Vec<_>, _>>()?;
     let serving = start(&config).await?;
     for plan in plans {

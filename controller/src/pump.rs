@@ -30,6 +30,7 @@ pub use crate::pump::load::StartError;
 mod doors;
 mod keep;
 mod load;
+mod told;
 
 /// How many commands wait in the channel before the core takes them over.
 const ORDINARY_DOOR: usize = 256;
@@ -311,6 +312,7 @@ impl Pump {
                         let records = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                         let took = shared.clock.uptime().saturating_sub(begun);
                         shared.numbers.appended(records, took);
+                        told::committed(&batch);
                     }
                     Input::Appended(result)
                 }));

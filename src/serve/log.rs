@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal as _;
 
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogFormat};
 use crate::verbs::Failure;
 
-/// Starts it; once a process.
-pub(super) fn start(config: &Config) -> Result<(), Failure> {
+/// Starts it; once a process. What waits to be written is written when the guard goes.
+pub(super) fn start(config: &Config) -> Result<WorkerGuard, Failure> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|error| Failure::Usage(format!("`{}` is no log level: {error}", config.log)))?;
     let terminal = std::io::stderr().is_terminal();
@@ -17,10 +18,14 @@ pub(super) fn start(config: &Config) -> Result<(), Failure> {
         (None, true) => LogFormat::Text,
         (None, false) => LogFormat::Json,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A reader of the log that stands still must not hold up a rollback: lines are dropped before
+    // anybody waits for it.
+    let (writer, guard) = NonBlocking::new(std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match format {
         LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-    started.map_err(|source| Failure::Local { what: "the log does not start", source })
+    started.map_err(|source| Failure::Local { what: "the log does not start", source })?;
+    Ok(guard)
 }
