@@ -1,4 +1,4 @@
-"""Asks two servers the same questions and compares what they say. Usage: compare.py ZONE FILE PORT PORT"""
+"""Asks two servers the same questions and compares what they say. Usage: compare.py ZONE FILE ADDR:PORT ADDR:PORT"""
 
 import functools
 import sys
@@ -55,7 +55,8 @@ def names(zone):
 
 
 def main():
-    origin, file, first, second = sys.argv[1:]
+    origin, file, *servers = sys.argv[1:]
+    servers = [server.split(":") for server in servers]
     zone = dns.zone.from_file(file, origin=origin, relativize=False, check_origin=False)
     compared, different = 0, []
     for name in names(zone):
@@ -63,8 +64,8 @@ def main():
             for edns, ask in ((-1, dns.query.udp), (0, dns.query.udp), (0, dns.query.tcp)):
                 query = dns.message.make_query(name, rdtype, use_edns=edns, payload=1232)
                 query.flags &= ~dns.flags.RD
-                ask_one = functools.partial(ask, query, "127.0.0.1", timeout=5, one_rr_per_rrset=True)
-                answers = [ask_one(port=int(port)) for port in (first, second)]
+                ask_one = functools.partial(ask, query, timeout=5, one_rr_per_rrset=True)
+                answers = [ask_one(where=host, port=int(port)) for host, port in servers]
                 theirs, ours = (sections(answer) for answer in answers)
                 compared += 1
                 if theirs != ours or repeats(answers[1]):

@@ -18,31 +18,37 @@ impl Drop for Peer {
     }
 }
 
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Where the peer listens, and where we do: addresses that no other test uses, so that a port that
+/// is free stays free.
+const KNOT: &str = "127.9.0.1";
+const OURS: &str = "127.9.0.2";
+
+fn free_port(address: &str) -> u16 {
+    UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Waits until somebody answers for `zone` on this port.
-fn wait_for(port: u16, zone: &str) {
+/// Waits until somebody answers for `zone` there.
+fn wait_for(address: &str, port: u16, zone: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let port = port.to_string();
-        let said = program(
-            "dig",
-            &["@127.0.0.1", "-p", &port, zone, "SOA", "+short", "+tries=1", "+time=1"],
-        );
+        let (at, port) = (format!("@{address}"), port.to_string());
+        let said =
+            program("dig", &[&at, "-p", &port, zone, "SOA", "+short", "+tries=1", "+time=1"]);
         if said.code == 0 && !said.out.trim().is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "nobody answers for {zone} on {port}: {said:?}");
+        assert!(
+            Instant::now() < deadline,
+            "nobody answers for {zone} on {address} {port}: {said:?}"
+        );
     }
 }
 
 fn knot(scratch: &Scratch, zone: &str, file: &str) -> (Peer, u16) {
-    let port = free_port();
+    let port = free_port(KNOT);
     let folder = scratch.path().display();
     let conf = format!(
-        "server:\n  listen: 127.0.0.1@{port}\n  rundir: \"{folder}\"\n\
+        "server:\n  listen: {KNOT}@{port}\n  rundir: \"{folder}\"\n\
          \x20 tcp-workers: 1\n  udp-workers: 1\n\
          database:\n  storage: \"{folder}/knot\"\n\
          zone:\n  - domain: {zone}\n    file: \"{file}\"\n\
@@ -58,20 +64,20 @@ fn knot(scratch: &Scratch, zone: &str, file: &str) -> (Peer, u16) {
         .spawn()
         .unwrap_or_else(|error| panic!("knotd: {error}; scripts/test installs it"));
     let peer = Peer(child);
-    wait_for(port, zone);
+    wait_for(KNOT, port, zone);
     (peer, port)
 }
 
 fn ours(zone: &str, file: &str) -> (Peer, u16) {
-    let port = free_port();
+    let port = free_port(OURS);
     let child = Command::new(BINARY)
         .args(["dns", "--zone", &format!("{zone}={file}"), "--dns-threads", "1"])
-        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(["--listen", &format!("{OURS}:{port}")])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let peer = Peer(child);
-    wait_for(port, zone);
+    wait_for(OURS, port, zone);
     (peer, port)
 }
 
@@ -87,7 +93,7 @@ fn fixed_zones_are_answered_as_knot_answers_them() {
         let file = file.to_str().unwrap();
         let ((_knot, knot), (_ours, ours)) = (knot(&scratch, zone, file), ours(zone, file));
         let script = root().join("tests/e2e/compare.py");
-        let (knot, ours) = (knot.to_string(), ours.to_string());
+        let (knot, ours) = (format!("{KNOT}:{knot}"), format!("{OURS}:{ours}"));
         let said = program(&python(), &[script.to_str().unwrap(), zone, file, &knot, &ours]);
         let said = said.ok();
         let count = said.lines().last().and_then(|line| line.split(' ').next()).unwrap();

@@ -18,8 +18,9 @@ fn bind(addresses: &[SocketAddr]) -> Result<Server, BindError> {
 
 #[test]
 fn a_taken_port_is_told_with_its_address() {
-    let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let running = serve("127.0.0.1:0", 1);
+    // An address that no other test uses: a port that is free for TCP and not for UDP stays so.
+    let loopback: SocketAddr = "127.7.7.7:0".parse().unwrap();
+    let running = serve("127.7.7.7:0", 1);
     let tcp = TcpListener::bind(loopback).unwrap();
     let udp = UdpSocket::bind(loopback).unwrap();
     // The kernel would let us share this one; it is taken all the same.
