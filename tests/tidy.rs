@@ -14,8 +14,6 @@ use serde_json::Value;
 const COLUMNS_MAX: usize = 100;
 /// A function fits a screen.
 const FUNCTION_LINES_MAX: usize = 70;
-/// A table of test cases is read row by row and may be longer.
-const TABLE_LINES_MAX: usize = 180;
 /// A file has one subject; what is longer has two.
 const FILE_LINES_MAX: usize = 600;
 
@@ -237,11 +235,11 @@ fn long_functions(source: &Source) -> Vec<String> {
                 open = None;
             } else if indent == *column && line.trim_end() == format!("{}}}", " ".repeat(indent)) {
                 let lines = at - from + 1;
-                let most = if is_test(&source.path) { TABLE_LINES_MAX } else { FUNCTION_LINES_MAX };
-                if lines > most {
+                if lines > FUNCTION_LINES_MAX {
                     let path = &source.path;
-                    findings
-                        .push(format!("{path}:{from}: fn {name}: {lines} lines, at most {most}"));
+                    findings.push(format!(
+                        "{path}:{from}: fn {name}: {lines} lines, at most {FUNCTION_LINES_MAX}"
+                    ));
                 }
                 open = None;
             }

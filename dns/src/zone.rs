@@ -126,7 +126,7 @@ impl Zone {
     /// The records in presentation format, one a line: owner, TTL, class, type and data.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.tree.ids().flat_map(move |id| {
-            let owner = self.name_of(id);
+            let owner = self.tree.name(id, &self.origin);
             self.tree.sets(id).iter().flat_map(move |set| {
                 let owner = owner.clone();
                 self.tree.records(set).map(move |data| {
@@ -135,19 +135,6 @@ impl Zone {
                 })
             })
         })
-    }
-
-    fn name_of(&self, id: NodeId) -> String {
-        let mut wire = Vec::new();
-        let mut at = id;
-        while let Some(parent) = self.tree.parent(at) {
-            let label = self.tree.label(at);
-            wire.push(u8::try_from(label.len()).unwrap_or_default());
-            wire.extend_from_slice(label);
-            at = parent;
-        }
-        wire.extend_from_slice(self.origin.as_wire());
-        NameBuf::from_wire(&wire).map_or_else(String::new, |name| name.to_string())
     }
 
     /// Number of labels of the origin.

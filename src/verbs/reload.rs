@@ -17,13 +17,13 @@ pub(crate) async fn run(args: &ReloadArgs, context: &Context) -> Result<Exit, Fa
         return Ok(Exit::Done);
     }
     // Where nothing changed, the answer names the plans that were read.
-    let changed = reloaded.plans.iter().filter(|_| reloaded.changed);
+    let changed = reloaded.done.plans.iter().filter(|_| reloaded.done.changed);
     let changed: Vec<&str> = changed.map(|plan| plan.plan.as_str()).collect();
     let mut text = match changed.as_slice() {
         [] => "no zone changed\n".to_owned(),
         changed => format!("zones changed: {}\n", changed.join(", ")),
     };
-    for note in &reloaded.notes {
+    for note in &reloaded.done.notes {
         text.push_str(&format!("{note}\n"));
     }
     let skipped: Vec<&str> = reloaded.skipped.iter().map(|plan| plan.as_str()).collect();

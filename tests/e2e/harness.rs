@@ -1,7 +1,7 @@
 //! The real binary in a directory of its own, and what the tests ask of it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -206,10 +206,12 @@ impl Controller {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, as a service manager; the exit code.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
+    /// SIGTERM, as a service manager; how it ends, and what its log said.
+    pub(crate) fn terminate(mut self) -> (Option<i32>, String) {
         program("kill", &["-TERM", &self.pid().to_string()]).ok();
-        self.child.wait().unwrap().code()
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
     }
 }
 

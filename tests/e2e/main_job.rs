@@ -78,7 +78,16 @@ fn everything_is_there_after_a_crash_and_the_answers_are_the_same() {
     assert_eq!(sides(&controller), before);
     let phase = controller.json(&["status", "shop"]);
     assert_eq!(phase["services"][0]["splitBp"], 2500);
-    assert_eq!(controller.terminate(), Some(0), "SIGTERM is a good end");
+    controller.run(&["pause", "shop", "--reason", "the end"]).ok();
+    controller.run(&["shift", "orders", "24%", "--reason", "told in the log"]).ok();
+    let (code, log) = controller.terminate();
+    assert_eq!(code, Some(0), "SIGTERM is a good end");
+    // Not a terminal: a JSON object a line.
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let told: Vec<_> = lines.filter(|line| line["fields"]["message"] == "committed").collect();
+    assert_eq!(told.len(), 1, "only the shift changed anything: {log}");
+    assert_eq!(told[0]["fields"]["command"], "shift shop/orders 24%");
+    assert_eq!(told[0]["fields"]["reason"], "told in the log");
 }
 
 #[test]

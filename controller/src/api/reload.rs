@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use plan::command::ZoneChange;
 use plan::spec::ZoneSource;
-use plan::{Command, PlanName, Token, ZoneName, file};
+use plan::{Command, PlanName, ZoneName, file};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::answer::PlanRevision;
+use super::answer::ChangedAll;
 use super::call::Caller;
 use super::problem::Failure;
 use super::refuse::{invalid, zone_problem};
@@ -56,20 +56,9 @@ pub struct ZoneText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reloaded {
-    /// The newest revision of the log.
-    pub revision: u64,
-    /// The incarnation of the log.
-    pub incarnation: u32,
-    /// Both, as a token.
-    pub token: Token,
-    /// Whether any zone changed.
-    pub changed: bool,
-    /// Whether the same call with the same idempotency key had done it before.
-    pub repeated: bool,
-    /// What else is worth telling.
-    pub notes: Vec<String>,
-    /// The plans whose zones changed.
-    pub plans: Vec<PlanRevision>,
+    /// What was committed: the plans are those whose zones changed.
+    #[serde(flatten)]
+    pub done: ChangedAll,
     /// Plans that came by the API: they have no file to read.
     pub skipped: Vec<PlanName>,
 }
@@ -102,15 +91,8 @@ pub(crate) async fn reload(api: &Api, caller: Caller, body: Plain) -> Result<Rel
     let read: BTreeSet<_> = reread.plans.into_iter().collect();
     let state = api.handle.state();
     let skipped = state.plans().map(|(name, _)| name).filter(|name| !read.contains(*name));
-    let plan = |(plan, revision)| PlanRevision { plan, revision };
-    Ok(Reloaded {
-        revision: done.token.revision,
-        incarnation: done.token.incarnation,
-        token: done.token,
-        changed: done.changed,
-        repeated: done.repeated,
-        notes: done.notes.into_iter().chain(reread.notes).collect(),
-        plans: done.plans.into_iter().map(plan).collect(),
-        skipped: skipped.cloned().collect(),
-    })
+    let skipped = skipped.cloned().collect();
+    let mut done = ChangedAll::from(done);
+    done.notes.extend(reread.notes);
+    Ok(Reloaded { done, skipped })
 }

@@ -81,46 +81,42 @@ impl Prepared {
 
     /// Serves snapshots by `server` until the controller has gone.
     pub async fn run(self, server: Arc<Server>) {
-        serve(self, server).await;
-    }
-}
-
-async fn serve(prepared: Prepared, server: Arc<Server>) {
-    let Prepared { ports, mut plane, first } = prepared;
-    let DnsPort { port, catalog, zone_answers, clock, store: _ } = ports;
-    let PlanePort { mut snapshots, standing, counts } = port;
-    let counts = Counting { counts, epoch: AtomicU64::new(0) };
-    let counting = count(Arc::clone(&server), &counts, clock);
-    let publisher = server.publisher();
-    let serving = async {
-        let mut before = Arc::new(Snapshot::empty());
-        let (mut snapshot, mut made) = first;
-        loop {
-            publisher.publish(Arc::clone(&made.catalog)).await;
-            counts.moved(&before, &snapshot, clock.now());
-            before = Arc::clone(&snapshot);
-            catalog.send_replace(Arc::clone(&made.catalog));
-            standing.send_replace(plane.standing(&snapshot));
-            if made.answers_changed {
-                zone_answers.send_replace(zones::answers(&made.catalog, &snapshot));
-            }
-            let again = async {
-                if plane.refused.is_empty() {
-                    std::future::pending::<()>().await;
+        let Self { ports, mut plane, first } = self;
+        let DnsPort { port, catalog, zone_answers, clock, store: _ } = ports;
+        let PlanePort { mut snapshots, standing, counts } = port;
+        let counts = Counting { counts, epoch: AtomicU64::new(0) };
+        let counting = count(Arc::clone(&server), &counts, clock);
+        let publisher = server.publisher();
+        let serving = async {
+            let mut before = Arc::new(Snapshot::empty());
+            let (mut snapshot, mut made) = first;
+            loop {
+                publisher.publish(Arc::clone(&made.catalog)).await;
+                counts.moved(&before, &snapshot, clock.now());
+                before = Arc::clone(&snapshot);
+                catalog.send_replace(Arc::clone(&made.catalog));
+                standing.send_replace(plane.standing(&snapshot));
+                if made.answers_changed {
+                    zone_answers.send_replace(zones::answers(&made.catalog, &snapshot));
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            };
-            tokio::select! {
-                changed = snapshots.changed() => if changed.is_err() { return },
-                () = again => {}
+                let again = async {
+                    if plane.refused.is_empty() {
+                        std::future::pending::<()>().await;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                };
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                    () = again => {}
+                }
+                snapshot = Arc::clone(&snapshots.borrow_and_update());
+                made = plane.next(&snapshot).await;
             }
-            snapshot = Arc::clone(&snapshots.borrow_and_update());
-            made = plane.next(&snapshot).await;
+        };
+        tokio::select! {
+            () = serving => {}
+            () = counting => {}
         }
-    };
-    tokio::select! {
-        () = serving => {}
-        () = counting => {}
     }
 }
 

@@ -105,16 +105,7 @@ impl Finisher<'_> {
 
     /// The name of a node in text.
     fn name(&self, node: NodeId) -> String {
-        let mut wire = Vec::new();
-        let mut at = node;
-        while let Some(parent) = self.tree.parent(at) {
-            let label = self.tree.label(at);
-            wire.push(u8::try_from(label.len()).unwrap_or_default());
-            wire.extend_from_slice(label);
-            at = parent;
-        }
-        wire.extend_from_slice(self.origin.as_wire());
-        NameBuf::from_wire(&wire).map_or_else(String::new, |name| name.to_string())
+        self.tree.name(node, self.origin)
     }
 
     fn check_apex(&mut self, records: &[Raw]) {

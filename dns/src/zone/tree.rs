@@ -4,7 +4,7 @@
 //! walks down from the apex, one probe per label, and allocates nothing. A name with one address
 //! costs about 60 octets.
 
-use crate::wire::Rtype;
+use crate::wire::{Name, NameBuf, Rtype};
 
 /// Most octets of record data, label data and most nodes: what 32 bits address.
 pub(crate) const ARENA_MAX: usize = 0xffff_ff00;
@@ -227,6 +227,20 @@ impl Tree {
     /// The lower-cased label of a node; empty for the apex.
     pub(crate) fn label(&self, id: NodeId) -> &[u8] {
         self.node(id).map_or(&[], |node| self.label_at(node.label))
+    }
+
+    /// The name of a node in text, where the apex is at `origin`.
+    pub(crate) fn name(&self, id: NodeId, origin: &Name) -> String {
+        let mut wire = Vec::new();
+        let mut at = id;
+        while let Some(parent) = self.parent(at) {
+            let label = self.label(at);
+            wire.push(u8::try_from(label.len()).unwrap_or_default());
+            wire.extend_from_slice(label);
+            at = parent;
+        }
+        wire.extend_from_slice(origin.as_wire());
+        NameBuf::from_wire(&wire).map_or_else(String::new, |name| name.to_string())
     }
 
     /// Every node, the apex first.

@@ -136,28 +136,37 @@ fn half_done() -> [(&'static str, World); 2] {
     ]
 }
 
+/// Every kind of standing still.
 fn stills() -> Vec<(&'static str, World)> {
-    let change = |mut world: World, change: &dyn Fn(&mut World)| {
-        change(&mut world);
-        world.pass(0);
-        world
-    };
-    let started = || {
-        change(shop(), &|world| {
-            world.ask(Command::Start(world.name())).unwrap();
-            world.arrive();
-        })
-    };
-    let manual = || {
-        change(shop(), &|world| {
-            world.shift(None, 1000);
-            world.arrive();
-        })
-    };
-    let sinks = |world: &mut World, sinks: Vec<Sink>| {
-        world.facts.ledger.set(Plane::Dns, standing(world.state.token(), sinks));
-    };
-    let name = |world: &World| BTreeSet::from([world.name()]);
+    [on_its_way(), in_the_way(), by_hand(), held_back()].into_iter().flatten().collect()
+}
+
+fn change(mut world: World, change: &dyn Fn(&mut World)) -> World {
+    change(&mut world);
+    world.pass(0);
+    world
+}
+
+fn started() -> World {
+    change(shop(), &|world| {
+        world.ask(Command::Start(world.name())).unwrap();
+        world.arrive();
+    })
+}
+
+fn manual() -> World {
+    change(shop(), &|world| {
+        world.shift(None, 1000);
+        world.arrive();
+    })
+}
+
+fn with_sinks(world: &mut World, sinks: Vec<Sink>) {
+    world.facts.ledger.set(Plane::Dns, standing(world.state.token(), sinks));
+}
+
+/// Started, and on its way to the sinks.
+fn on_its_way() -> Vec<(&'static str, World)> {
     vec![
         ("ready", shop()),
         ("draining", started()),
@@ -182,15 +191,22 @@ fn stills() -> Vec<(&'static str, World)> {
         (
             "lagging sinks",
             change(measured(), &|world| {
-                let (owes, acked) = (name(world), Token { revision: 1, ..world.state.token() });
+                let (owes, acked) =
+                    (BTreeSet::from([world.name()]), Token { revision: 1, ..world.state.token() });
                 let lags = |at| Sink { owes: owes.clone(), ..sink(&format!("dns/{at}"), acked) };
-                sinks(world, (0..5).map(lags).collect());
+                with_sinks(world, (0..5).map(lags).collect());
             }),
         ),
+    ]
+}
+
+/// What sinks, endpoints and gates say.
+fn in_the_way() -> Vec<(&'static str, World)> {
+    vec![
         (
             "away",
             change(measured(), &|world| {
-                sinks(
+                with_sinks(
                     world,
                     vec![Sink {
                         since: None,
@@ -203,13 +219,13 @@ fn stills() -> Vec<(&'static str, World)> {
         (
             "nacked",
             change(measured(), &|world| {
-                let (token, plans) = (world.state.token(), name(world));
+                let (token, plans) = (world.state.token(), BTreeSet::from([world.name()]));
                 let nack =
                     Nack { token, plans, detail: "no such zone".into(), at: world.facts.now };
-                sinks(world, vec![Sink { nack: Some(nack), ..sink("dns/b", token) }]);
+                with_sinks(world, vec![Sink { nack: Some(nack), ..sink("dns/b", token) }]);
             }),
         ),
-        ("no sink", change(measured(), &|world| sinks(world, vec![]))),
+        ("no sink", change(measured(), &|world| with_sinks(world, vec![]))),
         (
             "degraded",
             change(measured(), &|world| {
@@ -227,6 +243,12 @@ fn stills() -> Vec<(&'static str, World)> {
                 world.pass(10);
             }),
         ),
+    ]
+}
+
+/// An operator's turn.
+fn by_hand() -> Vec<(&'static str, World)> {
+    vec![
         ("manual, on its way", change(shop(), &|world| world.shift(None, 1000))),
         ("manual", manual()),
         (
@@ -255,6 +277,12 @@ fn stills() -> Vec<(&'static str, World)> {
                 world.arrive();
             }),
         ),
+    ]
+}
+
+/// What time and limits say.
+fn held_back() -> Vec<(&'static str, World)> {
+    vec![
         (
             "restored",
             change(measured(), &|world| {

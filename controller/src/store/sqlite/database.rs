@@ -11,10 +11,11 @@ use rusqlite::{
 };
 
 use super::schema;
-use super::{OpenError, PIECE_BYTES, signed};
-use crate::store::{
-    BLOB_BYTES_MAX, Checkpoint, Corrupt, Head, ROWS_MAX, Row, StoreError, directory,
-};
+use super::{OpenError, signed};
+use crate::store::{Checkpoint, Corrupt, Head, ROWS_MAX, Row, StoreError, directory};
+
+mod blobs;
+mod cells;
 
 /// Another program may look into the file at the moment of a start; so long a start waits for it.
 const BUSY: Duration = Duration::from_secs(2);
@@ -279,128 +280,6 @@ impl Database {
         })
     }
 
-    /// How many bytes the blob of this digest has.
-    pub(crate) fn blob_size(&self, digest: &Digest) -> Result<Option<usize>, StoreError> {
-        let sql = "SELECT size FROM blob WHERE digest = ?1";
-        let size = |row: &SqlRow<'_>| unsigned(row, 0);
-        let read = || self.connection.query_row(sql, [digest.bytes()], size).optional();
-        let size = read().map_err(|error| self.error("read a blob", error))?;
-        Ok(size.and_then(|size| usize::try_from(size).ok()))
-    }
-
-    /// One part of a blob.
-    pub(crate) fn piece(&self, blob: &Digest, number: u32) -> Result<Vec<u8>, StoreError> {
-        let sql = "SELECT bytes FROM piece WHERE digest = ?1 AND number = ?2";
-        let key = (blob.bytes(), number);
-        let read = || self.connection.query_row(sql, key, |row| row.get(0)).optional();
-        let found = read().map_err(|error| self.error("read a blob", error))?;
-        found.ok_or_else(|| self.corrupt(format!("the blob {blob} lacks its part {number}")).into())
-    }
-
-    /// Keeps one part of a blob. It counts once [`Database::put_blob`] has named the whole.
-    pub(crate) fn put_piece(
-        &mut self,
-        blob: &Digest,
-        number: u32,
-        bytes: &[u8],
-    ) -> Result<(), Failure> {
-        let sql = "INSERT OR IGNORE INTO piece VALUES (?1, ?2, ?3)";
-        self.write(|connection| connection.execute(sql, (blob.bytes(), number, bytes)).map(drop))
-    }
-
-    /// The parts of this blob are all there.
-    pub(crate) fn put_blob(&mut self, blob: &Digest, size: usize) -> Result<(), Failure> {
-        let sql = "INSERT OR IGNORE INTO blob VALUES (?1, ?2)";
-        self.write(|connection| connection.execute(sql, (blob.bytes(), count(size))).map(drop))
-    }
-
-    /// Reads every blob and checks its digest.
-    pub(crate) fn check_blobs(&self) -> Result<(), StoreError> {
-        for blob in self.blobs()? {
-            let size = self.blob_size(&blob)?.unwrap_or(0).min(BLOB_BYTES_MAX);
-            let mut bytes = Vec::new();
-            for (number, _) in (0u32..).zip((0..size).step_by(PIECE_BYTES)) {
-                bytes.extend(self.piece(&blob, number)?);
-            }
-            if Digest::of(&bytes) != blob {
-                let what = format!("the blob {blob} does not have its digest");
-                return Err(self.corrupt(what).into());
-            }
-        }
-        Ok(())
-    }
-
-    /// The digests of all blobs.
-    pub(crate) fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
-        self.all("SELECT digest FROM blob ORDER BY digest", |row| digest(row, 0))
-    }
-
-    /// The version and bytes of a cell, checked.
-    pub(crate) fn cell(&self, name: &str) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let sql = "SELECT version, bytes, sum FROM cell WHERE name = ?1";
-        let read =
-            |row: &SqlRow<'_>| Ok((unsigned(row, 0)?, row.get::<_, Vec<u8>>(1)?, digest(row, 2)?));
-        let found = self.connection.query_row(sql, [name], read).optional();
-        match found.map_err(|error| self.error("read a cell", error))? {
-            None => Ok(None),
-            Some((version, bytes, sum)) if cell_sum(name, version, &bytes) == sum => {
-                Ok(Some((version, bytes)))
-            }
-            Some(_) => Err(self.corrupt(format!("the cell `{name}` is not as written")).into()),
-        }
-    }
-
-    /// Writes a cell as the next version after `expected`.
-    pub(crate) fn swap_cell(
-        &mut self,
-        name: &str,
-        expected: Option<u64>,
-        bytes: &[u8],
-    ) -> Result<u64, Failure> {
-        let present = self.cell(name).map_err(Failure::Failed)?.map(|(version, _)| version);
-        if present != expected {
-            return Err(Failure::Stale);
-        }
-        let version = expected.unwrap_or(0).saturating_add(1);
-        self.put_cell(name, version, bytes)?;
-        Ok(version)
-    }
-
-    /// Writes a cell as this version, whatever it was.
-    pub(crate) fn put_cell(
-        &mut self,
-        name: &str,
-        version: u64,
-        bytes: &[u8],
-    ) -> Result<(), Failure> {
-        let sum = cell_sum(name, version, bytes);
-        let sql = "INSERT OR REPLACE INTO cell VALUES (?1, ?2, ?3, ?4)";
-        self.write(|connection| {
-            connection.execute(sql, (name, signed(version), bytes, sum.bytes())).map(drop)
-        })
-    }
-
-    /// Checks every cell, reading them all rather than looking each up: a damaged name would not be
-    /// found, and the cell would seem never to have been written.
-    pub(crate) fn check_cells(&self) -> Result<(), StoreError> {
-        let cells = self.all("SELECT name, version, bytes, sum FROM cell", |row| {
-            let name: String = row.get(0)?;
-            let sum = cell_sum(&name, unsigned(row, 1)?, &row.get::<_, Vec<u8>>(2)?);
-            Ok((name, sum == digest(row, 3)?))
-        })?;
-        match cells.into_iter().find(|(_, whole)| !whole) {
-            Some((name, _)) => {
-                Err(self.corrupt(format!("the cell `{name}` is not as written")).into())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The names of all cells.
-    pub(crate) fn cells(&self) -> Result<Vec<String>, StoreError> {
-        self.all("SELECT name FROM cell ORDER BY name", |row| row.get(0))
-    }
-
     /// Brings the journal to the file and the file to the medium, for a file that is handed over.
     pub(crate) fn close(self) -> Result<(), StoreError> {
         let path = self.path;
@@ -527,8 +406,4 @@ fn unsigned(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<u64> {
 fn checkpoint_sum(point: &Checkpoint) -> Digest {
     let Checkpoint { head: Head { token, digest }, bytes } = point;
     Digest::of(&[format!("checkpoint {token} {digest} ").as_bytes(), bytes].concat())
-}
-
-fn cell_sum(name: &str, version: u64, bytes: &[u8]) -> Digest {
-    Digest::of(&[format!("cell {name} {version} ").as_bytes(), bytes].concat())
 }
