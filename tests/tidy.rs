@@ -18,11 +18,13 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// Who may use whom, as ARCHITECTURE.md says. What is not here is not allowed.
-const ARROWS: [(&str, &[&str]); 4] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("plan", &[]),
+    ("proto", &[]),
     ("dns", &["plan"]),
-    ("controller", &["plan", "dns"]),
-    ("crossfade", &["plan", "dns", "controller"]),
+    ("xds", &["plan", "proto"]),
+    ("controller", &["plan", "proto", "dns", "xds"]),
+    ("crossfade", &["plan", "proto", "dns", "xds", "controller"]),
 ];
 
 /// What `plan` may be built from. Pure: no runtime, no log, no socket, no clock, no file.

@@ -91,6 +91,8 @@ fn orders() -> Result<Arc<Service>, Box<dyn Error>> {
         spec: Arc::new(spec),
         clients: Arc::new(Clients::default()),
         motion: Motion::Moving,
+        gateways: Arc::new([]),
+        drain: None,
         ttls: [5].into(),
     }))
 }

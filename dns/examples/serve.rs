@@ -88,6 +88,8 @@ fn service(origin: &str, number: usize) -> Result<Service, Box<dyn Error>> {
         clients: Arc::new(Clients::default()),
         serving,
         motion: Motion::Moving,
+        gateways: Arc::new([]),
+        drain: None,
         ttls: Arc::new([5]),
     })
 }

@@ -121,6 +121,8 @@ fn service() -> std::sync::Arc<plan::snapshot::Service> {
         spec: spec.into(),
         clients: std::sync::Arc::default(),
         motion: Motion::Moving,
+        gateways: [].into(),
+        drain: None,
         ttls: [5].into(),
     })
 }

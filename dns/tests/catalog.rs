@@ -32,6 +32,8 @@ fn service(number: usize) -> Arc<Service> {
         spec: spec.into(),
         clients: Arc::default(),
         motion: Motion::Steady,
+        gateways: Arc::new([]),
+        drain: None,
         ttls: [60].into(),
     })
 }

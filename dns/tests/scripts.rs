@@ -131,6 +131,8 @@ impl Script {
             clients: Arc::default(),
             serving,
             motion: if moving { Motion::Moving } else { Motion::Steady },
+            gateways: Arc::new([]),
+            drain: None,
             ttls: ttls.into(),
         }));
     }

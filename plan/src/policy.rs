@@ -26,6 +26,10 @@ pub struct Policy {
     pub max_step: Option<Split>,
     /// Windows in which nothing rises.
     pub freeze: Vec<Freeze>,
+    /// How long after a service came to exactly 0 or 100 % what is left on the side that lost is
+    /// closed; `None`: nothing is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Duration>,
 }
 
 /// A recurring window in which nothing rises.

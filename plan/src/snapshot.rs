@@ -5,10 +5,11 @@
 //! planes find what changed by comparing pointers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::Pool;
 use crate::name::{PlanName, ServiceId, ZoneName};
-use crate::spec::{self, Clients, Ttl};
+use crate::spec::{self, Clients, Gateway, Ttl};
 use crate::split::Split;
 use crate::token::{Digest, Token};
 
@@ -60,6 +61,10 @@ pub struct Service {
     pub motion: Motion,
     /// [`crate::bucket::salt`] of the service's salt.
     pub salt: u64,
+    /// The proxies at the target's edge; shared by all services of a plan.
+    pub gateways: Arc<[Gateway]>,
+    /// How long after exactly 0 or 100 % what is left on the side that lost is closed.
+    pub drain: Option<Duration>,
     /// The TTL, in seconds, of each of `spec.hosts`, in their order.
     pub ttls: Arc<[u32]>,
 }

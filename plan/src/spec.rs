@@ -35,8 +35,45 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The gates that steps name.
     pub gates: Vec<Gate>,
-    /// Limits on raising.
+    /// Limits on raising, and what happens to what is left on the side that lost.
     pub policy: Policy,
+    /// The proxies at the target's edge; names are unique.
+    #[serde(default = "no_gateways", skip_serializing_if = "is_empty")]
+    pub gateways: Arc<[Gateway]>,
+}
+
+fn no_gateways() -> Arc<[Gateway]> {
+    Arc::new([])
+}
+
+fn is_empty(gateways: &Arc<[Gateway]>) -> bool {
+    gateways.is_empty()
+}
+
+/// A kind of proxies at the target's edge.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Its name: what proxies of this kind say in their node's metadata `crossfade.gateway`.
+    pub name: ServiceName,
+    /// Where they find the client's address.
+    pub client_address: ClientAddress,
+    /// The networks that their own connections to legacy come from.
+    pub egress: Vec<IpNet>,
+}
+
+/// Where a gateway finds the client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddress {
+    /// It is the connection's.
+    #[default]
+    Direct,
+    /// `X-Forwarded-For`, with so many proxies before the gateway that are trusted to have
+    /// written it: 1 to 16.
+    Xff(u8),
+    /// The PROXY protocol, versions 1 and 2.
+    ProxyProtocol,
 }
 
 /// How automation takes the steps.
@@ -247,6 +284,11 @@ pub enum Affinity {
     /// The client's address; in dns its network.
     #[default]
     ClientIp,
+    /// The value of this request header; the client's address where there is none. The dns and host
+    /// planes see no headers and go by the address.
+    Header(Arc<str>),
+    /// The value of this cookie, which the application sets; otherwise as for a header.
+    Cookie(Arc<str>),
     /// Nothing: every answer, request or flow is drawn anew.
     None,
 }
@@ -255,6 +297,8 @@ impl From<Affinity> for String {
     fn from(affinity: Affinity) -> Self {
         match affinity {
             Affinity::ClientIp => "client-ip".to_owned(),
+            Affinity::Header(name) => format!("header:{name}"),
+            Affinity::Cookie(name) => format!("cookie:{name}"),
             Affinity::None => "none".to_owned(),
         }
     }
@@ -267,14 +311,31 @@ impl TryFrom<String> for Affinity {
         match text.as_str() {
             "client-ip" => Ok(Self::ClientIp),
             "none" => Ok(Self::None),
-            _ => Err(AffinityError(text)),
+            _ => match text.split_once(':') {
+                Some(("header", name)) if is_token(name) => {
+                    Ok(Self::Header(name.to_ascii_lowercase().into()))
+                }
+                Some(("cookie", name)) if is_token(name) => Ok(Self::Cookie(name.into())),
+                Some(_) | None => Err(AffinityError(text)),
+            },
         }
     }
 }
 
+impl Affinity {
+    /// The longest name of a header or a cookie, in bytes: longer ones are mistakes.
+    pub const NAME_MAX: usize = 128;
+}
+
+/// A token as RFC 9110 section 5.6.2 has it: what header fields and cookies may be called.
+fn is_token(name: &str) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=Affinity::NAME_MAX).contains(&name.len()) && name.bytes().all(fine)
+}
+
 /// The text is no affinity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no affinity; write `client-ip` or `none`")]
+#[error("`{0}` is no affinity; write `client-ip`, `header:NAME`, `cookie:NAME` or `none`")]
 pub struct AffinityError(String);
 
 /// One wanted split.

@@ -49,7 +49,10 @@ impl Choice {
             Serving::Both { split, .. } => {
                 let bucket = match service.spec.affinity {
                     Affinity::None => Bucket::from_bits(context.random),
-                    Affinity::ClientIp => bucket::dns(client.key, service.salt),
+                    // No header is seen here: the address stands for it.
+                    Affinity::ClientIp | Affinity::Header(_) | Affinity::Cookie(_) => {
+                        bucket::dns(client.key, service.salt)
+                    }
                 };
                 (bucket.side(*split), Some(bucket))
             }

@@ -73,6 +73,7 @@ fn read(problems: &mut Problems, root: &Node<'_>, bytes: usize) -> Option<Plan> 
         steps: steps.into_iter().map(steps::Draft::finish).collect::<Option<_>>()?,
         gates: gates.into_iter().map(steps::GateDraft::finish).collect::<Option<_>>()?,
         policy: policy?,
+        gateways: Arc::new([]),
     })
 }
 

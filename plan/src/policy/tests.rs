@@ -14,7 +14,7 @@ fn freeze(cron: &str, lasts: &str, tz: &str) -> Freeze {
 
 fn policy(freezes: &[(&str, &str, &str)]) -> Policy {
     let freeze = freezes.iter().map(|(cron, lasts, tz)| freeze(cron, lasts, tz)).collect();
-    Policy { max_step: None, freeze }
+    Policy { freeze, ..Policy::default() }
 }
 
 fn ends(policy: &Policy, now: &str) -> Option<String> {
@@ -247,7 +247,7 @@ proptest! {
         let freeze = freeze(&cron, &format!("{lasts}m"), tz);
         let at: jiff::Timestamp = at.parse().unwrap();
         let now = at + jiff::SignedDuration::from_mins(offset);
-        let policy = Policy { max_step: None, freeze: vec![freeze.clone()] };
+        let policy = Policy { freeze: vec![freeze.clone()], ..Policy::default() };
         let frozen = policy.frozen(Timestamp::from_millis(now.as_millisecond()));
         let by_rule = frozen_by_definition(&freeze, now);
         prop_assert_eq!(frozen.is_some(), by_rule, "{} at {}", freeze, now);

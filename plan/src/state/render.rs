@@ -197,6 +197,8 @@ fn leaf(
         serving: serving(state),
         motion: motion(plan, state),
         salt: bucket::salt(&spec.salt),
+        gateways: Arc::clone(&plan.spec.gateways),
+        drain: plan.spec.policy.drain,
         ttls: spec.hosts.iter().map(ttl).collect(),
     }
 }

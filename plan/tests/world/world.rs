@@ -80,6 +80,7 @@ pub(crate) fn plan(name: &str) -> Plan {
         ],
         gates: vec![Gate { name: parsed("sign-off"), test: GateTest::Manual { approvers: 1 } }],
         policy: Policy::default(),
+        gateways: [].into(),
     }
 }
 

@@ -65,6 +65,8 @@ pub(super) fn orders(split: u16, legacy: Ipv4Addr, since: Token) -> Arc<Service>
         clients: Arc::new(Clients::default()),
         serving,
         motion: Motion::Moving,
+        gateways: Arc::new([]),
+        drain: None,
         ttls: Arc::new([5]),
     })
 }

@@ -25,7 +25,7 @@ pub(super) fn read(problems: &mut Problems, spec: &Fields<'_, '_>) -> Option<Pol
     let nodes = fields.list(problems, "freeze");
     let freeze: Vec<Freeze> = nodes.iter().filter_map(|node| freeze(problems, node)).collect();
     (freeze.len() == nodes.len()).then_some(())?;
-    Some(Policy { max_step: max_step?, freeze })
+    Some(Policy { max_step: max_step?, freeze, drain: None })
 }
 
 fn max_step(problems: &mut Problems, node: &Node<'_>) -> Option<Split> {
