@@ -192,6 +192,10 @@ pub enum Override {
     Freeze,
     /// `max-step`: the most that one revision may raise.
     MaxStep,
+    /// `sticky`: proxies that cannot keep a client on its side.
+    Sticky,
+    /// `measured`: traffic that is not where the plan says.
+    Measured,
     /// A gate, by its name.
     Gate(GateName),
 }
@@ -202,6 +206,8 @@ impl fmt::Display for Override {
             Self::Acks => f.write_str("acks"),
             Self::Freeze => f.write_str("freeze"),
             Self::MaxStep => f.write_str("max-step"),
+            Self::Sticky => f.write_str("sticky"),
+            Self::Measured => f.write_str("measured"),
             Self::Gate(gate) => gate.fmt(f),
         }
     }
@@ -217,6 +223,8 @@ impl std::str::FromStr for Override {
             "max-step" => Ok(Self::MaxStep),
             // As the plan file writes it.
             "maxStep" => Ok(Self::MaxStep),
+            "sticky" => Ok(Self::Sticky),
+            "measured" => Ok(Self::Measured),
             gate => gate.parse().map(Self::Gate),
         }
     }

@@ -1,11 +1,14 @@
 //! What traffic really did.
 
+mod contradiction;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::contradiction::{Contradiction, contradiction};
 use crate::name::ServiceId;
 use crate::spec::Plane;
 use crate::split::Split;
@@ -26,6 +29,10 @@ pub struct Counts {
 }
 
 /// What one plane counted for one service since its split last changed.
+///
+/// Requests count only where they were issued after the proxy that reports them had applied that
+/// split: an interval of a report that began before is left out. Else a move would seem to
+/// contradict itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Distinct client keys that were sent to legacy (for dns), or requests, or connections.
@@ -42,6 +49,28 @@ pub struct Count {
     pub squares: u128,
     /// When the last answer given under another split expires at the latest, if that is to come.
     pub old_until: Option<Timestamp>,
+    /// What else proxies say of requests; `None` in planes that see no requests.
+    pub traffic: Option<Traffic>,
+}
+
+/// What proxies say of the requests of a service, beside their number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Of those to legacy.
+    pub legacy: Load,
+    /// Of those to target.
+    pub target: Load,
+    /// The time that the counts cover, in whole seconds.
+    pub seconds: u64,
+}
+
+/// What proxies say of the requests to one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that failed, of those that [`Count`] has for the side.
+    pub errors: u64,
+    /// Requests, or connections of tcp, in progress when last reported.
+    pub in_progress: u64,
 }
 
 /// A measured share with its 95 % interval.
@@ -70,6 +99,27 @@ pub struct Share {
     /// The standard deviation, at the intended split, of the share of events on target that comes
     /// of whole keys being on one side.
     pub expected_deviation_bp: u16,
+    /// What went to legacy; only for `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<SideTraffic>,
+    /// What went to target; only for `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<SideTraffic>,
+    /// The time that was counted over, in seconds; only for `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_seconds: Option<u64>,
+}
+
+/// What went to one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SideTraffic {
+    /// Requests.
+    pub requests: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Requests, or connections of tcp, in progress when last reported.
+    pub in_progress: u64,
 }
 
 /// What a share was counted from.
@@ -109,6 +159,10 @@ impl Count {
             return None;
         }
         let (low_bp, high_bp) = wilson(self.target, samples);
+        let side = |requests, load: Load| {
+            let Load { errors, in_progress } = load;
+            SideTraffic { requests, errors, in_progress }
+        };
         Some(Share {
             basis,
             bp: part(self.target.into(), samples.into()),
@@ -120,6 +174,9 @@ impl Count {
             largest_key_bp: part(self.largest.into(), self.events.into()),
             effective_keys: self.effective_keys(),
             expected_deviation_bp: self.deviation(intended),
+            legacy: self.traffic.map(|traffic| side(self.legacy, traffic.legacy)),
+            target: self.traffic.map(|traffic| side(self.target, traffic.target)),
+            interval_seconds: self.traffic.map(|traffic| traffic.seconds),
         })
     }
 

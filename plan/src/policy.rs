@@ -1,4 +1,5 @@
-//! Limits on raising: the largest step, and windows in which nothing rises.
+//! Limits on raising: the largest step, and windows in which nothing rises. And how what is left on
+//! the side that lost ends.
 
 mod cron;
 #[cfg(test)]
@@ -18,7 +19,8 @@ use crate::time::Timestamp;
 pub use self::cron::{Cron, CronError};
 pub use self::zone::{TimeZone, TimeZoneError};
 
-/// Limits on raising. Lowering has none.
+/// Limits on raising, of which lowering has none; and the end of what is left on the side that
+/// lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -56,6 +58,11 @@ impl fmt::Display for Freeze {
 }
 
 impl Policy {
+    /// The shortest drain: sinks need a moment to take up the last move.
+    pub const DRAIN_MIN: Duration = Duration::from_secs(1);
+    /// The longest drain: a week outlasts every connection that anyone waits for.
+    pub const DRAIN_MAX: Duration = Duration::from_secs(7 * 86_400);
+
     /// How many windows that follow one another without a gap are joined: a freeze whose end is
     /// farther away is told with the end of the last of these.
     const JOINED_MAX: usize = 1_000;

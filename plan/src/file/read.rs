@@ -2,6 +2,7 @@
 //! on.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -147,10 +148,11 @@ fn example(field: &Field) -> String {
     let value = match &field.kind {
         Kind::Text(example) => (*example).to_owned(),
         Kind::Percent => "25%".to_owned(),
-        Kind::Duration => "10m".to_owned(),
+        Kind::Duration | Kind::DurationOr(_) => "10m".to_owned(),
+        Kind::Matching(_, examples) => examples.first().copied().unwrap_or_default().to_owned(),
         Kind::Integer { min, .. } => min.to_string(),
         Kind::False => "false".to_owned(),
-        Kind::Choice(choices) => choices.join(" | "),
+        Kind::Choice(choices) | Kind::ChoiceOr(choices, _) => choices.join(" | "),
         Kind::List { .. } => "[…]".to_owned(),
         Kind::Map(shape) => {
             let names: Vec<&str> = shape
@@ -317,14 +319,33 @@ pub(super) fn percent(problems: &mut Problems, node: &Node<'_>) -> Option<Split>
 pub(super) fn duration(
     problems: &mut Problems,
     node: &Node<'_>,
-    bounds: std::ops::RangeInclusive<Duration>,
+    bounds: RangeInclusive<Duration>,
+) -> Option<Duration> {
+    duration_like(problems, node, bounds, "write it like `10m` or `1h30m`")
+}
+
+/// A length of time within `bounds` where `word` may stand too, which was looked for before.
+pub(super) fn duration_or(
+    problems: &mut Problems,
+    node: &Node<'_>,
+    bounds: RangeInclusive<Duration>,
+    word: &str,
+) -> Option<Duration> {
+    duration_like(problems, node, bounds, &format!("write it like `30s` or `10m`, or `{word}`"))
+}
+
+fn duration_like(
+    problems: &mut Problems,
+    node: &Node<'_>,
+    bounds: RangeInclusive<Duration>,
+    like: &str,
 ) -> Option<Duration> {
     let Value::Scalar(scalar) = &node.value else {
-        wrong_type(problems, node, "a duration", "write it like `10m` or `1h30m`");
+        wrong_type(problems, node, "a duration", like);
         return None;
     };
     if Means::of(scalar) == Means::Nothing {
-        wrong_type(problems, node, "a duration", "write it like `10m` or `1h30m`");
+        wrong_type(problems, node, "a duration", like);
         return None;
     }
     match duration::parse(&scalar.text) {
@@ -340,7 +361,7 @@ pub(super) fn duration(
             None
         }
         Err(error) => {
-            tell(problems, node, &error, "write it like `10m` or `1h30m`");
+            tell(problems, node, &error, like);
             None
         }
     }

@@ -57,6 +57,15 @@ fn kind(kind: &Kind) -> Value {
             "minLength": 2,
             "examples": ["10m", "1h30m"],
         }),
+        Kind::DurationOr(word) => {
+            json!({ "anyOf": [self::kind(&Kind::Duration), { "type": "string", "const": word }] })
+        }
+        Kind::Matching(pattern, examples) => {
+            json!({ "type": "string", "pattern": pattern, "examples": examples })
+        }
+        Kind::ChoiceOr(choices, shape) => {
+            json!({ "anyOf": [self::kind(&Kind::Choice(choices)), map(shape)] })
+        }
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::False => json!({ "type": "boolean", "enum": [false] }),
         Kind::Choice(choices) => json!({ "type": "string", "enum": choices }),

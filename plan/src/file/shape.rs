@@ -22,12 +22,16 @@ pub const GATES_MAX: usize = 100;
 pub const APPROVERS_MAX: u32 = 100;
 /// The most client rows.
 pub const ROWS_MAX: usize = 1_000;
-/// The most networks of one client row.
+/// The most networks of one client row, or of one gateway.
 pub const NETWORKS_MAX: usize = 1_000;
 /// The most resolvers.
 pub const RESOLVERS_MAX: usize = 1_000;
 /// The most addresses of one resolver.
 pub const ADDRESSES_MAX: usize = 100;
+/// The most gateways: kinds of proxies, not proxies.
+pub const GATEWAYS_MAX: usize = 100;
+/// The most trusted proxies before a gateway: nobody has a longer chain.
+pub const HOPS_MAX: u32 = 16;
 /// The most freezes.
 pub const FREEZES_MAX: usize = 100;
 /// The longest salt, in bytes: as long as a host name.
@@ -74,6 +78,12 @@ pub(super) enum Kind {
     /// Exactly `false`: the other value is a feature not built.
     False,
     Choice(&'static [&'static str]),
+    /// One of these words, or a mapping.
+    ChoiceOr(&'static [&'static str], &'static Shape),
+    /// A length of time, or this word.
+    DurationOr(&'static str),
+    /// Text that fits a regular expression, with examples; the first stands for all.
+    Matching(&'static str, &'static [&'static str]),
     List {
         of: &'static Self,
         min: usize,
@@ -172,7 +182,11 @@ pub(super) static SPEC: Shape = Shape {
             Kind::Map(&CLIENT_KEY),
             "How DNS clients are told apart: prefix lengths.",
         ),
-        later("gateways", "Proxies at the target's edge."),
+        optional(
+            "gateways",
+            list(&Kind::Map(&GATEWAY), 0, GATEWAYS_MAX, "a gateway"),
+            "Kinds of proxies at the target's edge.",
+        ),
         optional("policy", Kind::Map(&POLICY), "Limits on raising. Lowering has none."),
     ],
 };
@@ -253,8 +267,13 @@ pub(super) static SERVICE: Shape = Shape {
         required("ports", list(&Kind::Map(&PORT), 1, PORTS_MAX, "a port"), "What it listens on."),
         optional(
             "affinity",
-            Kind::Choice(&["client-ip", "none"]),
-            "What makes two requests come from one client; default client-ip.",
+            Kind::Matching(
+                "^(client-ip|none|(header|cookie):[-!#$%&'*+.^_`|~0-9A-Za-z]{1,128})$",
+                &["client-ip", "header:x-user", "cookie:session", "none"],
+            ),
+            "What makes two requests come from one client: its address, or for http and grpc in \
+             plane mesh the value of a header or cookie, and the address where there is none. \
+             Default client-ip.",
         ),
         optional(
             "salt",
@@ -352,6 +371,32 @@ pub(super) static CLIENT_KEY: Shape = Shape {
     ],
 };
 
+pub(super) static GATEWAY: Shape = Shape {
+    name: "a gateway",
+    fields: &[
+        required("name", Kind::Text("edge"), "Its name, unique in the plan: one DNS label."),
+        optional(
+            "clientAddress",
+            Kind::ChoiceOr(&["direct", "proxy-protocol"], &XFF),
+            "Where it finds the client's address: direct (default) is the connection's own.",
+        ),
+        optional(
+            "egress",
+            list(&NETWORK, 0, NETWORKS_MAX, "a network"),
+            "The networks that its own connections to legacy come from.",
+        ),
+    ],
+};
+
+pub(super) static XFF: Shape = Shape {
+    name: "a client address",
+    fields: &[required(
+        "xff",
+        Kind::Integer { min: 1, max: HOPS_MAX },
+        "In X-Forwarded-For, with so many trusted proxies before the gateway.",
+    )],
+};
+
 pub(super) static POLICY: Shape = Shape {
     name: "a policy",
     fields: &[
@@ -362,8 +407,9 @@ pub(super) static POLICY: Shape = Shape {
         ),
         optional(
             "drain",
-            Kind::Choice(&["none"]),
-            "What happens to open connections; default none: nothing is closed.",
+            Kind::DurationOr("none"),
+            "How long after exactly 0% or 100% what is left on the losing side is closed; default \
+             none: nothing is closed.",
         ),
         optional(
             "freeze",

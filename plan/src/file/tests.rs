@@ -28,7 +28,7 @@ spec:
       hosts: [Orders.corp.example., b.example]
       address: 10.0.1.10
       ports: [{ name: a, port: 80, protocol: http }, { name: b, port: 81, protocol: grpc }]
-      affinity: none
+      affinity: header:X-User
       salt: orders-2026
       preserveSource: false
       legacy: { endpoints: [10.0.1.12, 10.0.1.11] }
@@ -45,9 +45,13 @@ spec:
     - { split: 100%, bake: 0s }
   gates: [{ name: ok, manual: { approvers: 2 } }]
   clientKey: { v4: 20, v6: 48 }
+  gateways:
+    - { name: edge, clientAddress: { xff: 2 }, egress: [10.9.0.0/24, '2001:db8:9::/64'] }
+    - { name: inner, clientAddress: proxy-protocol }
+    - { name: plain }
   policy:
     maxStep: 99%
-    drain: none
+    drain: 90s
     freeze: [{ cron: '0 18 * * FRI', for: 62h, tz: Asia/Shanghai }]
 ";
 
@@ -80,7 +84,7 @@ fn every_field_reaches_the_plan() {
         ("/services/0/hosts", json!(["orders.corp.example", "b.example"])),
         ("/services/0/address", json!("10.0.1.10")),
         ("/services/0/ports/1", json!({ "name": "b", "port": 81, "protocol": "grpc" })),
-        ("/services/0/affinity", json!("none")),
+        ("/services/0/affinity", json!("header:x-user")),
         ("/services/0/salt", json!("orders-2026")),
         ("/services/0/legacy/endpoints", json!(["10.0.1.11", "10.0.1.12"])),
         ("/services/0/target/endpoints", json!(["10.9.1.21", "2001:db8::1"])),
@@ -90,6 +94,17 @@ fn every_field_reaches_the_plan() {
         ("/steps/0", json!({ "split": "1%", "bake": "1h30m", "expires": "4h", "gates": ["ok"] })),
         ("/gates/0", json!({ "name": "ok", "manual": { "approvers": 2 } })),
         ("/clientKey", json!({ "v4": 20, "v6": 48 })),
+        (
+            "/gateways/0",
+            json!({
+                "name": "edge",
+                "clientAddress": { "xff": 2 },
+                "egress": ["10.9.0.0/24", "2001:db8:9::/64"],
+            }),
+        ),
+        ("/gateways/1", json!({ "name": "inner", "clientAddress": "proxy-protocol" })),
+        ("/gateways/2", json!({ "name": "plain", "clientAddress": "direct" })),
+        ("/policy/drain", json!("1m30s")),
         ("/policy/maxStep", json!("99%")),
         (
             "/policy/freeze/0",
@@ -136,6 +151,9 @@ fn described(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
             described(field, &format!("{at}/{name}"), found);
         }
     }
+    for one in schema["anyOf"].as_array().into_iter().flatten() {
+        described(one, at, found);
+    }
     if schema["items"].is_object() {
         described(&schema["items"], at, found);
     }
@@ -176,7 +194,7 @@ fn a_required_field_that_is_missing_is_told() {
         taken
     }
     let whole = write(&fixture::plan_from(FULL));
-    assert_eq!(take_out(&whole, schema().as_value(), ""), 31);
+    assert_eq!(take_out(&whole, schema().as_value(), ""), 32);
 }
 
 #[test]
@@ -388,7 +406,7 @@ proptest! {
 /// Plans of one to six services with all that may differ between them.
 fn plans() -> impl Strategy<Value = Plan> {
     let services = prop::collection::vec(
-        (any::<[u8; 2]>(), 1..4_u8, "[ -~é€]{1,20}", any::<bool>(), 1..=65_535_u16, 0..3_usize),
+        (any::<[u8; 2]>(), 1..4_u8, "[ -~é€]{1,20}", 1..=65_535_u16, 0..3_usize),
         1..6,
     );
     let steps = prop::collection::btree_set(1..10_000_u16, 0..8);
@@ -396,10 +414,11 @@ fn plans() -> impl Strategy<Value = Plan> {
         (1..=32_u8, 1..=128_u8, 1..=i32::MAX, any::<bool>(), 0..100_000_000_u64, 1..=10_000_u16);
     (services, steps, rest).prop_map(|(services, steps, rest)| {
         let (v4, v6, ttl, whole, bake, most) = rest;
+        let affinities = ["client-ip", "none", "header:x-user", "cookie:A!b"];
         let services: Vec<Value> = services
             .iter()
             .enumerate()
-            .map(|(n, (hosts, endpoints, salt, sticky, port, after))| {
+            .map(|(n, (hosts, endpoints, salt, port, after))| {
                 let side = |net: u8| -> Vec<String> {
                     (0..*endpoints).map(|e| format!("10.{net}.{n}.{e}")).collect()
                 };
@@ -412,7 +431,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                         format!("S{n}.{}.Z.example.", hosts[1]),
                     ],
                     "ports": [{ "name": "p", "port": port, "protocol": "tcp" }],
-                    "affinity": if *sticky { "client-ip" } else { "none" },
+                    "affinity": affinities[usize::from(hosts[0] % 4)],
                     "salt": salt,
                     "legacy": { "endpoints": side(1) },
                     "target": { "endpoints": side(2) },
@@ -426,12 +445,21 @@ fn plans() -> impl Strategy<Value = Plan> {
             json!({ "split": split, "bake": bake, "expires": "300d", "gates": ["g"] })
         };
         let policy = match crate::split::Split::from_bp(most) {
-            Some(most) if most.bp() == 10_000 => json!({ "maxStep": most.to_string() }),
+            Some(most) if most.bp() == 10_000 => json!({ "maxStep": most.to_string(), "drain": format!("{v6}s") }),
             _ => {
                 let lasts = format!("{most}s");
                 json!({ "freeze": [{ "cron": "*/5 1-3 * * MON", "for": lasts, "tz": "UTC" }] })
             }
         };
+        let gateway = |n: u8| {
+            let address = match n {
+                0 => json!("direct"),
+                1 => json!("proxy-protocol"),
+                hops => json!({ "xff": hops }),
+            };
+            json!({ "name": format!("g{n}"), "clientAddress": address, "egress": ["10.9.0.0/24"] })
+        };
+        let gateways: Vec<Value> = (0..v4 % 17).map(gateway).collect();
         let file = json!({
             "apiVersion": "crossfade.dev/v1alpha1",
             "kind": "CutoverPlan",
@@ -443,6 +471,7 @@ fn plans() -> impl Strategy<Value = Plan> {
                 "steps": splits.map(step).collect::<Vec<_>>(),
                 "gates": [{ "name": "g", "manual": { "approvers": 1 } }],
                 "clientKey": { "v4": v4, "v6": v6 },
+                "gateways": gateways,
                 "policy": policy,
             },
         });

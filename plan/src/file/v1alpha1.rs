@@ -4,6 +4,7 @@
 //! checked on whatever could be read, so that one mistake does not hide the others.
 
 mod clients;
+mod gateways;
 mod policy;
 mod services;
 mod steps;
@@ -51,6 +52,7 @@ fn read(problems: &mut Problems, root: &Node<'_>, bytes: usize) -> Option<Plan> 
     let clients = clients::read(problems, &spec);
     let services = services::read(problems, &spec, name.as_ref(), clients.as_ref());
     let gates = steps::gates(problems, &spec);
+    let gateways = gateways::read(problems, &spec);
     let policy = policy::read(problems, &spec);
     let steps = steps::read(problems, &spec);
 
@@ -73,7 +75,7 @@ fn read(problems: &mut Problems, root: &Node<'_>, bytes: usize) -> Option<Plan> 
         steps: steps.into_iter().map(steps::Draft::finish).collect::<Option<_>>()?,
         gates: gates.into_iter().map(steps::GateDraft::finish).collect::<Option<_>>()?,
         policy: policy?,
-        gateways: Arc::new([]),
+        gateways: gateways?.into(),
     })
 }
 

@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 use super::duration::text;
 use crate::endpoint::Endpoints;
 use crate::policy::Policy;
-use crate::spec::{Gate, GateTest, Plan, Port, Service, Step, Strategy, ZoneSource, ZoneSpec};
+use crate::spec::{
+    ClientAddress, Gate, GateTest, Gateway, Plan, Port, Service, Step, Strategy, ZoneSource,
+    ZoneSpec,
+};
 
 /// The plan as its file says it, every default written out where it has a text.
 ///
@@ -28,6 +31,7 @@ pub fn write(plan: &Plan) -> Value {
     spec.insert("steps".into(), plan.steps.iter().map(step).collect());
     put_list(&mut spec, "gates", plan.gates.iter().map(gate).collect());
     spec.insert("clientKey".into(), json!({ "v4": clients.key.v4, "v6": clients.key.v6 }));
+    put_list(&mut spec, "gateways", plan.gateways.iter().map(gateway).collect());
     spec.insert("policy".into(), policy(&plan.policy));
     json!({
         "apiVersion": "crossfade.dev/v1alpha1",
@@ -112,6 +116,19 @@ fn gate(gate: &Gate) -> Value {
     }
 }
 
+fn gateway(gateway: &Gateway) -> Value {
+    let mut map = Map::new();
+    map.insert("name".into(), json!(gateway.name));
+    let address = match gateway.client_address {
+        ClientAddress::Direct => json!("direct"),
+        ClientAddress::Xff(hops) => json!({ "xff": hops }),
+        ClientAddress::ProxyProtocol => json!("proxy-protocol"),
+    };
+    map.insert("clientAddress".into(), address);
+    put_list(&mut map, "egress", gateway.egress.iter().map(|net| json!(net)).collect());
+    map.into()
+}
+
 fn policy(policy: &Policy) -> Value {
     let freeze = policy.freeze.iter().map(|freeze| {
         json!({
@@ -124,7 +141,7 @@ fn policy(policy: &Policy) -> Value {
     if let Some(most) = policy.max_step {
         map.insert("maxStep".into(), json!(most.to_string()));
     }
-    map.insert("drain".into(), json!("none"));
+    map.insert("drain".into(), json!(policy.drain.map_or_else(|| "none".to_owned(), text)));
     put_list(&mut map, "freeze", freeze.collect());
     map.into()
 }

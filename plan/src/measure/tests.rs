@@ -2,7 +2,15 @@ use super::*;
 
 fn count(legacy: u64, target: u64) -> Count {
     let keys = legacy + target;
-    Count { legacy, target, events: keys, keys, largest: 1, squares: keys.into(), old_until: None }
+    Count {
+        legacy,
+        target,
+        events: keys,
+        keys,
+        largest: 1,
+        squares: keys.into(),
+        ..Count::default()
+    }
 }
 
 #[test]
@@ -47,7 +55,7 @@ fn counts_at_the_edge_of_their_type_stay_in_range() {
         keys: u64::MAX,
         largest: u64::MAX,
         squares: u128::MAX,
-        old_until: None,
+        ..Count::default()
     };
     let share = most.share(Basis::Requests, Split::from_bp(5000).unwrap()).unwrap();
     assert!(share.low_bp <= share.high_bp && share.high_bp <= Split::WHOLE);
@@ -94,7 +102,7 @@ fn few_busy_keys_make_coarse_shares() {
             keys,
             largest: sizes.iter().copied().max().unwrap(),
             squares: sizes.iter().map(|size| u128::from(*size) * u128::from(*size)).sum(),
-            old_until: None,
+            ..Count::default()
         };
         assert_eq!(count.effective_keys(), effective, "{keys} keys");
         let at = |bp| count.deviation(Split::from_bp(bp).unwrap());
@@ -103,4 +111,29 @@ fn few_busy_keys_make_coarse_shares() {
         assert_eq!(share.largest_key_bp, largest_bp);
         assert_eq!((at(0), at(10_000)), (0, 0), "everyone on one side has no spread");
     }
+}
+
+#[test]
+fn requests_are_told_by_side() {
+    let traffic = Traffic {
+        legacy: Load { errors: 3, in_progress: 2 },
+        target: Load { errors: 1, in_progress: 4 },
+        seconds: 10,
+    };
+    let share = Count { traffic: Some(traffic), ..count(750, 250) }
+        .share(Basis::Requests, Split::LEGACY)
+        .unwrap();
+    let value = serde_json::to_value(&share).unwrap();
+    assert_eq!(
+        (&value["legacy"], &value["target"], &value["intervalSeconds"]),
+        (
+            &serde_json::json!({ "requests": 750, "errors": 3, "inProgress": 2 }),
+            &serde_json::json!({ "requests": 250, "errors": 1, "inProgress": 4 }),
+            &serde_json::json!(10),
+        )
+    );
+    assert_eq!(serde_json::from_value::<Share>(value).unwrap(), share);
+    let answers = count(750, 250).share(Basis::Answers, Split::LEGACY).unwrap();
+    let fields = serde_json::to_value(&answers).unwrap();
+    assert!(fields.get("legacy").is_none() && fields.get("intervalSeconds").is_none());
 }

@@ -44,6 +44,7 @@ fn measured() -> World {
         largest: 450,
         squares: 300_000,
         old_until: Some(world.facts.now.after(Duration::from_secs(1))),
+        ..Count::default()
     };
     let services = BTreeMap::from([("shop/orders".parse().unwrap(), count)]);
     let counts = Counts { services: Arc::new(services) };

@@ -54,7 +54,8 @@ fn rows(problems: &mut Problems, spec: &Fields<'_, '_>) -> Option<Vec<ClientRow>
     whole.then_some(rows)
 }
 
-fn network(problems: &mut Problems, node: &Node<'_>) -> Option<IpNet> {
+/// A network as its prefix says, without further bits.
+pub(super) fn network(problems: &mut Problems, node: &Node<'_>) -> Option<IpNet> {
     let text = read::text(problems, node)?;
     if let Ok(network) = text.parse::<IpNet>() {
         if network.trunc() == network {

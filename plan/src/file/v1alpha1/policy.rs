@@ -1,11 +1,11 @@
-//! `policy`: the largest step, freezes.
+//! `policy`: the largest step, drain, freezes.
 
 use std::time::Duration;
 
 use crate::file::problem::Problems;
 use crate::file::read::{self, Fields};
 use crate::file::shape;
-use crate::file::tree::Node;
+use crate::file::tree::{Node, Value};
 use crate::policy::{Freeze, Policy};
 use crate::split::Split;
 
@@ -17,15 +17,14 @@ pub(super) fn read(problems: &mut Problems, spec: &Fields<'_, '_>) -> Option<Pol
         Some(node) => max_step(problems, node).map(Some),
         None => Some(None),
     };
-    if let Some(node) = fields.get("drain")
-        && read::text(problems, node).is_some_and(|text| text != "none")
-    {
-        problems.value(node, "`drain` is not supported yet", "write `none` or remove it");
-    }
+    let drain = match fields.get("drain") {
+        Some(node) => drain(problems, node),
+        None => Some(None),
+    };
     let nodes = fields.list(problems, "freeze");
     let freeze: Vec<Freeze> = nodes.iter().filter_map(|node| freeze(problems, node)).collect();
     (freeze.len() == nodes.len()).then_some(())?;
-    Some(Policy { max_step: max_step?, freeze, drain: None })
+    Some(Policy { max_step: max_step?, freeze, drain: drain? })
 }
 
 fn max_step(problems: &mut Problems, node: &Node<'_>) -> Option<Split> {
@@ -36,6 +35,15 @@ fn max_step(problems: &mut Problems, node: &Node<'_>) -> Option<Split> {
         return None;
     }
     Some(split)
+}
+
+/// A length of time, or `none`.
+fn drain(problems: &mut Problems, node: &Node<'_>) -> Option<Option<Duration>> {
+    if matches!(&node.value, Value::Scalar(scalar) if &*scalar.text == "none") {
+        return Some(None);
+    }
+    let bounds = Policy::DRAIN_MIN..=Policy::DRAIN_MAX;
+    read::duration_or(problems, node, bounds, "none").map(Some)
 }
 
 fn freeze(problems: &mut Problems, node: &Node<'_>) -> Option<Freeze> {

@@ -227,17 +227,25 @@ fn ports<'n, 't>(
 
 fn affinity(problems: &mut Problems, fields: &Fields<'_, '_>) -> Affinity {
     let Some(node) = fields.get("affinity") else { return Affinity::default() };
-    if let Some((kind @ ("header" | "cookie"), _)) =
-        read::text(&mut Problems::default(), node).and_then(|text| text.split_once(':'))
-    {
-        let problem = format!("affinity `{kind}:` is not supported yet");
-        problems.value(node, problem, "write `client-ip` or `none`");
-        return Affinity::default();
+    let Some(text) = read::text(problems, node) else { return Affinity::default() };
+    if let Ok(affinity) = Affinity::try_from(text.to_owned()) {
+        return affinity;
     }
-    match read::choice(problems, fields, "affinity") {
-        Some("none") => Affinity::None,
-        Some(_) | None => Affinity::ClientIp,
-    }
+    let (problem, fix) = match text.split_once(':') {
+        Some((kind @ ("header" | "cookie"), name)) => (
+            format!("`{}` is no name of a {kind}", shown(name)),
+            format!(
+                "write 1 to {} letters, digits or `!#$%&'*+-.^_|~` after `{kind}:`",
+                Affinity::NAME_MAX
+            ),
+        ),
+        _ => (
+            format!("`{}` is no `affinity`", shown(text)),
+            "write `client-ip`, `header:NAME`, `cookie:NAME` or `none`".to_owned(),
+        ),
+    };
+    problems.value(node, problem, fix);
+    Affinity::default()
 }
 
 fn salt(problems: &mut Problems, node: &Node<'_>) -> Option<Arc<str>> {

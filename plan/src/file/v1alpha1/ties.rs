@@ -6,6 +6,7 @@ use super::Placed;
 use super::services::Draft as Service;
 use super::steps::{Draft as Step, GateDraft};
 use super::zones::Draft as Zone;
+use crate::command::Override;
 use crate::file::nearest::nearest;
 use crate::file::problem::Problems;
 use crate::file::read::Fields;
@@ -208,6 +209,10 @@ pub(super) fn gates(problems: &mut Problems, gates: &[GateDraft<'_, '_>], steps:
         }
     }
     for Placed { node, value } in gates.iter().filter_map(|gate| gate.name.as_ref()) {
+        if !matches!(value.as_str().parse(), Ok(Override::Gate(_))) {
+            let problem = format!("`--override {value}` means another limit than this gate");
+            problems.value(node, problem, "give the gate another name");
+        }
         if !used.contains(value) {
             let problem = format!("no step waits for gate `{value}`");
             problems.value(node, problem, "name it in a step's `gates`, or remove it");

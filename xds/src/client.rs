@@ -1,0 +1,136 @@
+//! Who is at the other end of a stream, and what it sees.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use proto::envoy::config::core::v3::Node;
+use proto::envoy::config::core::v3::node::UserAgentVersionType;
+use proto::google::protobuf::Struct;
+use proto::google::protobuf::value::Kind;
+
+use crate::name::{Scope, TypeUrl};
+use crate::session::Close;
+
+/// A client as it named itself with the first request of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its node id: what a sink is called.
+    pub id: Arc<str>,
+    /// The group it says it belongs to.
+    pub cluster: Arc<str>,
+    /// What it says of itself under `crossfade.`, by the rest of the key.
+    pub says: BTreeMap<String, String>,
+    /// The program: `envoy`, `gRPC Go`; empty where it does not say.
+    pub agent: Arc<str>,
+    /// The program's version.
+    pub version: Option<String>,
+}
+
+impl Client {
+    /// The longest node id, in bytes: room for a pod, a namespace and a cluster.
+    pub const ID_MAX: usize = 512;
+    /// The most that is kept of any other text, in bytes.
+    const TEXT_MAX: usize = 256;
+    /// The most metadata that is read.
+    const SAYS_MAX: usize = 32;
+    /// What our metadata begins with.
+    const PREFIX: &'static str = "crossfade.";
+
+    /// Reads a node.
+    ///
+    /// # Errors
+    /// It has no id, or one that is too long.
+    pub fn read(node: &Node) -> Result<Self, Close> {
+        if node.id.is_empty() {
+            return Err(Close::invalid("the node has no id; give the client one (node.id)"));
+        }
+        if node.id.len() > Self::ID_MAX || node.id.chars().any(char::is_control) {
+            return Err(Close::invalid(
+                "the node's id is over 512 bytes or has control characters",
+            ));
+        }
+        let version = node.user_agent_version_type.as_ref().and_then(|version| match version {
+            UserAgentVersionType::UserAgentVersion(text) => Some(cut(text)),
+            UserAgentVersionType::UserAgentBuildVersion(build) => {
+                let version = build.version.as_ref()?;
+                Some(format!("{}.{}.{}", version.major_number, version.minor_number, version.patch))
+            }
+        });
+        Ok(Self {
+            id: node.id.as_str().into(),
+            cluster: cut(&node.cluster).into(),
+            says: node.metadata.as_ref().map(says).unwrap_or_default(),
+            agent: cut(&node.user_agent_name).into(),
+            version,
+        })
+    }
+
+    /// What it says under `crossfade.KEY`.
+    pub fn says(&self, key: &str) -> Option<&str> {
+        self.says.get(key).map(String::as_str)
+    }
+}
+
+/// Both ways in which metadata is written: `crossfade.role: x` and `crossfade: { role: x }`.
+fn says(metadata: &Struct) -> BTreeMap<String, String> {
+    let flat = metadata
+        .fields
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix(Client::PREFIX)?, value)));
+    let nested = metadata.fields.get("crossfade").and_then(|value| match value.kind.as_ref()? {
+        Kind::StructValue(inner) => Some(inner),
+        _ => None,
+    });
+    let nested = nested
+        .into_iter()
+        .flat_map(|inner| inner.fields.iter().map(|(key, value)| (key.as_str(), value)));
+    let text = |value: &proto::google::protobuf::Value| match value.kind.as_ref()? {
+        Kind::StringValue(text) => Some(cut(text)),
+        _ => None,
+    };
+    nested
+        .chain(flat)
+        .filter_map(|(key, value)| Some((cut(key), text(value)?)))
+        .take(Client::SAYS_MAX)
+        .collect()
+}
+
+/// As much of a text as is kept.
+fn cut(text: &str) -> String {
+    let end = (0..=text.len().min(Client::TEXT_MAX)).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
+/// Which tables a client sees: one scope for each type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Where types are looked for that are not listed.
+    pub default: Scope,
+    /// Types that are elsewhere. `None`: this client may not ask for them.
+    pub types: Arc<[(TypeUrl, Option<Scope>)]>,
+}
+
+impl View {
+    /// Everything from one scope.
+    pub fn all(scope: impl Into<Scope>) -> Self {
+        Self { default: scope.into(), types: Arc::new([]) }
+    }
+
+    /// Where this type is; `None` where the client may not ask for it.
+    pub fn scope(&self, type_url: &TypeUrl) -> Option<&Scope> {
+        match self.types.iter().find(|(listed, _)| listed == type_url) {
+            Some((_, scope)) => scope.as_ref(),
+            None => Some(&self.default),
+        }
+    }
+}
+
+/// Decides what a client sees. Pure: the same client always sees the same scopes.
+pub trait Viewer: Send + Sync + fmt::Debug {
+    /// The view of this client.
+    ///
+    /// # Errors
+    /// It is nobody whom we serve; the stream is closed with these words.
+    fn view(&self, client: &Client) -> Result<View, Close>;
+}
