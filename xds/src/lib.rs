@@ -1,6 +1,7 @@
 //! An xDS push engine that knows what arrived.
 
 pub mod client;
+pub mod lrs;
 pub mod name;
 pub mod session;
 pub mod table;

@@ -151,6 +151,9 @@ pub struct Progress {
     pub acked: Token,
     /// The plans of which something is unsent, unacked or refused.
     pub owes: Arc<BTreeSet<PlanName>>,
+    /// The plans of which anything was ever acked on this stream, or was there already when it
+    /// began: those that expect it from now on.
+    pub plans: Arc<BTreeSet<PlanName>>,
     /// The newest refusal that still stands.
     pub refused: Option<Arc<Refused>>,
 }
