@@ -76,6 +76,9 @@ pub enum Change {
     },
     /// Removes it.
     Remove(Name),
+    /// Nothing, but from now on the table is there: who asks for it is told that it is empty. A
+    /// table that is not there is not rendered yet, and whoever asks for it waits.
+    Declare,
 }
 
 /// Whether an edit may wait for others.
@@ -195,7 +198,7 @@ impl Tables {
         self.urgent
     }
 
-    /// A table; `None` where nothing was ever put.
+    /// A table; `None` where nothing was ever put or declared: it is not rendered yet.
     pub fn table(&self, scope: &Scope, type_url: &TypeUrl) -> Option<&Arc<Table>> {
         // Two pointers are cloned; a map of maps would save that and cost clarity.
         self.tables.get(&(scope.clone(), type_url.clone()))
@@ -332,6 +335,7 @@ impl Table {
                     gone.remove(&name);
                     changed.insert(name, resource);
                 }
+                Change::Declare => {}
                 Change::Remove(name) => {
                     let Some(old) = next.resources.remove(&name) else { continue };
                     same = false;
