@@ -13,7 +13,7 @@ use dns::respond::{Client, answer};
 use dns::{Buffer, Catalog, Context, Name, Reply, Source, Transport, Zone, respond, zone};
 use plan::bucket;
 use plan::endpoint::{Endpoint, Endpoints, Pool};
-use plan::snapshot::{Motion, Service, Serving};
+use plan::snapshot::{Motion, Parts, Service, Serving};
 use plan::spec::{self, Affinity, Clients, Port, Protocol};
 
 const ZONE: &str = "
@@ -94,5 +94,6 @@ fn orders() -> Result<Arc<Service>, Box<dyn Error>> {
         gateways: Arc::new([]),
         drain: None,
         ttls: [5].into(),
+        parts: Parts::default(),
     }))
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use dns::{Catalog, Name, Server, Zone};
 use plan::endpoint::{Endpoint, Endpoints, Pool};
-use plan::snapshot::{Motion, Service, Serving};
+use plan::snapshot::{Motion, Parts, Service, Serving};
 use plan::spec::{self, Affinity, Clients};
 use plan::{ServiceId, Token};
 
@@ -91,5 +91,6 @@ fn service(origin: &str, number: usize) -> Result<Service, Box<dyn Error>> {
         gateways: Arc::new([]),
         drain: None,
         ttls: Arc::new([5]),
+        parts: Parts::default(),
     })
 }

@@ -104,7 +104,7 @@ fn query(name: &Name, rtype: u16) -> Vec<u8> {
 
 fn service() -> std::sync::Arc<plan::snapshot::Service> {
     use plan::endpoint::Pool;
-    use plan::snapshot::{Motion, Service, Serving};
+    use plan::snapshot::{Motion, Parts, Service, Serving};
     let mut spec = (*plan::fixture::plan().services[0]).clone();
     spec.hosts = vec!["shop.example".parse().unwrap()];
     let pool =
@@ -124,5 +124,6 @@ fn service() -> std::sync::Arc<plan::snapshot::Service> {
         gateways: [].into(),
         drain: None,
         ttls: [5].into(),
+        parts: Parts::default(),
     })
 }

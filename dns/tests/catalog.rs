@@ -13,7 +13,7 @@ use dns::respond::answer;
 use dns::wire::Rtype;
 use dns::{Catalog, CatalogError, Name, Source, Zone};
 use plan::endpoint::{Endpoints, Pool};
-use plan::snapshot::{self, Motion, Service, Serving, Snapshot};
+use plan::snapshot::{self, Motion, Parts, Service, Serving, Snapshot};
 use plan::split::Split;
 use plan::{Digest, Token};
 
@@ -35,6 +35,7 @@ fn service(number: usize) -> Arc<Service> {
         gateways: Arc::new([]),
         drain: None,
         ttls: [60].into(),
+        parts: Parts::default(),
     })
 }
 

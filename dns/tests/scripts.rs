@@ -25,7 +25,7 @@ use dns::{Catalog, Name, Source, Zone};
 use plan::Token;
 use plan::bucket;
 use plan::endpoint::{Endpoint, Endpoints, Pool};
-use plan::snapshot::{Motion, Service, Serving};
+use plan::snapshot::{Motion, Parts, Service, Serving};
 use plan::spec::{Affinity, ClientRow, Clients, Plane, Resolver};
 
 #[derive(Default)]
@@ -134,6 +134,7 @@ impl Script {
             gateways: Arc::new([]),
             drain: None,
             ttls: ttls.into(),
+            parts: Parts::default(),
         }));
     }
 

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::endpoint::Pool;
 use crate::name::{PlanName, ServiceId, ZoneName};
 use crate::spec::{self, Clients, Gateway, Ttl};
@@ -24,6 +26,13 @@ pub struct Snapshot {
     pub services: Arc<[Arc<Service>]>,
     /// Sorted by name; no name twice.
     pub zones: Arc<[Arc<Zone>]>,
+    /// Every plan with the token of the record that last changed anything of it here, so also when
+    /// one of its leaves went. Sorted by name.
+    pub plans: Arc<[(PlanName, Token)]>,
+    /// The token of the record at which a service last came, went, or changed its
+    /// [`Parts::shape`]. What is rendered from several services has no older version than this,
+    /// so that it never goes back when the newest of them leaves.
+    pub shape: Token,
 }
 
 impl Snapshot {
@@ -34,6 +43,8 @@ impl Snapshot {
             digest: Digest::ZERO,
             services: Arc::new([]),
             zones: Arc::new([]),
+            plans: Arc::new([]),
+            shape: Token::START,
         }
     }
 
@@ -67,6 +78,78 @@ pub struct Service {
     pub drain: Option<Duration>,
     /// The TTL, in seconds, of each of `spec.hosts`, in their order.
     pub ttls: Arc<[u32]>,
+    /// When each part of this leaf last changed.
+    pub parts: Parts,
+}
+
+/// The token of the record that last changed each part of a leaf: what is rendered of one part
+/// keeps its version while another part changes, also over a restart. Coming up from a backup
+/// changes every part, so that nothing is older than what a sink had of the lost incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// Hosts, logical address, ports, affinity, gateways or drain.
+    pub shape: Token,
+    /// The split.
+    pub split: Token,
+    /// Whether gateways catch.
+    pub catch: Token,
+    /// The pool of the legacy side.
+    pub legacy: Token,
+    /// The pool of the target side.
+    pub target: Token,
+    /// The split left 10 000: the legacy side is in use again.
+    pub legacy_used: Token,
+    /// The split left 0: the target side is in use.
+    pub target_used: Token,
+}
+
+impl Parts {
+    /// Every part changed at once.
+    pub const fn all(token: Token) -> Self {
+        Self {
+            shape: token,
+            split: token,
+            catch: token,
+            legacy: token,
+            target: token,
+            legacy_used: token,
+            target_used: token,
+        }
+    }
+}
+
+impl Service {
+    /// The parts of this leaf, which at `token` takes the place of `old`.
+    pub(crate) fn parts_after(&self, old: &Self, token: Token) -> Parts {
+        let restored = |leaf: &Self| leaf.motion == Motion::Restored;
+        if restored(self) != restored(old) {
+            return Parts::all(token);
+        }
+        let at = |changed: bool, before: Token| if changed { token } else { before };
+        let (split, before) = (self.serving.split(), old.serving.split());
+        let caught = |leaf: &Self| leaf.motion == Motion::RolledBack;
+        let left = |end: Split| before == end && split != end;
+        Parts {
+            shape: at(!self.has_shape_of(old), old.parts.shape),
+            split: at(split != before, old.parts.split),
+            catch: at(caught(self) != caught(old), old.parts.catch),
+            legacy: at(self.serving.legacy() != old.serving.legacy(), old.parts.legacy),
+            target: at(self.serving.target() != old.serving.target(), old.parts.target),
+            legacy_used: at(left(Split::TARGET), old.parts.legacy_used),
+            target_used: at(left(Split::LEGACY), old.parts.target_used),
+        }
+    }
+
+    fn has_shape_of(&self, old: &Self) -> bool {
+        let (a, b) = (&self.spec, &old.spec);
+        a.hosts == b.hosts
+            && a.address == b.address
+            && a.ports == b.ports
+            && a.affinity == b.affinity
+            && self.gateways == old.gateways
+            && self.drain == old.drain
+    }
 }
 
 /// Who serves a service. A serving side without an endpoint cannot be expressed; the idle side

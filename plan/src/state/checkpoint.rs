@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{PlanName, ServiceId, ZoneName};
-use crate::snapshot::{Service, Snapshot, Zone};
+use crate::snapshot::{Parts, Service, Snapshot, Zone};
 use crate::state::keys::Keys;
-use crate::state::render::Touched;
+use crate::state::render::{Touched, rendered};
 use crate::state::{Broken, PlanState, State};
 use crate::token::{Digest, Token};
 
@@ -27,6 +27,13 @@ struct Checkpoint {
     /// The token that last changed each leaf: it travels to sinks, so it must come back the same.
     services: BTreeMap<ServiceId, Token>,
     zones: BTreeMap<ZoneName, Token>,
+    /// The same of each part of a leaf. Checkpoints of before there were parts have none: every
+    /// part is as new as the whole.
+    #[serde(default)]
+    parts: BTreeMap<ServiceId, Parts>,
+    /// [`Snapshot::shape`]; absent as above: as new as the checkpoint.
+    #[serde(default)]
+    shape: Option<Token>,
 }
 
 impl State {
@@ -40,8 +47,10 @@ impl State {
             digest: self.digest,
             plans: self.plans.clone(),
             keys: Arc::clone(&self.keys),
-            services: services.map(|service| (service.id.clone(), service.since)).collect(),
+            services: services.clone().map(|leaf| (leaf.id.clone(), leaf.since)).collect(),
             zones: zones.map(|zone| (zone.name.clone(), zone.since)).collect(),
+            parts: services.map(|service| (service.id.clone(), service.parts)).collect(),
+            shape: Some(self.snapshot.shape),
         };
         // Serialising these types cannot fail: every map key is text, no writer is in it.
         let body = serde_json::to_vec(&checkpoint).unwrap_or_default();
@@ -92,7 +101,8 @@ fn snapshot(held: &mut Checkpoint) -> Result<Snapshot, Broken> {
     let made = Snapshot::empty().next(&mut plans, &touched, held.token, held.digest)?;
     let service = |leaf: &Arc<Service>| {
         let since = held.services.get(&leaf.id).copied().unwrap_or(held.token);
-        Arc::new(Service { since, ..Service::clone(leaf) })
+        let parts = held.parts.get(&leaf.id).copied().unwrap_or_else(|| Parts::all(since));
+        Arc::new(Service { since, parts, ..Service::clone(leaf) })
     };
     let zone = |leaf: &Arc<Zone>| {
         let since = held.zones.get(&leaf.name).copied().unwrap_or(held.token);
@@ -101,6 +111,8 @@ fn snapshot(held: &mut Checkpoint) -> Result<Snapshot, Broken> {
     Ok(Snapshot {
         services: made.services.iter().map(service).collect(),
         zones: made.zones.iter().map(zone).collect(),
+        plans: rendered(&held.plans),
+        shape: held.shape.unwrap_or(held.token),
         ..made
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bucket;
 use crate::name::{PlanName, ServiceId, ServiceName};
-use crate::snapshot::{Motion, Service, Serving, Snapshot, Zone};
+use crate::snapshot::{Motion, Parts, Service, Serving, Snapshot, Zone};
 use crate::spec::{self, ZoneSource};
 use crate::split::Split;
 use crate::state::{Broken, Mode, PlanState, ServiceState};
@@ -45,12 +45,26 @@ impl Snapshot {
         let mut changed = BTreeSet::new();
         let services = self.next_services(plans, touched, token, &mut changed);
         let zones = self.next_zones(plans, touched, token, &mut changed)?;
+        // A plan that came or went changed perhaps nothing else.
+        let same = changed.is_empty() && self.plans.len() == plans.len();
         for name in changed {
             if let Some(plan) = plans.get_mut(&name) {
                 Arc::make_mut(plan).rendered = token;
             }
         }
-        Ok(Self { token, digest, services, zones })
+        let plans = if same { Arc::clone(&self.plans) } else { rendered(plans) };
+        let shape = if self.has_shape_of(&services) { self.shape } else { token };
+        Ok(Self { token, digest, services, zones, plans, shape })
+    }
+
+    /// Whether these are the same services as before, and look the same from outside.
+    fn has_shape_of(&self, services: &Arc<[Arc<Service>]>) -> bool {
+        let same = |(a, b): (&Arc<Service>, &Arc<Service>)| {
+            Arc::ptr_eq(a, b) || (a.id == b.id && a.parts.shape == b.parts.shape)
+        };
+        Arc::ptr_eq(&self.services, services)
+            || self.services.len() == services.len()
+                && self.services.iter().zip(services.iter()).all(same)
     }
 
     fn next_services(
@@ -91,7 +105,9 @@ impl Snapshot {
             if let Ok(at) = all.binary_search_by(|service| service.id.cmp(id))
                 && let Some(slot) = all.get_mut(at)
             {
-                *slot = Arc::new(Service { since: token, serving, motion, ..Service::clone(old) });
+                let new = Service { since: token, serving, motion, ..Service::clone(old) };
+                let parts = new.parts_after(old, token);
+                *slot = Arc::new(Service { parts, ..new });
             }
         }
         services.map_or_else(|| Arc::clone(&self.services), Into::into)
@@ -159,6 +175,11 @@ impl Snapshot {
     }
 }
 
+/// Every plan with the token at which what is rendered of it last changed.
+pub(super) fn rendered(plans: &BTreeMap<PlanName, Arc<PlanState>>) -> Arc<[(PlanName, Token)]> {
+    plans.iter().map(|(name, plan)| (name.clone(), plan.rendered)).collect()
+}
+
 /// All leaves of a plan, sorted by name; those that did not change are the old ones.
 fn leaves(plan: &PlanState, old: &[Arc<Service>], token: Token) -> Vec<Arc<Service>> {
     if plan.released {
@@ -170,10 +191,15 @@ fn leaves(plan: &PlanState, old: &[Arc<Service>], token: Token) -> Vec<Arc<Servi
     let leaf = |(spec, state): (&Arc<spec::Service>, &Arc<ServiceState>)| {
         let at = old.binary_search_by(|leaf| leaf.id.service.cmp(&spec.name)).ok();
         let old = at.and_then(|at| old.get(at));
-        let new = leaf(plan, spec, state, old.map_or(token, |old| old.since));
+        let held = old.map_or((token, Parts::all(token)), |old| (old.since, old.parts));
+        let new = leaf(plan, spec, state, held);
         match old {
             Some(old) if **old == new => Arc::clone(old),
-            _ => Arc::new(Service { since: token, ..new }),
+            Some(old) => {
+                let parts = new.parts_after(old, token);
+                Arc::new(Service { since: token, parts, ..new })
+            }
+            None => Arc::new(new),
         }
     };
     known.map(leaf).collect()
@@ -183,7 +209,7 @@ fn leaf(
     plan: &PlanState,
     spec: &Arc<spec::Service>,
     state: &ServiceState,
-    since: Token,
+    (since, parts): (Token, Parts),
 ) -> Service {
     let ttl = |host| {
         let ttl = plan.spec.zone_of(host).map(|zone| zone.ttl).unwrap_or_default();
@@ -200,6 +226,7 @@ fn leaf(
         gateways: Arc::clone(&plan.spec.gateways),
         drain: plan.spec.policy.drain,
         ttls: spec.hosts.iter().map(ttl).collect(),
+        parts,
     }
 }
 

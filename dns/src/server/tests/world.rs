@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plan::endpoint::{Endpoint, Endpoints, Pool};
-use plan::snapshot::{Motion, Service, Serving};
+use plan::snapshot::{Motion, Parts, Service, Serving};
 use plan::spec::{self, Affinity, Clients};
 use plan::split::Split;
 use plan::{ServiceId, Token};
@@ -68,6 +68,7 @@ pub(super) fn orders(split: u16, legacy: Ipv4Addr, since: Token) -> Arc<Service>
         gateways: Arc::new([]),
         drain: None,
         ttls: Arc::new([5]),
+        parts: Parts::default(),
     })
 }
 
