@@ -9,7 +9,8 @@
 //! | mesh | `xxh64(affinity key, 0) mod 10 000`, as Envoy computes it |
 //!
 //! `family` is one byte, 4 or 6; `length` is the prefix length, one byte; `network` is the address
-//! with its host bits cleared, 4 or 16 bytes in network order.
+//! with its host bits cleared, 4 or 16 bytes in network order. The affinity key of mesh is the text
+//! of the address as [`address_key`] has it, or the value of the header or cookie.
 //!
 //! Published vectors, for the salt `shop/orders` (0x0ca8769e242d5c63); the tests hold more:
 //!
@@ -96,8 +97,28 @@ pub fn host(address: IpAddr, salt: u64) -> Bucket {
     Bucket(u16::try_from(place).unwrap_or(Split::WHOLE - 1))
 }
 
-/// The bucket of a client behind a proxy; `key` is the affinity key, for client-ip the text of the
-/// address.
+/// The affinity key of an address in plane mesh: its text as Envoy prints it, which is glibc's
+/// `inet_ntop`. An IPv4 address that came as IPv6 (RFC 4291 section 2.5.5.2) is one of IPv4.
+///
+/// That is RFC 5952, but for the addresses of `::/96`, whose last half is printed as IPv4. What a
+/// zone makes of a link-local address (`fe80::1%2`) cannot be known here.
+pub fn address_key(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => match v6.octets() {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] if (a, b) != (0, 0) => {
+                format!("::{a}.{b}.{c}.{d}")
+            }
+            _ => v6.to_string(),
+        },
+        IpAddr::V4(v4) => v4.to_string(),
+    }
+}
+
+/// The bucket of a client behind a proxy; `key` is the affinity key: of an address
+/// [`address_key`], else the value of the header or cookie.
+///
+/// Envoy takes xxh64 of the key modulo the sum of the weights, here 10 000, and walks the weighted
+/// clusters in their order; target stands first, with the split as its weight.
 pub fn mesh(key: &[u8]) -> Bucket {
     let place = XxHash64::oneshot(0, key) % u64::from(Split::WHOLE);
     Bucket(u16::try_from(place).unwrap_or(Split::WHOLE - 1))

@@ -32,6 +32,7 @@ mod retire;
 mod rollback;
 pub(crate) mod run;
 mod shift;
+pub(crate) mod traffic;
 mod words;
 
 pub use crate::decide::edit::PLANS_MAX;

@@ -35,7 +35,7 @@ pub use crate::command::{
 };
 pub use crate::decide::{Decided, Done, Facts, Refused, RefusedKind};
 pub use crate::file::{Problem, check, check_bytes, nearest};
-pub use crate::ledger::{Ledger, Nack, Sink, SinkId, Standing};
+pub use crate::ledger::{Ledger, Nack, Sink, SinkId, Source, Standing};
 pub use crate::measure::{Count, Counts, Measured};
 pub use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
 pub use crate::record::{CauseSummary, Put, Record};

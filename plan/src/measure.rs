@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::contradiction::{Contradiction, contradiction};
-use crate::name::ServiceId;
+use crate::name::{PlanName, ServiceId, ServiceName};
 use crate::spec::Plane;
 use crate::split::Split;
 use crate::time::Timestamp;
@@ -138,6 +138,17 @@ impl Measured {
     /// What this plane counted for this service.
     pub fn count(&self, plane: Plane, service: &ServiceId) -> Option<&Count> {
         self.planes.get(&plane)?.services.get(service)
+    }
+
+    /// What this plane counted for the services of this plan.
+    pub fn of_plan<'a>(
+        &'a self,
+        plane: Plane,
+        plan: &'a PlanName,
+    ) -> impl Iterator<Item = (&'a ServiceName, &'a Count)> {
+        let counts = self.planes.get(&plane).into_iter();
+        let counts = counts.flat_map(|counts| counts.services.range(ServiceId::least(plan)..));
+        counts.take_while(move |(id, _)| id.plan == *plan).map(|(id, count)| (&id.service, count))
     }
 
     /// The share of this service on target in this plane, beside the intended one.

@@ -171,6 +171,14 @@ pub struct ServiceId {
     pub service: ServiceName,
 }
 
+impl ServiceId {
+    /// The least that an id of a service of this plan can be.
+    pub(crate) fn least(plan: &PlanName) -> Self {
+        // No label is less than this one.
+        Self { plan: plan.clone(), service: ServiceName("0".into()) }
+    }
+}
+
 impl fmt::Display for ServiceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.plan, self.service)

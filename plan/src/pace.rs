@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::command::{Automation, Cause};
 use crate::decide::place::present;
 use crate::decide::run::gates_before_next;
+use crate::decide::traffic::contradictions;
 use crate::decide::{Decided, Facts};
 use crate::name::{GateName, PlanName};
 use crate::spec::{Plane, Step};
@@ -294,9 +295,12 @@ pub fn gates(plan: &PlanState) -> BTreeSet<&GateName> {
     gates_before_next(plan, run).into_iter().flat_map(|step| &step.gates).collect()
 }
 
-/// Whether everything has arrived and every side has a healthy endpoint.
+/// Whether everything has arrived, every side has a healthy endpoint, and traffic is where the plan
+/// says.
 fn fine(plan: &PlanState, facts: &Facts) -> bool {
-    !is_degraded(plan) && facts.ledger.converged(&plan.spec, plan.rendered)
+    !is_degraded(plan)
+        && facts.ledger.converged(&plan.spec, plan.rendered)
+        && contradictions(plan, facts).next().is_none()
 }
 
 /// Whether every endpoint of a side of some service fails.

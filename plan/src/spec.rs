@@ -2,6 +2,7 @@
 //!
 //! Made by [`crate::check`] from a plan file. Every value is `Arc`ed where a snapshot shares it.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -74,6 +75,17 @@ pub enum ClientAddress {
     Xff(u8),
     /// The PROXY protocol, versions 1 and 2.
     ProxyProtocol,
+}
+
+impl fmt::Display for ClientAddress {
+    /// `direct`, `xff 1`, `proxy-protocol`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Xff(hops) => write!(f, "xff {hops}"),
+            Self::ProxyProtocol => f.write_str("proxy-protocol"),
+        }
+    }
 }
 
 /// How automation takes the steps.
@@ -220,8 +232,8 @@ impl Plane {
     }
 }
 
-impl std::fmt::Display for Plane {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Plane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }

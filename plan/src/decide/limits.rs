@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::near::near;
+use super::traffic::{contradictions, unsticky};
 use super::{Facts, Refused};
 use crate::command::Override;
 use crate::gate::Verdict;
@@ -52,6 +53,41 @@ impl<'a> Limits<'a> {
         }
         let refused = Refused::Acks { plan: plan.spec.name.clone(), overridable: true };
         self.unless(&Override::Acks, refused)
+    }
+
+    /// Proxies can keep clients on their side, if `moves` end between 0 and 100 %. Where they end
+    /// exactly there, nobody has to be kept.
+    pub(super) fn sticky(&mut self, moves: &BTreeMap<ServiceName, Split>) -> Result<(), Refused> {
+        let plan = self.plan;
+        let between = |(name, to): (&ServiceName, &Split)| {
+            split_of(plan, name) < *to && *to != Split::TARGET
+        };
+        if !moves.iter().any(between) {
+            return Ok(());
+        }
+        let Some((sink, _)) = unsticky(plan, self.facts) else { return Ok(()) };
+        let refused = Refused::NotSticky {
+            plan: plan.spec.name.clone(),
+            sink: sink.id.clone(),
+            version: sink.version.clone().unwrap_or_default(),
+        };
+        self.unless(&Override::Sticky, refused)
+    }
+
+    /// Traffic is where the plan says.
+    pub(super) fn measured(&mut self) -> Result<(), Refused> {
+        let plan = self.plan;
+        let Some((plane, service, found)) = contradictions(plan, self.facts).next() else {
+            return Ok(());
+        };
+        let refused = Refused::Contradicted {
+            service: id(plan, service),
+            plane,
+            intended: found.intended,
+            low_bp: found.low_bp,
+            high_bp: found.high_bp,
+        };
+        self.unless(&Override::Measured, refused)
     }
 
     /// Every gate of these steps has passed.

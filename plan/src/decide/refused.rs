@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use super::words;
 use crate::command::{Key, Override};
+use crate::ledger::SinkId;
 use crate::name::{GateName, HostName, PlanName, ServiceId, ServiceName, ZoneName};
+use crate::spec::Plane;
 use crate::split::Split;
 use crate::state::{Mode, PlanState};
 use crate::time::Timestamp;
@@ -153,6 +155,38 @@ pub enum Refused {
         to: Split,
         /// The highest split that is allowed now.
         allowed: Split,
+    },
+    /// A proxy cannot keep clients on their side.
+    #[error(
+        "plan `{plan}` has services whose clients keep their side, and `{sink}` (version \
+         {version}) draws one for every request: replace it by an Envoy from 1.36 on, or \
+         `--override sticky --reason TEXT`"
+    )]
+    NotSticky {
+        /// The plan.
+        plan: PlanName,
+        /// The proxy, or the first of them.
+        sink: SinkId,
+        /// What it says of its version.
+        version: String,
+    },
+    /// Traffic is not where the plan says, though everything has arrived.
+    #[error(
+        "{plane} measured {} of the requests of `{service}` on target, and the plan says \
+         {intended}: look for what else routes them, or `--override measured --reason TEXT`",
+        words::between(*.low_bp, *.high_bp)
+    )]
+    Contradicted {
+        /// The service, or the first of them.
+        service: ServiceId,
+        /// Where it was measured.
+        plane: Plane,
+        /// What the plan says.
+        intended: Split,
+        /// The lower end of what was measured, in basis points.
+        low_bp: u16,
+        /// The upper end.
+        high_bp: u16,
     },
     /// A limit is overridden without a reason.
     #[error("overriding {} needs a reason: add `--reason TEXT`", words::list(.overrides))]
@@ -363,6 +397,8 @@ impl Refused {
             | Self::Freeze { .. }
             | Self::MaxStep { .. }
             | Self::After { .. }
+            | Self::NotSticky { .. }
+            | Self::Contradicted { .. }
             | Self::ReasonNeeded { .. }
             | Self::WouldMove { .. }
             | Self::AfterBroken { .. }
@@ -391,6 +427,8 @@ impl Refused {
             Self::Freeze { .. } => "freeze",
             Self::MaxStep { .. } => "max-step",
             Self::After { .. } => "after",
+            Self::NotSticky { .. } => "not-sticky",
+            Self::Contradicted { .. } => "contradicted",
             Self::ReasonNeeded { .. } => "reason-needed",
             Self::WouldMove { .. } => "would-move",
             Self::AfterBroken { .. } => "after-broken",

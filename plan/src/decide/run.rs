@@ -58,6 +58,8 @@ pub(super) fn next(
     limits.gates(&gates_before_next(plan, run))?;
     limits.rise(&moves)?;
     limits.acks()?;
+    limits.sticky(&moves)?;
+    limits.measured()?;
     let mut draft = Draft::about(&plan.spec.name);
     draft.splits(plan, &moves);
     let run = Run { step: run.step.saturating_add(1), stage: Stage::Bake, entered: facts.now };
@@ -91,6 +93,7 @@ fn complete(
     if !is_converged(plan, facts) {
         return Err(Refused::Acks { plan: plan.spec.name.clone(), overridable: false });
     }
+    limits.measured()?;
     let mut draft = Draft::about(&plan.spec.name);
     draft.mode(plan, Mode::Complete);
     draft.overridden(&limits.used());

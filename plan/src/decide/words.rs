@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::refused::{Change, Phase, Refused, Verb};
 use crate::name::PlanName;
+use crate::split::Split;
 
 /// The command line that clears a refusal.
 pub(super) fn clear(refused: &Refused) -> Option<String> {
@@ -18,7 +19,8 @@ pub(super) fn clear(refused: &Refused) -> Option<String> {
         Refused::Phase { plan, verb, mode, revision } => {
             return clear_phase(plan, *verb, *mode, *revision);
         }
-        Refused::Acks { .. } => "crossfade sinks".to_owned(),
+        Refused::Acks { .. } | Refused::NotSticky { .. } => "crossfade sinks".to_owned(),
+        Refused::Contradicted { service, .. } => format!("crossfade explain {service}"),
         Refused::Gate { plan, gate, .. } => format!("crossfade approve {plan} {gate}"),
         // It is as far as it may be: the one that it comes after goes first.
         Refused::After { service, after, from, to, allowed } if allowed <= from => {
@@ -81,6 +83,12 @@ pub(super) fn stale(plan: &PlanName, given: u64, current: u64) -> String {
         return format!("there is no plan `{plan}` yet, so it cannot be at revision {given}");
     }
     format!("plan `{plan}` is at revision {current}, not {given}: it was changed since")
+}
+
+/// A measured share by its interval.
+pub(super) fn between(low_bp: u16, high_bp: u16) -> String {
+    let percent = |bp| Split::from_bp(bp).unwrap_or(Split::TARGET);
+    format!("{} to {}", percent(low_bp), percent(high_bp))
 }
 
 pub(super) const fn acks(overridable: bool) -> &'static str {

@@ -1,7 +1,7 @@
 //! What applying a plan file would change. Data; words are the caller's.
 
 mod compare;
-mod warn;
+pub(in crate::view) mod warn;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

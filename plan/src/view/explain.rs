@@ -7,12 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Planes;
+use super::diff::warn::drawn_in_mesh;
 use crate::bucket::{self, Bucket};
 use crate::client::{self, Keyed};
 use crate::endpoint::{Endpoint, Pool};
-use crate::name::{HostName, ServiceId};
+use crate::name::{HostName, ServiceId, ServiceName};
+use crate::file::duration;
 use crate::snapshot::{Service, Serving, Snapshot};
-use crate::spec::{Affinity, Clients, Plane, Protocol};
+use crate::spec::{Affinity, Clients, Gateway, Plane};
 use crate::split::{Side, Split};
 use crate::token::Token;
 
@@ -44,8 +46,25 @@ pub struct Explain {
     pub target: SideView,
     /// Which plane splits whom, in order; the last row is everyone else.
     pub rows: Vec<RowView>,
+    /// The proxies at the target's edge.
+    pub gateways: Vec<GatewayView>,
+    /// How long after exactly 0 or 100 % what is left on the side that lost is closed: `30s`;
+    /// `null`: nothing is.
+    pub drain: Option<String>,
     /// The client that was asked for.
     pub client: Option<ClientView>,
+}
+
+/// Proxies at the target's edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayView {
+    /// Their name.
+    pub name: ServiceName,
+    /// Where they find the client's address: `direct`, `xff 1`, `proxy-protocol`.
+    pub client_address: String,
+    /// The networks that their own connections to legacy come from.
+    pub egress: Vec<String>,
 }
 
 /// Prefix lengths of DNS client keys, in bits.
@@ -108,13 +127,18 @@ pub struct ClientView {
 pub struct Place {
     /// Whether this plane splits this client.
     pub splits: bool,
-    /// What its bucket is made of: a network in dns, an address elsewhere.
+    /// What tells clients apart there: `network`, `address`, `header x-user`, `cookie session`;
+    /// `null` where every answer, request or connection is drawn anew.
+    pub keyed_by: Option<String>,
+    /// What its bucket is made of: a network in dns, an address elsewhere. Where a header or a cookie
+    /// tells clients apart, what stands in for it in requests that lack it: the address.
     pub key: Option<String>,
-    /// Its bucket, 0 to 9 999; `null` where every answer, request or connection is drawn anew, or
-    /// where the key is not the address.
+    /// The bucket of that key, 0 to 9 999; `null` where every answer, request or connection is drawn
+    /// anew.
     pub bucket: Option<u16>,
     /// The side that the bucket gets at the present split; `null` also where the plane does not
-    /// split this client.
+    /// split this client. Of the key above: a request with the header or cookie gets that of its
+    /// value.
     pub side: Option<Side>,
     /// It is on target at every split above this one; `null` as above.
     pub moves_above_bp: Option<u16>,
@@ -143,8 +167,18 @@ pub fn explain(snapshot: &Snapshot, service: &ServiceId, client: Option<IpNet>) 
         legacy: side_view(serving.legacy(), !matches!(serving, Serving::Target { .. })),
         target: side_view(serving.target(), !matches!(serving, Serving::Legacy { .. })),
         rows: rows(&service.clients),
+        gateways: service.gateways.iter().map(gateway_view).collect(),
+        drain: service.drain.map(duration::text),
         client: client.map(|client| client_view(service, client)),
     })
+}
+
+fn gateway_view(gateway: &Gateway) -> GatewayView {
+    GatewayView {
+        name: gateway.name.clone(),
+        client_address: gateway.client_address.to_string(),
+        egress: gateway.egress.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn side_view(pool: Option<&Pool>, serving: bool) -> SideView {
@@ -170,7 +204,9 @@ fn client_view(service: &Service, client: IpNet) -> ClientView {
     let planes = Planes::of(|plane| {
         uses(&service.clients, plane).then(|| place(service, plane, &keyed, one, client))
     });
-    let drawn = planes.plane(keyed.plane).and_then(|place| place.side);
+    // A header or cookie has a side of its own, whatever the address.
+    let by_value = keyed.plane == Plane::Mesh && value_key(&service.spec.affinity).is_some();
+    let drawn = planes.plane(keyed.plane).and_then(|place| place.side).filter(|_| !by_value);
     // At 0 and at 100 % there is nothing to draw.
     let side = match &service.serving {
         Serving::Legacy { .. } => Some(Side::Legacy),
@@ -216,13 +252,22 @@ fn why(clients: &Clients, keyed: &Keyed) -> String {
     }
 }
 
+/// The header or cookie that tells requests apart: what proxies see, and they alone.
+fn value_key(affinity: &Affinity) -> Option<String> {
+    match affinity {
+        Affinity::Header(name) => Some(format!("header {name}")),
+        Affinity::Cookie(name) => Some(format!("cookie {name}")),
+        Affinity::ClientIp | Affinity::None => None,
+    }
+}
+
 fn place(service: &Service, plane: Plane, keyed: &Keyed, one: bool, client: IpNet) -> Place {
     let splits = keyed.plane == plane;
-    let sticky = service.spec.affinity == Affinity::ClientIp;
+    let sticky = service.spec.affinity != Affinity::None;
     let (key, bucket) = match plane {
         Plane::Dns => (Some(keyed.key.to_string()), Some(bucket::dns(keyed.key, service.salt))),
         Plane::Mesh if one => {
-            let key = client.addr().to_canonical().to_string();
+            let key = bucket::address_key(client.addr());
             let bucket = bucket::mesh(key.as_bytes());
             (Some(key), Some(bucket))
         }
@@ -232,10 +277,16 @@ fn place(service: &Service, plane: Plane, keyed: &Keyed, one: bool, client: IpNe
         }
         Plane::Mesh | Plane::Host => (None, None),
     };
+    let keyed_by = match plane {
+        Plane::Dns => "network".to_owned(),
+        Plane::Mesh => value_key(&service.spec.affinity).unwrap_or_else(|| "address".to_owned()),
+        Plane::Host => "address".to_owned(),
+    };
     let bucket = bucket.filter(|_| sticky);
     let counts = bucket.filter(|_| splits);
     Place {
         splits,
+        keyed_by: sticky.then_some(keyed_by),
         key: key.filter(|_| sticky),
         bucket: bucket.map(Bucket::number),
         side: counts.map(|bucket| bucket.side(service.serving.split())),
@@ -248,7 +299,7 @@ fn note(service: &Service, plane: Plane, keyed: &Keyed, one: bool, splits: bool)
     if !splits {
         return format!("{plane} does not split this client; {} does", keyed.plane);
     }
-    if service.spec.affinity != Affinity::ClientIp {
+    if service.spec.affinity == Affinity::None {
         let what = match plane {
             Plane::Dns => "answer",
             Plane::Mesh => "request",
@@ -261,21 +312,34 @@ fn note(service: &Service, plane: Plane, keyed: &Keyed, one: bool, splits: bool)
             format!("told apart by {}: a private address counts in full", keyed.key)
         }
         Plane::Dns => format!("told apart by {}, as every client of that network", keyed.key),
-        Plane::Mesh | Plane::Host if !one => {
-            format!("{plane} tells single addresses apart; name one to see its side")
+        Plane::Mesh => in_mesh(service, one),
+        Plane::Host if !one => {
+            "host tells single addresses apart; name one to see its side".to_owned()
         }
         Plane::Host => "told apart by its address".to_owned(),
-        Plane::Mesh => {
-            let plain = |protocol| matches!(protocol, Protocol::Tcp | Protocol::Grpc);
-            let drawn = service.spec.ports.iter().find(|port| plain(port.protocol));
-            match drawn {
-                None => "told apart by its address".to_owned(),
-                Some(port) => {
-                    format!("told apart by its address for HTTP; port {} is drawn anew", port.port)
-                }
-            }
+    }
+}
+
+/// How proxies tell a client apart, and which of its ports they cannot keep on a side.
+fn in_mesh(service: &Service, one: bool) -> String {
+    let mut note = match (value_key(&service.spec.affinity), one) {
+        (None, false) => {
+            return "mesh tells single addresses apart; name one to see its side".to_owned();
+        }
+        (None, true) => "told apart by its address".to_owned(),
+        (Some(key), true) => {
+            format!("told apart by {key}; a request without it by the address, as shown here")
+        }
+        (Some(key), false) => {
+            format!("told apart by {key}; a request without it by the single address")
+        }
+    };
+    for port in &service.spec.ports {
+        if let Some(drawn) = drawn_in_mesh(port.protocol) {
+            note.push_str(&format!("; port {}: {drawn}", port.port));
         }
     }
+    note
 }
 
 /// What this client sees in DNS.

@@ -12,6 +12,7 @@ pub(in crate::view) use self::find::degraded_sides;
 pub use self::find::{holds, of_service};
 use crate::gate::{Outcome, Verdict};
 use crate::ledger::SinkId;
+use crate::measure::Contradiction;
 use crate::name::{PlanName, ServiceName};
 use crate::spec::Plane;
 use crate::split::{Side, Split};
@@ -56,6 +57,8 @@ pub enum Reason {
     Away,
     /// A sink has not applied everything yet.
     Lagging,
+    /// Traffic is not where the plan says.
+    Contradicted,
     /// Every endpoint of a side fails.
     Degraded,
     /// The controller started a moment ago; sinks are still coming back.
@@ -72,6 +75,8 @@ pub enum Reason {
     MaxStep,
     /// A service would overtake one that it comes after.
     After,
+    /// A proxy cannot keep clients on their side.
+    NotSticky,
     /// The rules refuse the move for a reason that has no word of its own here.
     Rules,
 }
@@ -131,6 +136,8 @@ pub enum Why {
         detail: String,
         /// When.
         at: Timestamp,
+        /// How many others refused, told of the last that is named.
+        more: usize,
     },
     /// A sink is not connected.
     Away {
@@ -138,6 +145,8 @@ pub enum Why {
         sink: SinkId,
         /// Since when, where known.
         left: Option<Timestamp>,
+        /// How many others are, told of the last that is named.
+        more: usize,
     },
     /// Sinks have not applied everything yet.
     Lagging {
@@ -147,8 +156,21 @@ pub enum Why {
         at: Option<Timestamp>,
         /// Planes that have not taken it up.
         planes: Vec<Plane>,
-        /// Sinks that have not applied it, with what they have.
+        /// Sinks that have not applied it, with what they have: the first [`NAMED_MAX`].
         sinks: Vec<(SinkId, Token)>,
+        /// How many others have not.
+        more: usize,
+    },
+    /// Traffic is not where the plan says, though everything has arrived.
+    Contradicted {
+        /// In which plane.
+        plane: Plane,
+        /// Of which service.
+        service: ServiceName,
+        /// What was measured beside what is intended.
+        found: Contradiction,
+        /// How many other services are not, told of the last that is named.
+        more: usize,
     },
     /// Every endpoint of a side fails; the last good set is kept.
     Degraded {
@@ -203,6 +225,15 @@ pub enum Why {
         /// Where the step would take both.
         to: Split,
     },
+    /// A proxy draws a side for every request where the plan says that clients keep theirs.
+    NotSticky {
+        /// Which sink.
+        sink: SinkId,
+        /// What it says of its version.
+        version: String,
+        /// How many others do.
+        more: usize,
+    },
     /// The rules refuse the move for another reason.
     Rules {
         /// What they say.
@@ -226,6 +257,7 @@ impl Hold {
             Why::Nacked { .. } => Reason::Nacked,
             Why::Away { .. } => Reason::Away,
             Why::Lagging { .. } => Reason::Lagging,
+            Why::Contradicted { .. } => Reason::Contradicted,
             Why::Degraded { .. } => Reason::Degraded,
             Why::Settling { .. } => Reason::Settling,
             Why::TtlDraining { .. } => Reason::TtlDraining,
@@ -234,6 +266,7 @@ impl Hold {
             Why::Frozen { .. } => Reason::Frozen,
             Why::MaxStep { .. } => Reason::MaxStep,
             Why::After { .. } => Reason::After,
+            Why::NotSticky { .. } => Reason::NotSticky,
             Why::Rules { .. } => Reason::Rules,
         }
     }
@@ -268,6 +301,8 @@ impl Hold {
             Why::TtlDraining { to, .. } => Some(format!("crossfade shift {plan} {to}")),
             Why::Baking { .. } => Some(format!("crossfade step {plan}")),
             Why::Gate(verdict) => Some(format!("crossfade approve {plan} {}", verdict.gate)),
+            Why::Contradicted { .. } => overriding("measured"),
+            Why::NotSticky { .. } => overriding("sticky"),
             Why::Frozen { .. } => overriding("freeze"),
             Why::MaxStep { .. } => overriding("max-step"),
             Why::After { first, to, .. } => Some(format!("crossfade shift {plan}/{first} {to}")),
@@ -287,12 +322,26 @@ impl Hold {
             Why::NoSink { plane } => {
                 format!("nothing receives in plane {plane}, which the plan uses")
             }
-            Why::Nacked { sink, token, detail, at } => {
-                format!("{sink} refused {token} at {at}: {detail}")
+            Why::Nacked { sink, token, detail, at, more } => {
+                format!("{sink} refused {token} at {at}: {detail}{}", others(*more, "refused"))
             }
-            Why::Away { sink, left: Some(left) } => format!("{sink} is away since {left}"),
-            Why::Away { sink, left: None } => format!("{sink} is away"),
-            Why::Lagging { token, at, planes, sinks } => lagging(*token, *at, planes, sinks),
+            Why::Away { sink, left, more } => {
+                let since = left.map_or(String::new(), |left| format!(" since {left}"));
+                format!("{sink} is away{since}{}", others(*more, "are away"))
+            }
+            Why::Lagging { token, at, planes, sinks, more } => {
+                lagging(*token, *at, planes, sinks, *more)
+            }
+            Why::Contradicted { plane, service, found, more } => {
+                contradicted(*plane, service, found, *more)
+            }
+            Why::NotSticky { sink, version, more } => {
+                format!(
+                    "{sink} says version {version}; an Envoy before 1.36 draws a side for every \
+                     request anew{}",
+                    others(*more, "do")
+                )
+            }
             Why::Degraded { service, side } => {
                 format!("every {side} endpoint of {service} fails; the last good set is kept")
             }
@@ -324,8 +373,34 @@ fn seconds(left: Duration) -> String {
     format!("{whole} s")
 }
 
-/// More are told by their number: `status` and `sinks` show them all.
-const NAMED_MAX: usize = 3;
+/// More are told by their number: `status` and `sinks` show more of them.
+pub const NAMED_MAX: usize = 3;
+
+/// The most holds of one reason with a sink or a service each: a status stays small, however many
+/// sinks are away.
+pub const HOLDS_MAX: usize = 20;
+
+fn others(more: usize, what: &str) -> String {
+    if more == 0 { String::new() } else { format!("; {more} more {what}") }
+}
+
+fn contradicted(
+    plane: Plane,
+    service: &ServiceName,
+    found: &Contradiction,
+    more: usize,
+) -> String {
+    let percent = |bp| Split::from_bp(bp).unwrap_or(Split::TARGET);
+    format!(
+        "{service}: {plane} measured {} to {} on target, the plan says {} ({} samples since \
+         then){}",
+        percent(found.low_bp),
+        percent(found.high_bp),
+        found.intended,
+        found.samples,
+        others(more, "services are not where the plan says"),
+    )
+}
 
 fn rolled_back(above: &[ServiceName]) -> String {
     if above.is_empty() {
@@ -343,11 +418,12 @@ fn lagging(
     at: Option<Timestamp>,
     planes: &[Plane],
     sinks: &[(SinkId, Token)],
+    more: usize,
 ) -> String {
     let mut parts: Vec<String> =
         planes.iter().map(|plane| format!("plane {plane} has not taken it up")).collect();
-    parts.extend(sinks.iter().take(NAMED_MAX).map(|(sink, acked)| format!("{sink} has {acked}")));
-    if let Some(more) = sinks.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+    parts.extend(sinks.iter().map(|(sink, acked)| format!("{sink} has {acked}")));
+    if more > 0 {
         parts.push(format!("{more} more lag"));
     }
     let at = at.map_or(String::new(), |at| format!(" at {at}"));
@@ -382,6 +458,7 @@ impl Reason {
             Self::Nacked => "nacked",
             Self::Away => "away",
             Self::Lagging => "lagging",
+            Self::Contradicted => "contradicted",
             Self::Degraded => "degraded",
             Self::Settling => "settling",
             Self::TtlDraining => "ttl-draining",
@@ -390,6 +467,7 @@ impl Reason {
             Self::Frozen => "frozen",
             Self::MaxStep => "max-step",
             Self::After => "after",
+            Self::NotSticky => "not-sticky",
             Self::Rules => "rules",
         }
     }

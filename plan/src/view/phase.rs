@@ -59,7 +59,7 @@ impl fmt::Display for Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Progress {
     /// Something that is not mere lag keeps it: no sink, one that is away or refused, a side
-    /// without a healthy endpoint, the reconnect window, old TTLs.
+    /// without a healthy endpoint, traffic elsewhere, the reconnect window, old TTLs.
     Stuck,
     /// Sinks have not applied everything yet.
     Lagging,
@@ -113,14 +113,18 @@ impl Progress {
             Reason::NoSink
             | Reason::Nacked
             | Reason::Away
+            | Reason::Contradicted
             | Reason::Degraded
             | Reason::Settling
             | Reason::TtlDraining => Self::Stuck,
             Reason::Lagging => Self::Lagging,
             Reason::Baking => Self::Baking,
-            Reason::Gate | Reason::Frozen | Reason::MaxStep | Reason::After | Reason::Rules => {
-                Self::Limited
-            }
+            Reason::Gate
+            | Reason::Frozen
+            | Reason::MaxStep
+            | Reason::After
+            | Reason::NotSticky
+            | Reason::Rules => Self::Limited,
             Reason::Restored
             | Reason::RolledBack
             | Reason::Expired

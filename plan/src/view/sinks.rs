@@ -29,7 +29,8 @@ pub struct SinkView {
     pub since: Option<Timestamp>,
     /// Since when it is away, where known.
     pub left: Option<Timestamp>,
-    /// The newest token up to which it has applied everything.
+    /// The newest token up to which it has applied everything. One that owes nothing is up to date
+    /// with its plane.
     pub acked: Token,
     /// How many revisions the log is ahead of that.
     pub lag: u64,
@@ -43,12 +44,15 @@ pub struct SinkView {
 
 /// Every receiver, by plane and then by id.
 pub fn sinks(state: &State, facts: &Facts) -> Vec<SinkView> {
-    facts.ledger.sinks().map(|sink| view(sink, state.token())).collect()
+    let sinks = facts.ledger.sinks().map(|(sink, has)| view(sink, has, state.token()));
+    let mut sinks: Vec<SinkView> = sinks.collect();
+    sinks.sort_by(|a, b| (a.plane, &a.id).cmp(&(b.plane, &b.id)));
+    sinks
 }
 
-fn view(sink: &Sink, head: Token) -> SinkView {
+fn view(sink: &Sink, acked: Token, head: Token) -> SinkView {
     // A restore goes on with the revisions, so that the distance holds over incarnations too.
-    let lag = head.revision.saturating_sub(sink.acked.revision);
+    let lag = head.revision.saturating_sub(acked.revision);
     SinkView {
         id: sink.id.clone(),
         plane: sink.plane,
@@ -57,7 +61,7 @@ fn view(sink: &Sink, head: Token) -> SinkView {
         connected: !sink.is_away(),
         since: sink.since,
         left: sink.left,
-        acked: sink.acked,
+        acked,
         lag,
         owes: sink.owes.iter().cloned().collect(),
         plans: sink.plans.as_ref().map(|plans| plans.iter().cloned().collect()),

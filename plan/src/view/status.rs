@@ -1,5 +1,7 @@
 //! Where a plan is: intended, acked and measured, and why it does not move.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use super::Planes;
 use super::hold::{self, Hold, HoldView, holds};
 use super::phase::{Phase, Progress, phase};
 use crate::decide::Facts;
-use crate::ledger::SinkId;
+use crate::ledger::{Sink, SinkId};
 use crate::measure::Share;
 use crate::name::{GateName, PlanName, ServiceId, ServiceName};
 use crate::pace::{self, Next, Pace};
@@ -121,10 +123,22 @@ pub struct SinkSummary {
     pub expected: u32,
     /// How many hold everything of the plan.
     pub acked: u32,
-    /// Those that are connected and do not.
+    /// Those that are connected and do not: the first hundred.
     pub lagging: Vec<SinkId>,
-    /// Those that are not connected.
+    /// How many those are.
+    #[serde(default)]
+    pub lagging_count: u32,
+    /// Those that are not connected: the first hundred.
     pub away: Vec<SinkId>,
+    /// How many those are.
+    #[serde(default)]
+    pub away_count: u32,
+}
+
+impl SinkSummary {
+    /// The most sinks that each list names: a status stays small, however many sinks a plan has.
+    /// `crossfade sinks` lists all.
+    pub const LISTED_MAX: usize = 100;
 }
 
 /// A plan in a list.
@@ -283,20 +297,37 @@ fn next_view(plan: &PlanState) -> Option<NextStep> {
 }
 
 fn sink_summary(facts: &Facts, plan: &PlanState) -> SinkSummary {
+    let name = &plan.spec.name;
     let mut summary = SinkSummary::default();
     for plane in Plane::ALL.into_iter().filter(|plane| plan.spec.uses(*plane)) {
-        let standing = facts.ledger.standing(plane);
-        let through = standing.is_some_and(|standing| standing.through >= plan.rendered);
-        for sink in facts.ledger.expected(plane, &plan.spec.name) {
-            summary.expected += 1;
-            if sink.is_away() {
-                summary.away.push(sink.id.clone());
-            } else if through && !sink.owes(&plan.spec.name) {
-                summary.acked += 1;
-            } else {
-                summary.lagging.push(sink.id.clone());
-            }
+        let expected = count(facts.ledger.expected_count(plane, name));
+        summary.expected = summary.expected.saturating_add(expected);
+        let late = facts.ledger.late(plane, name);
+        let (away, behind): (Vec<_>, Vec<_>) = late.into_iter().partition(|sink| sink.is_away());
+        let away_here = count(away.len());
+        summary.away_count = summary.away_count.saturating_add(away_here);
+        listed(&mut summary.away, away);
+        let owing: Vec<_> = behind.into_iter().filter(|sink| sink.owes(name)).collect();
+        if facts.ledger.through(plane).is_some_and(|through| through >= plan.rendered) {
+            summary.lagging_count = summary.lagging_count.saturating_add(count(owing.len()));
+            listed(&mut summary.lagging, owing);
+        } else {
+            let lagging = expected.saturating_sub(away_here);
+            summary.lagging_count = summary.lagging_count.saturating_add(lagging);
+            let there = facts.ledger.expected(plane, name).filter(|sink| !sink.is_away());
+            listed(&mut summary.lagging, there);
         }
     }
+    let arrived = summary.expected.saturating_sub(summary.away_count);
+    summary.acked = arrived.saturating_sub(summary.lagging_count);
     summary
+}
+
+fn listed<'a>(ids: &mut Vec<SinkId>, sinks: impl IntoIterator<Item = &'a Arc<Sink>>) {
+    let room = SinkSummary::LISTED_MAX.saturating_sub(ids.len());
+    ids.extend(sinks.into_iter().take(room).map(|sink| sink.id.clone()));
+}
+
+fn count(sinks: usize) -> u32 {
+    u32::try_from(sinks).unwrap_or(u32::MAX)
 }

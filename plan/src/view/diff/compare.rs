@@ -11,7 +11,7 @@ use crate::endpoint::Endpoints;
 use crate::file::duration;
 use crate::name::{HostName, ServiceName};
 use crate::spec::{
-    Clients, GateTest, Plan, Plane, Port, Resolver, Service, Step, Strategy, ZoneSource, ZoneSpec,
+    Clients, GateTest, Gateway, Plan, Plane, Port, Resolver, Service, Step, Strategy, ZoneSource, ZoneSpec,
 };
 
 /// Fields of the plan itself.
@@ -47,7 +47,17 @@ pub(super) fn plan_fields(old: Option<&Plan>, new: &Plan) -> Vec<FieldChange> {
     fields.one("policy.maxStep", old.map(most), most(new));
     let freeze = |plan: &Plan| list(&plan.policy.freeze);
     fields.one("policy.freeze", old.map(freeze), freeze(new));
+    let drain = |plan: &Plan| plan.policy.drain.map_or(String::new(), duration::text);
+    fields.one("policy.drain", old.map(drain), drain(new));
+    let gateways = |plan: &Plan| list(plan.gateways.iter().map(gateway));
+    fields.one("gateways", old.map(gateways), gateways(new));
     fields.0
+}
+
+fn gateway(gateway: &Gateway) -> String {
+    let egress = &gateway.egress;
+    let from = if egress.is_empty() { String::new() } else { format!(" from {}", list(egress)) };
+    format!("{}: {}{from}", gateway.name, gateway.client_address)
 }
 
 /// Services that come, go or change, in the order of the new file, those that go last.
@@ -148,6 +158,12 @@ pub(super) fn plane(
         services: services.iter().map(|service| service.name.clone()).collect(),
         ..PlaneChange::default()
     };
+    // What proxies and hosts render of every service.
+    let edge = |plan: &Plan| (plan.gateways.clone(), plan.policy.drain);
+    let all = old.is_some_and(|old| edge(old) != edge(new));
+    if all && matches!(plane, Plane::Mesh | Plane::Host) {
+        change.services = new.services.iter().map(|service| service.name.clone()).collect();
+    }
     // The names answer in every plane: whoever is split elsewhere sees the logical address.
     if plane == Plane::Dns {
         change.zones = zone_changes(old, new);

@@ -145,21 +145,46 @@ fn steps(new: &Plan, found: &mut Vec<Finding>) {
 
 /// Receivers that cannot keep a client on its side.
 fn drawn_anew(new: &Plan, found: &mut Vec<Finding>) {
+    let mesh = new.uses(Plane::Mesh);
     for service in &new.services {
-        if service.affinity != Affinity::ClientIp {
-            let detail =
-                format!("{}: affinity is none, so clients change sides at random", service.name);
-            warn(found, "drawn-anew", detail);
-            continue;
+        let name = &service.name;
+        match &service.affinity {
+            Affinity::None => {
+                let detail =
+                    format!("{name}: affinity is none, so clients change sides at random");
+                warn(found, "drawn-anew", detail);
+                continue;
+            }
+            Affinity::Header(_) | Affinity::Cookie(_) if !mesh => {
+                let detail = format!(
+                    "{name}: only plane mesh sees headers and cookies, and no row of `clients` \
+                     names it: clients are told apart by address"
+                );
+                warn(found, "affinity-unseen", detail);
+            }
+            Affinity::ClientIp | Affinity::Header(_) | Affinity::Cookie(_) => {}
         }
-        let plain = |protocol| matches!(protocol, Protocol::Tcp | Protocol::Grpc);
-        let port = service.ports.iter().find(|port| plain(port.protocol));
-        if let Some(port) = port.filter(|_| new.uses(Plane::Mesh)) {
-            let detail = format!(
-                "{}: port {} in plane mesh draws a side for every connection or call anew",
-                service.name, port.port
-            );
-            warn(found, "drawn-anew", detail);
-        }
+        let ports = service.ports.iter().filter(|_| mesh);
+        let drawn = ports.filter_map(|port| Some((port.port, drawn_in_mesh(port.protocol)?)));
+        drawn.for_each(|(port, what)| {
+            warn(found, "drawn-anew", format!("{name}: port {port} in plane mesh: {what}"));
+        });
+    }
+    if mesh && new.services.iter().any(|service| service.affinity != Affinity::None) {
+        let detail = "clients keep their side behind an Envoy from 1.36 on; one before ignores \
+                      `use_hash_policy`, and the plan holds `not-sticky`";
+        warn(found, "sticky-from", detail.to_owned());
+    }
+}
+
+/// What proxies of this protocol cannot do, for people.
+pub(in crate::view) const fn drawn_in_mesh(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::Tcp => Some("Envoy draws a side for every connection of tcp anew"),
+        Protocol::Grpc => Some(
+            "a gRPC client that follows the plan without a proxy draws a side for every call anew, \
+             and ignores weights of localities; behind an Envoy it keeps its side",
+        ),
+        Protocol::Http | Protocol::Udp => None,
     }
 }

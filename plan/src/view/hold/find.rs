@@ -1,7 +1,8 @@
 //! What keeps a plan at the moment.
 
-use super::{Hold, Why};
+use super::{HOLDS_MAX, Hold, NAMED_MAX, Why};
 use crate::command::{Automation, Cause};
+use crate::decide::traffic::{contradictions, unsticky};
 use crate::decide::{Facts, Refused};
 use crate::gate::Verdict;
 use crate::name::ServiceName;
@@ -18,6 +19,8 @@ pub fn holds(state: &State, facts: &Facts, pace: &Pace, plan: &PlanState) -> Vec
     if !matches!(plan.mode, Mode::Retired) {
         by_sinks(facts, plan, &mut whys);
         whys.extend(degraded(plan));
+        contradicted(facts, plan, &mut whys);
+        whys.extend(not_sticky(facts, plan));
     }
     if matches!(plan.mode, Mode::Running(_)) && !plan.restored {
         by_time(facts, pace, plan, &mut whys);
@@ -36,8 +39,12 @@ pub fn of_service<'a>(
     service: &'a ServiceName,
 ) -> impl Iterator<Item = &'a Hold> {
     holds.iter().filter(move |hold| {
-        let Why::Degraded { service: own, .. } = &hold.why else { return true };
-        own == service
+        match &hold.why {
+            Why::Degraded { service: own, .. } | Why::Contradicted { service: own, .. } => {
+                own == service
+            }
+            _ => true,
+        }
     })
 }
 
@@ -61,37 +68,77 @@ fn by_mode(plan: &PlanState) -> Option<Why> {
 
 fn by_sinks(facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>) {
     let name = &plan.spec.name;
-    let (mut planes, mut sinks) = (Vec::new(), Vec::new());
+    let mut planes = Vec::new();
+    let (mut away, mut nacked, mut lagging) = (Vec::new(), Vec::new(), Vec::new());
     for plane in Plane::ALL.into_iter().filter(|plane| plan.spec.uses(*plane)) {
-        let expected: Vec<_> = facts.ledger.expected(plane, name).collect();
-        if expected.is_empty() {
+        if facts.ledger.expected_count(plane, name) == 0 {
             whys.push(Why::NoSink { plane });
             continue;
         }
-        let standing = facts.ledger.standing(plane);
-        if standing.is_none_or(|standing| standing.through < plan.rendered) {
+        if facts.ledger.through(plane).is_none_or(|through| through < plan.rendered) {
             planes.push(plane);
         }
-        for sink in expected {
+        for sink in facts.ledger.late(plane, name) {
             if sink.is_away() {
-                whys.push(Why::Away { sink: sink.id.clone(), left: sink.left });
+                away.push(sink);
             } else if let Some(nack) = sink.refused(name) {
-                whys.push(Why::Nacked {
-                    sink: sink.id.clone(),
-                    token: nack.token,
-                    detail: nack.detail.clone(),
-                    at: nack.at,
-                });
-            } else if sink.owes(name) {
-                sinks.push((sink.id.clone(), sink.acked));
+                nacked.push((sink, nack));
+            } else {
+                lagging.push(sink);
             }
         }
     }
-    if !planes.is_empty() || !sinks.is_empty() {
+    whys.extend(first(&away, HOLDS_MAX).map(|(sink, more)| Why::Away {
+        sink: sink.id.clone(),
+        left: sink.left,
+        more,
+    }));
+    whys.extend(first(&nacked, HOLDS_MAX).map(|((sink, nack), more)| Why::Nacked {
+        sink: sink.id.clone(),
+        token: nack.token,
+        detail: nack.detail.clone(),
+        at: nack.at,
+        more,
+    }));
+    if !planes.is_empty() || !lagging.is_empty() {
         let token = plan.rendered;
         let at = (token.revision == plan.revision).then_some(plan.changed);
-        whys.push(Why::Lagging { token, at, planes, sinks });
+        let sinks = lagging.iter().take(NAMED_MAX).map(|sink| (sink.id.clone(), sink.acked));
+        let more = lagging.len().saturating_sub(NAMED_MAX);
+        whys.push(Why::Lagging { token, at, planes, sinks: sinks.collect(), more });
     }
+}
+
+/// The first so many, the last of them with how many more there are.
+fn first<T>(all: &[T], most: usize) -> impl Iterator<Item = (&T, usize)> {
+    let last = all.len().min(most);
+    let more = all.len() - last;
+    let told = move |at| if at + 1 == last { more } else { 0 };
+    all.iter().take(most).enumerate().map(move |(at, one)| (one, told(at)))
+}
+
+/// Services whose traffic is not where the plan says.
+fn contradicted(facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>) {
+    let found: Vec<_> = contradictions(plan, facts).collect();
+    whys.extend(first(&found, HOLDS_MAX).map(|((plane, service, found), more)| {
+        Why::Contradicted { plane: *plane, service: (*service).clone(), found: *found, more }
+    }));
+}
+
+/// The proxies that keep the plan from taking its next step, or that move clients at the splits of
+/// today where no step is to come.
+fn not_sticky(facts: &Facts, plan: &PlanState) -> Option<Why> {
+    let between = |split: Split| split != Split::LEGACY && split != Split::TARGET;
+    let matters = match (plan.mode, pace::next(plan)) {
+        (_, Some(Next::Step { split, .. })) => between(split),
+        (Mode::Ready | Mode::Manual | Mode::Paused(_) | Mode::Expired(_), _) => {
+            plan.services.values().any(|service| between(service.split))
+        }
+        _ => false,
+    };
+    let (sink, more) = matters.then(|| unsticky(plan, facts))??;
+    let version = sink.version.clone().unwrap_or_default();
+    Some(Why::NotSticky { sink: sink.id.clone(), version, more })
 }
 
 fn degraded(plan: &PlanState) -> impl Iterator<Item = Why> {
