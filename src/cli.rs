@@ -258,7 +258,8 @@ pub(crate) struct Step {
 /// Limits to override.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Overrides {
-    /// A limit to override: acks, freeze, max-step or a gate's name; needs --reason
+    /// A limit to override: acks, freeze, max-step, sticky, measured or a gate's name; needs
+    /// --reason
     #[arg(long = "override", value_name = "NAME", requires = "reason")]
     pub(crate) overrides: Vec<Override>,
 }

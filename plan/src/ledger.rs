@@ -116,8 +116,8 @@ impl Ledger {
     pub fn set_from(&mut self, plane: Plane, source: Source, standing: Standing) {
         let nothing = || Standing { through: Token::NEVER, sinks: Arc::new([]) };
         let held = self.planes.entry(plane).or_default().entry(source);
-        let held = held
-            .or_insert_with(|| Arc::new(Held { standing: nothing(), index: Index::default() }));
+        let held =
+            held.or_insert_with(|| Arc::new(Held { standing: nothing(), index: Index::default() }));
         let held = Arc::make_mut(held);
         held.index.replace(&held.standing.sinks, &standing.sinks);
         held.standing = standing;
@@ -316,5 +316,7 @@ impl fmt::Debug for SinkId {
     }
 }
 
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod tests;

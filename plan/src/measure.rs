@@ -1,6 +1,7 @@
 //! What traffic really did.
 
 mod contradiction;
+mod sum;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

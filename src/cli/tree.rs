@@ -7,7 +7,7 @@ use plan::measure::{Basis, Share};
 use plan::view::hold::Reason;
 use plan::view::phase::Phase;
 use plan::view::status::{PlaneStatus, ServiceStatus, Status};
-use plan::{Split, Timestamp};
+use plan::{SinkId, Split, Timestamp};
 
 use crate::cli::paint::Paint;
 
@@ -147,7 +147,15 @@ fn share(share: &Share) -> String {
             Basis::Requests => "requests",
             Basis::Connections => "connections",
         }
-    )
+    ) + &errors(share)
+}
+
+/// What failed on each side, where that is counted.
+fn errors(share: &Share) -> String {
+    let (Some(legacy), Some(target)) = (&share.legacy, &share.target) else {
+        return String::new();
+    };
+    format!("   errors legacy {}, target {}", legacy.errors, target.errors)
 }
 
 fn share_bp(share: &Share) -> String {
@@ -157,14 +165,25 @@ fn share_bp(share: &Share) -> String {
 fn sinks(status: &Status, paint: Paint) -> String {
     let sinks = &status.sinks;
     let mut text = format!("  sinks  {} of {} acked", sinks.acked, sinks.expected);
-    for (word, ids) in [("lagging", &sinks.lagging), ("away", &sinks.away)] {
+    for (word, ids, count) in [
+        ("lagging", &sinks.lagging, sinks.lagging_count),
+        ("away", &sinks.away, sinks.away_count),
+    ] {
         if !ids.is_empty() {
-            let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-            let _ = write!(text, "  {}", paint.warn(&format!("{word}: {}", ids.join(", "))));
+            let _ = write!(text, "  {}", paint.warn(&format!("{word}: {}", named(ids, count))));
         }
     }
     text.push('\n');
     text
+}
+
+/// The first names of so many; a tree has room for a few.
+fn named(ids: &[SinkId], count: u32) -> String {
+    const NAMES_MAX: usize = 10;
+    let names: Vec<&str> = ids.iter().take(NAMES_MAX).map(SinkId::as_str).collect();
+    let more = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(names.len());
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{rest}", names.join(", "))
 }
 
 fn bake_left(status: &Status, passed: Duration) -> Option<Duration> {

@@ -35,6 +35,16 @@ fn text(explained: &Explained, paint: Paint) -> String {
     for (name, side) in [("legacy", &explained.legacy), ("target", &explained.target)] {
         let _ = writeln!(text, "  {name}  {}", side_text(side, paint));
     }
+    for gateway in &explained.gateways {
+        let _ = writeln!(
+            text,
+            "  gateway {}  finds the client's address: {}",
+            gateway.name, gateway.client_address
+        );
+    }
+    if let Some(drain) = &explained.drain {
+        let _ = writeln!(text, "  drain   {drain} after exactly 0% or 100%");
+    }
     match &explained.client {
         Some(client) => push_client(&mut text, client, paint),
         None => push_rows(&mut text, explained),
@@ -83,6 +93,8 @@ fn place_text(place: &Place) -> String {
     let mut words = Vec::new();
     if let Some(key) = &place.key {
         words.push(format!("key {key}"));
+    } else if let Some(by) = &place.keyed_by {
+        words.push(format!("key: {by}"));
     }
     if let Some(bucket) = place.bucket {
         words.push(format!("bucket {bucket}"));

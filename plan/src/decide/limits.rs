@@ -59,9 +59,8 @@ impl<'a> Limits<'a> {
     /// exactly there, nobody has to be kept.
     pub(super) fn sticky(&mut self, moves: &BTreeMap<ServiceName, Split>) -> Result<(), Refused> {
         let plan = self.plan;
-        let between = |(name, to): (&ServiceName, &Split)| {
-            split_of(plan, name) < *to && *to != Split::TARGET
-        };
+        let between =
+            |(name, to): (&ServiceName, &Split)| split_of(plan, name) < *to && *to != Split::TARGET;
         if !moves.iter().any(between) {
             return Ok(());
         }

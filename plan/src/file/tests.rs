@@ -445,7 +445,9 @@ fn plans() -> impl Strategy<Value = Plan> {
             json!({ "split": split, "bake": bake, "expires": "300d", "gates": ["g"] })
         };
         let policy = match crate::split::Split::from_bp(most) {
-            Some(most) if most.bp() == 10_000 => json!({ "maxStep": most.to_string(), "drain": format!("{v6}s") }),
+            Some(most) if most.bp() == 10_000 => {
+                json!({ "maxStep": most.to_string(), "drain": format!("{v6}s") })
+            }
             _ => {
                 let lasts = format!("{most}s");
                 json!({ "freeze": [{ "cron": "*/5 1-3 * * MON", "for": lasts, "tz": "UTC" }] })

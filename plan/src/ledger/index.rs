@@ -51,7 +51,7 @@ impl Index {
                     after.next();
                 }
                 (Some(was), Some(is)) if was.id == is.id => {
-                    if !self.only_owes_otherwise(was, is) {
+                    if was != is && !self.only_owes_otherwise(was, is) {
                         gone.extend(before.peek().copied());
                         came.extend(after.peek().copied());
                     }

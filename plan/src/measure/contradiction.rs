@@ -35,11 +35,7 @@ const MARGIN_BP: u16 = 100;
 /// the share vary by a point (2 000 of them at 25 %), however many requests are counted.
 ///
 /// For requests that were issued after every proxy had applied the split.
-pub fn contradiction(
-    count: &Count,
-    intended: Split,
-    affinity: &Affinity,
-) -> Option<Contradiction> {
+pub fn contradiction(count: &Count, intended: Split, affinity: &Affinity) -> Option<Contradiction> {
     // Reports may claim absurd numbers: halved, their sum fits, and the share stays what it is.
     let fits = count.legacy.checked_add(count.target).is_some();
     let (legacy, target) =

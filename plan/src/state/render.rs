@@ -191,7 +191,7 @@ fn leaves(plan: &PlanState, old: &[Arc<Service>], token: Token) -> Vec<Arc<Servi
     let leaf = |(spec, state): (&Arc<spec::Service>, &Arc<ServiceState>)| {
         let at = old.binary_search_by(|leaf| leaf.id.service.cmp(&spec.name)).ok();
         let old = at.and_then(|at| old.get(at));
-        let held = old.map_or((token, Parts::all(token)), |old| (old.since, old.parts));
+        let held = old.map_or_else(|| (token, Parts::all(token)), |old| (old.since, old.parts));
         let new = leaf(plan, spec, state, held);
         match old {
             Some(old) if **old == new => Arc::clone(old),

@@ -384,12 +384,7 @@ fn others(more: usize, what: &str) -> String {
     if more == 0 { String::new() } else { format!("; {more} more {what}") }
 }
 
-fn contradicted(
-    plane: Plane,
-    service: &ServiceName,
-    found: &Contradiction,
-    more: usize,
-) -> String {
+fn contradicted(plane: Plane, service: &ServiceName, found: &Contradiction, more: usize) -> String {
     let percent = |bp| Split::from_bp(bp).unwrap_or(Split::TARGET);
     format!(
         "{service}: {plane} measured {} to {} on target, the plan says {} ({} samples since \

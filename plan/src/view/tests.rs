@@ -15,6 +15,7 @@ use crate::token::Token;
 
 mod clients;
 pub(crate) mod golden;
+mod mesh;
 mod plans;
 
 fn shop() -> World {

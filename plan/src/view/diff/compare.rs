@@ -11,7 +11,8 @@ use crate::endpoint::Endpoints;
 use crate::file::duration;
 use crate::name::{HostName, ServiceName};
 use crate::spec::{
-    Clients, GateTest, Gateway, Plan, Plane, Port, Resolver, Service, Step, Strategy, ZoneSource, ZoneSpec,
+    Clients, GateTest, Gateway, Plan, Plane, Port, Resolver, Service, Step, Strategy, ZoneSource,
+    ZoneSpec,
 };
 
 /// Fields of the plan itself.

@@ -150,8 +150,7 @@ fn drawn_anew(new: &Plan, found: &mut Vec<Finding>) {
         let name = &service.name;
         match &service.affinity {
             Affinity::None => {
-                let detail =
-                    format!("{name}: affinity is none, so clients change sides at random");
+                let detail = format!("{name}: affinity is none, so clients change sides at random");
                 warn(found, "drawn-anew", detail);
                 continue;
             }

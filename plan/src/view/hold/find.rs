@@ -39,12 +39,12 @@ pub fn of_service<'a>(
     service: &'a ServiceName,
 ) -> impl Iterator<Item = &'a Hold> {
     holds.iter().filter(move |hold| {
-        match &hold.why {
-            Why::Degraded { service: own, .. } | Why::Contradicted { service: own, .. } => {
-                own == service
-            }
-            _ => true,
-        }
+        let (Why::Degraded { service: own, .. } | Why::Contradicted { service: own, .. }) =
+            &hold.why
+        else {
+            return true;
+        };
+        own == service
     })
 }
 
