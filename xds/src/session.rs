@@ -1,5 +1,20 @@
 //! One stream, without input or output of its own: requests and tables in, responses out.
 
+mod ack;
+mod due;
+mod encode;
+mod fold;
+mod gate;
+mod kind;
+mod names;
+mod pick;
+mod request;
+mod standing;
+mod stream;
+mod watch;
+mod words;
+mod world;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +26,8 @@ use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryReque
 use crate::client::Viewer;
 use crate::name::TypeUrl;
 use crate::table::Generation;
+
+pub use self::stream::Session;
 
 /// What was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

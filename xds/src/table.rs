@@ -19,6 +19,7 @@ use crate::table::shards::Shards;
 use crate::version::Version;
 
 pub use self::encoded::Encoded;
+pub(crate) use self::encoded::{field_len, put_field};
 
 /// Numbers the statements that one process made, from 1. Means nothing outside of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
