@@ -4,6 +4,7 @@ pub mod client;
 pub mod lrs;
 pub mod name;
 pub mod own;
+pub mod render;
 pub mod session;
 pub mod table;
 pub mod version;

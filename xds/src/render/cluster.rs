@@ -1,0 +1,151 @@
+//! Clusters and endpoint sets: one of each for every side of every port.
+//!
+//! A cluster says how a side is reached, and never changes while the service's ports and affinity
+//! do not: a cluster that Envoy builds anew loses its connections and counts. Who serves is in the
+//! endpoint set alone.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3 as pb;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
+use envoy_types::pb::google::protobuf::UInt32Value;
+use envoy_types::util::pack_any;
+use plan::endpoint::Pool;
+use plan::spec::{Port, Protocol};
+use plan::split::Side;
+
+use crate::render::common::{address, ads, duration, word};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is buffered of one connection, in bytes, before its peer is made to wait.
+pub(super) const CONNECTION_BUFFER: u32 = 32 * 1024;
+
+/// Connections, waiting requests and requests at once that a side takes: as good as no limit, as
+/// the VMs had none before there was a proxy. Envoy's own 1 024 would fail requests of ours.
+const NO_LIMIT: u32 = 1_000_000;
+
+/// Who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Envoy.
+    Envoy,
+    /// A gRPC library: takes fewer policies, and reports load where the cluster says so.
+    Grpc,
+}
+
+/// How one side of a port is reached.
+pub(super) fn cluster(name: &str, port: &Port, reader: Reader) -> pb::Cluster {
+    let policy = match reader {
+        Reader::Envoy => pb::cluster::LbPolicy::LeastRequest,
+        // The one that every gRPC library has.
+        Reader::Grpc => pb::cluster::LbPolicy::RoundRobin,
+    };
+    let discovery = pb::cluster::DiscoveryType::Eds as i32;
+    let cluster = pb::Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(pb::cluster::ClusterDiscoveryType::Type(discovery)),
+        eds_cluster_config: Some(pb::cluster::EdsClusterConfig {
+            eds_config: Some(ads()),
+            service_name: String::new(),
+        }),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        lb_policy: policy as i32,
+        ..Default::default()
+    };
+    match reader {
+        Reader::Envoy => pb::Cluster {
+            per_connection_buffer_limit_bytes: Some(UInt32Value { value: CONNECTION_BUFFER }),
+            circuit_breakers: Some(circuit_breakers()),
+            typed_extension_protocol_options: protocol_options(port.protocol),
+            ..cluster
+        },
+        Reader::Grpc => pb::Cluster {
+            lrs_server: Some(core::ConfigSource {
+                config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Self_(
+                    Default::default(),
+                )),
+                ..Default::default()
+            }),
+            ..cluster
+        },
+    }
+}
+
+fn circuit_breakers() -> pb::CircuitBreakers {
+    let most = Some(UInt32Value { value: NO_LIMIT });
+    pb::CircuitBreakers {
+        thresholds: vec![pb::circuit_breakers::Thresholds {
+            max_connections: most,
+            max_pending_requests: most,
+            max_requests: most,
+            ..Default::default()
+        }],
+        per_host_thresholds: Vec::new(),
+    }
+}
+
+/// gRPC needs HTTP/2 towards the side; without options Envoy speaks HTTP/1.1.
+fn protocol_options(
+    protocol: Protocol,
+) -> std::collections::HashMap<String, envoy_types::pb::google::protobuf::Any> {
+    use http::http_protocol_options::explicit_http_config::ProtocolConfig;
+    use http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
+    let config = match protocol {
+        Protocol::Grpc => ProtocolConfig::Http2ProtocolOptions(Default::default()),
+        Protocol::Http | Protocol::Tcp | Protocol::Udp => return Default::default(),
+    };
+    let explicit = ExplicitHttpConfig { protocol_config: Some(config) };
+    let options = http::HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)),
+        ..Default::default()
+    };
+    let key = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned();
+    [(key, pack_any(options))].into()
+}
+
+/// Who serves one side of a port. A degraded set is served whole: it is the last good one.
+pub(super) fn endpoints(
+    name: &str,
+    port: &Port,
+    side: Side,
+    pool: Option<&Pool>,
+    drained: bool,
+) -> endpoint::ClusterLoadAssignment {
+    let health = match drained {
+        true => core::HealthStatus::Unhealthy,
+        false => core::HealthStatus::Unknown,
+    };
+    let one = |at: &plan::endpoint::Endpoint| {
+        let number = at.port.unwrap_or(port.port).get();
+        lb_endpoint(at.address, number, health)
+    };
+    let lb_endpoints: Vec<_> =
+        pool.into_iter().flat_map(|pool| pool.serving.iter()).map(one).collect();
+    let group = endpoint::LocalityLbEndpoints {
+        // gRPC wants a locality and a weight; Envoy reports load by it.
+        locality: Some(core::Locality { sub_zone: word(side).to_owned(), ..Default::default() }),
+        load_balancing_weight: Some(UInt32Value { value: 1 }),
+        lb_endpoints,
+        ..Default::default()
+    };
+    let groups = if group.lb_endpoints.is_empty() { Vec::new() } else { vec![group] };
+    endpoint::ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: groups,
+        ..Default::default()
+    }
+}
+
+fn lb_endpoint(ip: IpAddr, port: u16, health: core::HealthStatus) -> endpoint::LbEndpoint {
+    let at = endpoint::Endpoint { address: Some(address(ip, port)), ..Default::default() };
+    endpoint::LbEndpoint {
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(at)),
+        health_status: health as i32,
+        ..Default::default()
+    }
+}

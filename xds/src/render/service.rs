@@ -1,0 +1,231 @@
+//! What is rendered of one service alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use plan::snapshot::{Motion, Service};
+use plan::spec::{Plane, Port, Protocol};
+use plan::split::{Side, Split};
+use plan::{PlanName, ServiceId, Token};
+
+use crate::name::{Name, Scope};
+use crate::render::claims::Claims;
+use crate::render::cluster::{self, Reader};
+use crate::render::common::word;
+use crate::render::door::{CATCH, Door, GRPC, MESH, Role, Roles};
+use crate::render::item::Item;
+use crate::render::listener::{self, Carries, Forwards};
+use crate::render::route::{self, Pair};
+
+/// Whether proxies split this service: a row of its plan says so. Otherwise they only catch, as a
+/// second split of the same clients would multiply the shares.
+pub(super) fn is_split(leaf: &Service) -> bool {
+    leaf.clients.rows.iter().any(|row| row.plane == Plane::Mesh)
+}
+
+/// The ports that proxies carry. Datagrams are not among them.
+pub(super) fn ports(leaf: &Service) -> impl Iterator<Item = &Port> {
+    leaf.spec.ports.iter().filter(|port| port.protocol != Protocol::Udp)
+}
+
+/// What everything of a port is named after: `plan/service/port`.
+pub(super) fn prefix(leaf: &Service, port: &Port) -> String {
+    format!("{}/{}", leaf.id, port.name)
+}
+
+/// The clusters of a port.
+pub(super) fn pair(prefix: &str) -> Pair {
+    Pair {
+        target: format!("{prefix}/{}", word(Side::Target)),
+        legacy: format!("{prefix}/{}", word(Side::Legacy)),
+    }
+}
+
+/// The service and side of a cluster's name; `None` where it is not of this kind.
+pub fn side_of(cluster_name: &str) -> Option<(ServiceId, Side)> {
+    let (prefix, side) = cluster_name.rsplit_once('/')?;
+    let side = [Side::Legacy, Side::Target].into_iter().find(|known| word(*known) == side)?;
+    let (service, _port) = prefix.rsplit_once('/')?;
+    Some((service.parse().ok()?, side))
+}
+
+/// Where a catch sends what reached it.
+pub(super) fn caught(motion: Motion) -> Split {
+    match motion {
+        Motion::RolledBack => Split::LEGACY,
+        Motion::Steady | Motion::Moving | Motion::Restored => Split::TARGET,
+    }
+}
+
+/// When a catch's route last changed.
+pub(super) fn catch_since(leaf: &Service) -> Token {
+    leaf.parts.shape.max(leaf.parts.catch)
+}
+
+/// When a split route last changed.
+pub(super) fn split_since(leaf: &Service) -> Token {
+    leaf.parts.shape.max(leaf.parts.split)
+}
+
+/// Everything that is rendered of this service alone, for these roles. `drained`: what is left on
+/// the side without traffic is to be closed.
+pub(super) fn items(leaf: &Service, drained: bool, roles: &Roles, claims: &Claims) -> Vec<Item> {
+    let one = One {
+        leaf,
+        drained,
+        roles,
+        claims,
+        plans: Arc::new([leaf.id.plan.clone()]),
+        mesh: MESH.into(),
+    };
+    let mut items = Vec::new();
+    for port in ports(leaf) {
+        one.port(port, &mut items);
+    }
+    items
+}
+
+struct One<'a> {
+    leaf: &'a Service,
+    drained: bool,
+    roles: &'a Roles,
+    claims: &'a Claims,
+    plans: Arc<[PlanName]>,
+    mesh: Scope,
+}
+
+impl One<'_> {
+    fn port(&self, port: &Port, items: &mut Vec<Item>) {
+        let split = is_split(self.leaf);
+        let sidecar = split && !self.roles.captures.is_empty();
+        let envoy = sidecar || (split && self.roles.gateway) || self.roles.catch;
+        let grpc = split && self.roles.grpc && port.protocol == Protocol::Grpc;
+        let prefix = prefix(self.leaf, port);
+        let pair = pair(&prefix);
+        let needs: Arc<[Name]> =
+            Arc::new([pair.target.as_str().into(), pair.legacy.as_str().into()]);
+        if envoy {
+            self.clusters(port, &pair, &self.mesh, Reader::Envoy, items);
+        }
+        if grpc {
+            self.clusters(port, &pair, &GRPC.into(), Reader::Grpc, items);
+        }
+        if envoy || grpc {
+            self.endpoints(port, &pair, items);
+        }
+        if port.protocol == Protocol::Tcp {
+            if sidecar || (split && self.roles.gateway) {
+                let at = self.leaf.serving.split();
+                let item = self.tcp(&prefix, &pair, at, split_since(self.leaf), &self.mesh);
+                items.push(item.after(&needs));
+            }
+            if self.roles.catch {
+                let at = caught(self.leaf.motion);
+                let item = self.tcp(&prefix, &pair, at, catch_since(self.leaf), &CATCH.into());
+                items.push(item.after(&needs));
+            }
+        } else if sidecar || grpc {
+            let at = self.leaf.serving.split();
+            let routes = route::routes(&prefix, &pair, at, &self.leaf.spec.affinity);
+            let name = prefix.as_str().into();
+            let item = Item::new(&self.mesh, name, split_since(self.leaf), &routes);
+            let item = item.of_plans(&self.plans);
+            // A gRPC library asks for clusters only when it has seen the routes to them.
+            items.extend(grpc.then(|| item.also_in(&GRPC.into())));
+            items.extend(sidecar.then(|| item.after(&needs)));
+        }
+        if sidecar {
+            self.captured(port, &prefix, items);
+        }
+        if grpc {
+            self.dialled(port, &prefix, items);
+        }
+    }
+
+    fn clusters(
+        &self,
+        port: &Port,
+        pair: &Pair,
+        scope: &Scope,
+        reader: Reader,
+        items: &mut Vec<Item>,
+    ) {
+        for name in [&pair.target, &pair.legacy] {
+            let cluster = cluster::cluster(name, port, reader);
+            let item = Item::new(scope, name.as_str().into(), self.leaf.parts.shape, &cluster);
+            items.push(item.of_plans(&self.plans));
+        }
+    }
+
+    fn endpoints(&self, port: &Port, pair: &Pair, items: &mut Vec<Item>) {
+        let (serving, parts) = (&self.leaf.serving, &self.leaf.parts);
+        let sides = [
+            (Side::Target, &pair.target, serving.target(), parts.target, parts.target_used),
+            (Side::Legacy, &pair.legacy, serving.legacy(), parts.legacy, parts.legacy_used),
+        ];
+        for (side, name, pool, since, used) in sides {
+            let idle = match serving.split() {
+                Split::LEGACY => Some(Side::Target),
+                Split::TARGET => Some(Side::Legacy),
+                _ => None,
+            };
+            let drained = self.drained && idle == Some(side);
+            let mut since = since.max(parts.shape);
+            if self.leaf.drain.is_some() || drained {
+                // Newer than the drained set that came before.
+                since = since.max(used);
+            }
+            if drained {
+                since = since.max(parts.split);
+            }
+            let set = cluster::endpoints(name, port, side, pool, drained);
+            let item = Item::new(&self.mesh, name.as_str().into(), since, &set);
+            items.push(item.of_plans(&self.plans));
+        }
+    }
+
+    fn tcp(&self, prefix: &str, pair: &Pair, split: Split, since: Token, scope: &Scope) -> Item {
+        let name = tcp_name(prefix);
+        let filter = route::tcp_filter(&name, pair, split);
+        Item::new(scope, name.as_str().into(), since, &filter).of_plans(&self.plans)
+    }
+
+    /// The listener of the logical address, in sidecars.
+    fn captured(&self, port: &Port, prefix: &str, items: &mut Vec<Item>) {
+        let Some(ip) = self.leaf.spec.address else { return };
+        if self.claims.lost_address(&self.leaf.id, port) {
+            return;
+        }
+        let to = SocketAddr::new(ip, port.port.get());
+        let filter = tcp_name(prefix);
+        let carries = match port.protocol {
+            Protocol::Tcp | Protocol::Udp => Carries::Tcp(&filter),
+            Protocol::Http | Protocol::Grpc => {
+                Carries::Http { routes: prefix, forwards: Forwards::Untouched }
+            }
+        };
+        let listener = listener::sidecar(prefix, to, carries);
+        for capture in &self.roles.captures {
+            let door = Door { capture: Some(*capture), ..Door::of(Role::Sidecar) };
+            let name = prefix.into();
+            let item = Item::new(&door.listeners(), name, self.leaf.parts.shape, &listener);
+            items.push(item.of_plans(&self.plans));
+        }
+    }
+
+    /// The listeners that gRPC libraries look up: by host and port, and by host alone where the
+    /// service has one such port.
+    fn dialled(&self, port: &Port, prefix: &str, items: &mut Vec<Item>) {
+        for name in self.claims.grpc_names(self.leaf, port) {
+            let listener = listener::api(&name, prefix);
+            let item =
+                Item::new(&GRPC.into(), name.as_str().into(), self.leaf.parts.shape, &listener);
+            items.push(item.of_plans(&self.plans));
+        }
+    }
+}
+
+/// The name of a TCP port's filter.
+pub(super) fn tcp_name(prefix: &str) -> String {
+    format!("{prefix}/tcp")
+}
