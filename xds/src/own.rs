@@ -17,7 +17,7 @@ use plan::snapshot::{Service, Zone};
 use plan::{Digest, PlanName, Snapshot, Token, ZoneName};
 use prost::Message as _;
 
-pub use self::decode::{Reject, REQUIRES};
+pub use self::decode::{REQUIRES, Reject};
 use crate::name::{Name, TypeUrl};
 use crate::table::{Change, Edit, Encoded};
 use crate::version::Version;

@@ -104,7 +104,9 @@ pub(super) fn host_table(body: &[u8]) -> Result<HostTable, Reject> {
     for part in table.plans {
         services.extend(of_plan(part)?.1);
     }
-    rising(&services, "services", |leaf: &std::sync::Arc<plan::snapshot::Service>| leaf.id.clone())?;
+    rising(&services, "services", |leaf: &std::sync::Arc<plan::snapshot::Service>| {
+        leaf.id.clone()
+    })?;
     let egress = table.egress.iter().map(network).collect::<Result<_, _>>()?;
     Ok(HostTable { host: table.host, services, egress })
 }

@@ -106,7 +106,8 @@ fn side(declared: &Endpoints, pool: Option<&Pool>) -> wire::Side {
         });
         endpoints.collect()
     };
-    let pool = pool.map(|pool| wire::Pool { serving: list(&pool.serving), degraded: pool.degraded });
+    let pool =
+        pool.map(|pool| wire::Pool { serving: list(&pool.serving), degraded: pool.degraded });
     wire::Side { declared: list(declared), pool }
 }
 

@@ -17,9 +17,8 @@ fn token(revision: u64) -> Token {
 }
 
 fn endpoints() -> impl Strategy<Value = Endpoints> {
-    let endpoint = (any::<std::net::IpAddr>(), prop::option::of(1u16..)).prop_map(
-        |(address, port)| Endpoint { address, port: port.and_then(NonZeroU16::new) },
-    );
+    let endpoint = (any::<std::net::IpAddr>(), prop::option::of(1u16..))
+        .prop_map(|(address, port)| Endpoint { address, port: port.and_then(NonZeroU16::new) });
     prop::collection::vec(endpoint, 1..4).prop_map(|list| Endpoints::new(list).unwrap())
 }
 
@@ -32,8 +31,11 @@ fn serving() -> impl Strategy<Value = Serving> {
     prop_oneof![
         (pool(), prop::option::of(pool()))
             .prop_map(|(legacy, target)| Serving::Legacy { legacy, target }),
-        (pool(), pool(), split)
-            .prop_map(|(legacy, target, split)| Serving::Both { legacy, target, split }),
+        (pool(), pool(), split).prop_map(|(legacy, target, split)| Serving::Both {
+            legacy,
+            target,
+            split
+        }),
         (prop::option::of(pool()), pool())
             .prop_map(|(legacy, target)| Serving::Target { legacy, target }),
     ]
@@ -56,11 +58,10 @@ fn clients() -> impl Strategy<Value = Clients> {
     let plane = prop::sample::select(Plane::ALL.to_vec());
     let row = (prop::collection::vec(network(), 0..3), plane)
         .prop_map(|(networks, plane)| spec::ClientRow { networks, plane });
-    let resolver = ("[a-z]{0,5}", prop::collection::btree_set(any::<std::net::IpAddr>(), 1..3))
-        .prop_map(|(name, addresses)| spec::Resolver {
-            name,
-            addresses: addresses.into_iter().collect(),
-        });
+    let resolver =
+        ("[a-z]{0,5}", prop::collection::btree_set(any::<std::net::IpAddr>(), 1..3)).prop_map(
+            |(name, addresses)| spec::Resolver { name, addresses: addresses.into_iter().collect() },
+        );
     let rows = prop::collection::vec(row, 0..3);
     let resolvers = prop::collection::vec(resolver, 0..3);
     (rows, resolvers, 1u8..=32, 1u8..=128).prop_map(|(rows, resolvers, v4, v6)| Clients {
@@ -234,7 +235,11 @@ fn message() -> wire::ZoneTable {
             parts: Parts::all(since),
         })
     });
-    encode::zone_table(&plan.name, &leaves.collect::<Vec<_>>(), &[zone("z.example", "shop", 1, None)])
+    encode::zone_table(
+        &plan.name,
+        &leaves.collect::<Vec<_>>(),
+        &[zone("z.example", "shop", 1, None)],
+    )
 }
 
 /// Everything that cannot be is refused, and the words say where.
@@ -350,10 +355,7 @@ fn edits_are_what_changed_and_versions_survive_a_restart() {
     let lost = zone("b.example", "shop", 3, Some("lost"));
     let one = snapshot(3, &[("shop", 3)], &[Arc::clone(&with_text), Arc::clone(&lost)]);
     let (own, edits) = tables(&one, &mut texts, &Own::default());
-    assert_eq!(
-        words(&edits),
-        ["Zone", "ZoneTable", "+Zone a.example 1.2", "+ZoneTable shop 1.3"]
-    );
+    assert_eq!(words(&edits), ["Zone", "ZoneTable", "+Zone a.example 1.2", "+ZoneTable shop 1.3"]);
     assert_eq!(own.missing(), [Digest::of(b"lost")]);
 
     let two = snapshot(4, &[("book", 4), ("shop", 3)], &[Arc::clone(&with_text), lost]);

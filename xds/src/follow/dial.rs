@@ -1,0 +1,218 @@
+//! Which address is tried, when, and how.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+/// How long an address may take to answer.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// After so long without a word the other end is asked whether it is there.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// It has so long to say so.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(5);
+/// The longest that a certificate or key file may be, in bytes.
+const PEM_MAX: u64 = 1 << 20;
+
+/// Several addresses of controllers, tried in turn; one that works is stayed with.
+#[derive(Debug)]
+pub struct Dial {
+    addresses: Vec<Arc<str>>,
+    tls: Option<ClientTlsConfig>,
+    at: usize,
+    backoff: Backoff,
+}
+
+/// Why there is nobody to dial.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// No address was given.
+    #[error("no controller is named")]
+    NoAddress,
+    /// An address is none.
+    #[error("`{0}` is no address of a controller; write HOST:PORT")]
+    Address(String),
+    /// A controller elsewhere must be recognised, and must recognise us.
+    #[error(
+        "{0} is not loopback, so it needs TLS: give --tls-ca, --tls-cert and --tls-key, which the \
+         controller's operator hands out"
+    )]
+    NeedsTls(String),
+    /// A file of TLS is not to be had.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+}
+
+/// Files of TLS, PEM each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who may sign the controller's certificate.
+    pub ca: PathBuf,
+    /// Our certificate, with those it was signed by.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl Dial {
+    /// Addresses are `HOST:PORT`. Only loopback goes without TLS.
+    ///
+    /// # Errors
+    /// There is none, one is none, or TLS is missing or cannot be read.
+    pub fn new(addresses: &[String], tls: Option<&TlsFiles>) -> Result<Self, DialError> {
+        if addresses.is_empty() {
+            return Err(DialError::NoAddress);
+        }
+        for address in addresses {
+            let (host, port) = split(address).ok_or_else(|| DialError::Address(address.clone()))?;
+            if port == 0 {
+                return Err(DialError::Address(address.clone()));
+            }
+            if tls.is_none() && !is_loopback(host) {
+                return Err(DialError::NeedsTls(address.clone()));
+            }
+        }
+        let tls = match tls {
+            None => None,
+            Some(files) => Some(
+                ClientTlsConfig::new()
+                    .ca_certificate(Certificate::from_pem(pem(&files.ca)?))
+                    .identity(Identity::from_pem(pem(&files.certificate)?, pem(&files.key)?)),
+            ),
+        };
+        let addresses = addresses.iter().map(|address| address.as_str().into()).collect();
+        Ok(Self { addresses, tls, at: 0, backoff: Backoff::default() })
+    }
+
+    /// The address to try now.
+    pub(super) fn address(&self) -> Arc<str> {
+        self.addresses.get(self.at).cloned().unwrap_or_default()
+    }
+
+    /// It works: it is stayed with, and the next pause is short again.
+    pub(super) fn worked(&mut self) {
+        self.backoff = Backoff::default();
+    }
+
+    /// It does not work: the next one, after this pause.
+    pub(super) fn failed(&mut self, random: u64) -> Duration {
+        self.at = (self.at + 1) % self.addresses.len().max(1);
+        self.backoff.next(random)
+    }
+
+    /// Connects to [`Dial::address`].
+    pub(super) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.address()))?
+            .connect_timeout(CONNECT_MAX)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE_EVERY)
+            .keep_alive_timeout(KEEPALIVE_MAX)
+            .keep_alive_while_idle(true);
+        if let Some(tls) = &self.tls {
+            endpoint = endpoint.tls_config(tls.clone())?;
+        }
+        endpoint.connect().await
+    }
+}
+
+/// Pauses between attempts: they double, and each is drawn from its upper half, so that those who
+/// lost the same controller do not all come back at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The first pause at the most.
+    const FIRST: Duration = Duration::from_millis(200);
+    /// Every pause at the most.
+    const MOST: Duration = Duration::from_secs(10);
+
+    fn next(&mut self, random: u64) -> Duration {
+        let doubled =
+            Self::FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        self.failures = self.failures.saturating_add(1).min(16);
+        let most = doubled.min(Self::MOST);
+        let half = most / 2;
+        let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
+        half + Duration::from_nanos(random % spread.max(1))
+    }
+}
+
+/// Host and port; brackets of IPv6 stay off.
+fn split(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    (!host.is_empty() && host.chars().all(fine)).then_some((host, port.parse().ok()?))
+}
+
+fn is_loopback(host: &str) -> bool {
+    match host.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost",
+    }
+}
+
+fn pem(path: &Path) -> Result<Vec<u8>, DialError> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(PEM_MAX).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(source) => Err(DialError::File { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (address, fine) in [
+            ("127.0.0.1:7410", true),
+            ("[::1]:7410", true),
+            ("localhost:7410", true),
+            ("::1:7410", false),
+            ("127.0.0.1", false),
+            ("127.0.0.1:0", false),
+            ("a b:1", false),
+            (":1", false),
+            ("http://127.0.0.1:1", false),
+        ] {
+            assert_eq!(Dial::new(&[address.to_owned()], None).is_ok(), fine, "{address}");
+        }
+        let far = Dial::new(&["10.0.0.1:7410".to_owned()], None).unwrap_err().to_string();
+        assert!(far.contains("--tls-ca"), "{far}");
+    }
+
+    #[test]
+    fn pauses_grow_within_bounds_and_spread() {
+        let addresses = ["127.0.0.1:1", "127.0.0.1:2"].map(str::to_owned);
+        let mut dial = Dial::new(&addresses, None).unwrap();
+        assert_eq!(dial.address().as_ref(), "127.0.0.1:1");
+        let pauses: Vec<Duration> = (0..40).map(|n| dial.failed(n * 7_777_777_777)).collect();
+        assert_eq!(dial.address().as_ref(), "127.0.0.1:1");
+        assert!(pauses[0] <= Backoff::FIRST && pauses[0] >= Backoff::FIRST / 2);
+        assert!(pauses.iter().all(|pause| *pause <= Backoff::MOST));
+        assert!(pauses[20..].iter().all(|pause| *pause >= Backoff::MOST / 2));
+        assert_ne!(pauses[38], pauses[39]);
+        dial.failed(0);
+        assert_eq!(dial.address().as_ref(), "127.0.0.1:2");
+        dial.worked();
+        assert!(dial.failed(0) <= Backoff::FIRST);
+    }
+}
