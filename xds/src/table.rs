@@ -117,6 +117,8 @@ pub struct Table {
     changed: Generation,
     /// Over the names and versions of all resources, whatever their order.
     hash: u64,
+    /// What a library user calls the whole of it.
+    label: Option<Arc<str>>,
 }
 
 /// A name that was removed.
@@ -184,6 +186,18 @@ impl Tables {
         next
     }
 
+    /// With a version of a whole table that is the caller's own: state-of-the-world clients are
+    /// told it in place of ours once they have all of the table. Not compared with anything.
+    #[must_use]
+    pub fn labelled(mut self, scope: Scope, type_url: TypeUrl, label: &str) -> Self {
+        let table = self.tables.entry((scope, type_url));
+        let table = table.or_insert_with(|| Arc::new(Table::empty()));
+        if table.label() != Some(label) {
+            Arc::make_mut(table).label = Some(label.into());
+        }
+        self
+    }
+
     /// The newest snapshot that is rendered here.
     pub const fn token(&self) -> Token {
         self.token
@@ -229,6 +243,7 @@ impl Table {
             recent_floor: Generation(0),
             changed: Generation(0),
             hash: 0,
+            label: None,
         }
     }
 
@@ -266,6 +281,11 @@ impl Table {
     /// after a restart.
     pub const fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// What a library user calls the whole of it.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
     }
 
     /// What changed after `since`: O(changed), or O(resources) for whoever lags far behind.

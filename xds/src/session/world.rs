@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plan::Token;
 
 use crate::name::Name;
-use crate::session::watch::Watch;
+use crate::session::watch::{Watch, Wildcard};
 use crate::table::{Resource, Table};
 use crate::version::Version;
 
@@ -70,6 +70,10 @@ impl Watch {
     /// The version of what the client has once it takes the response that is being made: of what
     /// it subscribes to without what it was not sent or has not acked.
     pub(super) fn world_version(&self, table: &Table) -> String {
+        let whole = self.due.is_empty() && self.denied.is_empty();
+        if let Some(label) = table.label().filter(|_| whole) {
+            return label.to_owned();
+        }
         let known = self.covered(table).filter(|resource| {
             let name = resource.name();
             !self.due.contains_key(name)
@@ -81,6 +85,11 @@ impl Watch {
 
     /// The version of everything that it subscribes to.
     pub(super) fn full_version(&self, table: &Table) -> String {
+        // Which names a client had that names them is not known from a label.
+        let all = self.wildcard != Wildcard::No;
+        if let Some(label) = table.label().filter(|_| all) {
+            return label.to_owned();
+        }
         version_of(self.covered(table))
     }
 }

@@ -1,0 +1,50 @@
+//! The task that tells how far everybody is.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Standings;
+use super::book::Book;
+use super::hub::Hub;
+
+/// Runs until it is dropped.
+pub(crate) async fn run(hub: Arc<Hub>) {
+    let mut book = Book::default();
+    // When the newest of what is told next happened at the earliest.
+    let mut due = Instant::now();
+    loop {
+        let stale = book.is_stale() || book.kinds_changed;
+        tokio::select! {
+            () = hub.bell.notified() => {}
+            () = tokio::time::sleep_until(due), if stale => {}
+        }
+        let events = hub.events();
+        let published = hub.standings.borrow().generation != hub.look().generation();
+        hub.with_recent(|tables, _| book.aim(tables));
+        for event in events {
+            book.apply(event);
+        }
+        let now = Instant::now();
+        if book.kinds_changed {
+            // A gateway of a new kind waits for what is rendered for it.
+            hub.clients.send_replace(book.clients());
+        }
+        if !book.is_stale() {
+            continue;
+        }
+        if published && !stale {
+            // Streams are given this long to look at what they were just woken for.
+            due = due.max(now + Standings::PACE);
+        }
+        if book.anybody_lags() && now < due {
+            continue;
+        }
+        let standings = hub.with_recent(|tables, recent| {
+            book.aim(tables);
+            book.standings(recent)
+        });
+        hub.standings.send_replace(Arc::new(standings));
+        due = now + Standings::PACE;
+    }
+}

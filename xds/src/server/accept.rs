@@ -1,0 +1,101 @@
+//! Accepting connections, whatever the operating system says meanwhile.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
+
+use super::counts::Bad;
+use super::line;
+use super::shared::Shared;
+
+/// Connections that may wait to be accepted: two seconds of them.
+const BACKLOG: i32 = 4_096;
+
+/// How long to wait before accepting again when the process is out of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket. IPv6 addresses take IPv6 alone, so that both families can be bound.
+pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What every connection is served with.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) routes: Routes,
+}
+
+/// Accepts until told to stop.
+pub(super) async fn accept(
+    door: Door,
+    listener: std::net::TcpListener,
+    mut stop: watch::Receiver<bool>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot serve xDS"),
+    };
+    loop {
+        tokio::select! {
+            // No server any more: that is a stop too.
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+            // Cancelled: the connection stays in the queue, whose socket is closed then.
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => door.admit(stream, peer).await,
+                Err(error) => door.failed(&error).await,
+            },
+        }
+    }
+}
+
+impl Door {
+    /// Lets a connection in when its turn has come; until then nobody else is accepted either.
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let shared = &self.shared;
+        let mut waited = false;
+        while let Err(wait) = shared.arrive() {
+            if !waited {
+                waited = true;
+                shared.counters.delayed.add(1);
+            }
+            tokio::time::sleep(wait).await;
+        }
+        let Some(guard) = shared.enter(peer) else {
+            shared.counters.refused.add(1);
+            return shared.bad(Bad::Crowd, peer, &"there are as many connections as are taken");
+        };
+        shared.counters.accepted.add(1);
+        let served =
+            line::serve(Arc::clone(shared), guard, stream, self.tls.clone(), self.routes.clone());
+        tokio::spawn(served);
+    }
+
+    async fn failed(&self, error: &io::Error) {
+        // The connection was gone before it was accepted.
+        if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
+            return;
+        }
+        // Nobody's in particular.
+        let peer = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let what = format!("cannot accept connections, trying again: {error}");
+        self.shared.bad(Bad::Accept, peer, &what);
+        tokio::time::sleep(PAUSE).await;
+    }
+}

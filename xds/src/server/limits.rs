@@ -1,0 +1,89 @@
+//! What a server takes at most, with reasons.
+
+use std::time::Duration;
+
+/// Limits of a server. Every one can be changed; the defaults are the constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request, in bytes.
+    pub message_bytes: usize,
+    /// Streams at a time, over all connections.
+    pub streams: usize,
+    /// Streams at a time on one connection.
+    pub streams_per_connection: u32,
+    /// Connections at a time.
+    pub connections: usize,
+    /// New connections, and new streams, per second.
+    pub arrivals_per_second: u32,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long a connection may have no stream, from its start or from the end of its last one.
+    pub idle: Duration,
+    /// How long a stream may be silent before its first request.
+    pub first_request: Duration,
+    /// How long a client may take nothing of a response that waits to be written.
+    pub stalled: Duration,
+    /// After how long a quiet connection is pinged.
+    pub ping_every: Duration,
+    /// How long the answer to a ping may take.
+    pub ping_timeout: Duration,
+    /// Requests per second on one stream, in the long run. Over it a stream is read more slowly.
+    pub requests_per_second: u32,
+    /// Requests that a stream may send at once.
+    pub requests_burst: u32,
+    /// How long streams and connections may take to end when the server stops.
+    pub stop: Duration,
+}
+
+impl Limits {
+    /// What gRPC servers take by default. 100 000 names of 40 bytes fit.
+    pub const MESSAGE_BYTES: usize = 4 << 20;
+    /// Twice the largest fleet that is measured, at some 35 KB each: 350 MB.
+    pub const STREAMS: usize = 10_000;
+    /// Envoy opens one for the aggregated service and a few for load reports and secrets; a program
+    /// with one channel for many targets some dozens.
+    pub const STREAMS_PER_CONNECTION: u32 = 100;
+    /// Room for connections that are answered "no more streams", over those that have one.
+    pub const CONNECTIONS: usize = 12_000;
+    /// One TLS handshake costs half a millisecond of a core.
+    pub const ARRIVALS_PER_SECOND: u32 = 2_000;
+    /// Two round trips and some lost packets.
+    pub const HANDSHAKE: Duration = Duration::from_secs(10);
+    /// gRPC clients connect before they call; nobody waits so long with that.
+    pub const IDLE: Duration = Duration::from_secs(60);
+    /// Envoy and gRPC send the first request with the headers.
+    pub const FIRST_REQUEST: Duration = Duration::from_secs(30);
+    /// A client that is alive reads at once; a machine that swaps may take seconds.
+    pub const STALLED: Duration = Duration::from_secs(30);
+    /// Shorter than what firewalls forget connections after.
+    pub const PING_EVERY: Duration = Duration::from_secs(30);
+    /// As hyper's default: some lost packets.
+    pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+    /// Five types acked twenty times a second, twice.
+    pub const REQUESTS_PER_SECOND: u32 = 200;
+    /// A client that subscribes to its names one by one.
+    pub const REQUESTS_BURST: u32 = 5_000;
+    /// Supervisors wait ten seconds or more before they kill.
+    pub const STOP: Duration = Duration::from_secs(5);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: Self::MESSAGE_BYTES,
+            streams: Self::STREAMS,
+            streams_per_connection: Self::STREAMS_PER_CONNECTION,
+            connections: Self::CONNECTIONS,
+            arrivals_per_second: Self::ARRIVALS_PER_SECOND,
+            handshake: Self::HANDSHAKE,
+            idle: Self::IDLE,
+            first_request: Self::FIRST_REQUEST,
+            stalled: Self::STALLED,
+            ping_every: Self::PING_EVERY,
+            ping_timeout: Self::PING_TIMEOUT,
+            requests_per_second: Self::REQUESTS_PER_SECOND,
+            requests_burst: Self::REQUESTS_BURST,
+            stop: Self::STOP,
+        }
+    }
+}

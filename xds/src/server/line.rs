@@ -1,0 +1,125 @@
+//! One connection, from its handshake to its end.
+
+use std::future::Future as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
+
+use super::counts::Bad;
+use super::io::Io;
+use super::limits::Limits;
+use super::service::Desk;
+use super::shared::{LineGuard, Shared};
+
+/// What a client may send on a stream before we have read it. Requests are small, and what is read
+/// at once is what buffers grow to.
+const STREAM_WINDOW: u32 = 32 << 10;
+
+/// The same for a connection: the least that HTTP/2 begins with.
+const CONNECTION_WINDOW: u32 = 64 << 10;
+
+/// What lies in HTTP/2's buffers of a stream before more is asked of it: one chunk.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// The longest list of headers that is taken. Those of gRPC are some hundred bytes.
+const HEADERS_MAX: u32 = 8 << 10;
+
+/// The dynamic table of HPACK; clients repeat a few short headers once per stream.
+const HEADER_TABLE: u32 = 1 << 10;
+
+/// Serves a connection until its end.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    guard: LineGuard,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    routes: Routes,
+) {
+    let peer = guard.line.peer;
+    // Responses are written whole; waiting for more would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot switch off Nagle's algorithm");
+    }
+    let io = match tls {
+        None => Io::Plain(stream),
+        Some(acceptor) => {
+            let handshake = Box::pin(acceptor.accept(stream));
+            match tokio::time::timeout(shared.limits.handshake, handshake).await {
+                Ok(Ok(stream)) => Io::Tls(Box::new(stream)),
+                Ok(Err(error)) => {
+                    return shared.bad(
+                        Bad::Handshake,
+                        peer,
+                        &format_args!("TLS handshake failed: {error}"),
+                    );
+                }
+                Err(_) => {
+                    return shared.bad(Bad::Handshake, peer, &"a TLS handshake took too long");
+                }
+            }
+        }
+    };
+    converse(&shared, &guard, io, routes).await;
+}
+
+async fn converse(shared: &Arc<Shared>, guard: &LineGuard, io: Io, routes: Routes) {
+    let line = &guard.line;
+    let desk = Desk { shared: Arc::clone(shared), line: Arc::clone(line), routes };
+    let connection = builder(&shared.limits).serve_connection(TokioIo::new(io), desk);
+    let mut connection = pin!(connection);
+    let mut told = false;
+    let served = std::future::poll_fn(|cx| {
+        line.waker.register(cx.waker());
+        if line.is_cut() {
+            return Poll::Ready(Ok(()));
+        }
+        if shared.hub.is_stopping() && !told {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = served.await
+        && !is_departure(&error)
+    {
+        shared.bad(Bad::Http, line.peer, &format_args!("not HTTP/2 as it should be: {error:?}"));
+    }
+}
+
+fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(HEADERS_MAX)
+        .header_table_size(HEADER_TABLE)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .keep_alive_interval(limits.ping_every)
+        .keep_alive_timeout(limits.ping_timeout);
+    builder
+}
+
+/// Whether the peer merely went away.
+fn is_departure(error: &hyper::Error) -> bool {
+    if error.is_timeout() || error.is_closed() || error.is_incomplete_message() {
+        return true;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.is::<std::io::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    // h2 keeps its cause to itself and prints it.
+    let words = format!("{error:?}");
+    words.contains("Io(") || words.contains("NO_ERROR")
+}

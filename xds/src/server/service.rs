@@ -1,0 +1,216 @@
+//! What a request of HTTP/2 is for: a discovery stream, another service, or nothing here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tonic::service::Routes;
+use tower_service::Service as _;
+
+use super::counts::Bad;
+use super::paths::{Called, called};
+use super::shared::{Line, Seat, Shared};
+use super::status;
+use super::stream::Pump;
+use crate::session::{Close, Code, Opened};
+
+/// After how long a client may come again that found no room.
+const AGAIN: Duration = Duration::from_secs(1);
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const ENCODINGS: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
+/// Answers the requests of one connection.
+pub(super) struct Desk {
+    pub(super) shared: Arc<Shared>,
+    pub(super) line: Arc<Line>,
+    pub(super) routes: Routes,
+}
+
+/// A response, now or when another service has it.
+pub(super) enum Answer {
+    Now(Option<Response<Reply>>),
+    Routed(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
+}
+
+/// The body of a response.
+pub(super) enum Reply {
+    /// Nothing: it is all in the headers.
+    Empty,
+    /// A discovery stream.
+    Stream(Box<Pump>),
+    /// Another service's.
+    Routed(Routed),
+}
+
+/// A body of another service, in its place.
+pub(super) struct Routed {
+    body: tonic::body::Body,
+    _place: Place,
+}
+
+/// The place of a stream of another service; leaves when dropped.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    _seat: Seat,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Desk {
+    type Response = Response<Reply>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        match called(request.uri().path()) {
+            Called::Stream(opened) => Answer::Now(Some(self.stream(opened, request))),
+            Called::Fetch => Answer::Now(Some(refusal(status::closed(&Close {
+                code: Code::Unimplemented,
+                message: "single requests are not answered; open a stream".to_owned(),
+            })))),
+            Called::Other => self.route(request),
+        }
+    }
+}
+
+impl Desk {
+    fn stream(&self, opened: Opened, request: Request<Incoming>) -> Response<Reply> {
+        if let Some(answer) = not_grpc(&request) {
+            return answer;
+        }
+        let shared = &self.shared;
+        let full = |what: &str, after: Duration| {
+            shared.counters.refused.add(1);
+            shared.bad(Bad::Crowd, self.line.peer, &what);
+            let close = Close {
+                code: Code::Unavailable,
+                message: format!("{what}; try again in {} ms", after.as_millis()),
+            };
+            refusal(status::closed_for(&close, after))
+        };
+        if shared.hub.is_stopping() {
+            let message = "the server is going away; connect again, here or elsewhere".to_owned();
+            return refusal(status::closed(&Close { code: Code::Unavailable, message }));
+        }
+        if let Err(wait) = shared.open() {
+            return full("streams are opened too fast", wait.max(AGAIN));
+        }
+        let now = shared.clock.uptime();
+        let at = (self.line.peer, self.line.key);
+        let Some(slot) = shared.hub.enter(at, opened.clone(), now, shared.limits.streams) else {
+            return full("there are as many streams as the server takes", AGAIN);
+        };
+        shared.counters.opened.add(1);
+        let seat = Seat::new(&self.line, shared.clock);
+        // The headers of the request end here; only its body lives on.
+        let pump = Pump::new(Arc::clone(shared), slot, seat, opened, request.into_body());
+        let mut response = Response::new(Reply::Stream(Box::new(pump)));
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONTENT_TYPE, GRPC);
+        headers.insert(ENCODINGS, IDENTITY);
+        response
+    }
+
+    fn route(&self, request: Request<Incoming>) -> Answer {
+        let shared = &self.shared;
+        if shared.routed.fetch_add(1, Ordering::AcqRel) >= shared.limits.streams {
+            shared.routed.fetch_sub(1, Ordering::AcqRel);
+            shared.counters.refused.add(1);
+            let what = "there are as many calls as the server takes";
+            shared.bad(Bad::Crowd, self.line.peer, &what);
+            let close = Close { code: Code::Unavailable, message: what.to_owned() };
+            return Answer::Now(Some(refusal(status::closed_for(&close, AGAIN))));
+        }
+        let seat = Seat::new(&self.line, shared.clock);
+        let place = Place { shared: Arc::clone(shared), _seat: seat };
+        let mut routes = self.routes.clone();
+        Answer::Routed(Box::pin(async move {
+            let response = routes.call(request).await.unwrap_or_else(|never| match never {});
+            response.map(|body| Reply::Routed(Routed { body, _place: place }))
+        }))
+    }
+}
+
+/// An answer to what is no call of gRPC.
+fn not_grpc(request: &Request<Incoming>) -> Option<Response<Reply>> {
+    let status = if request.method() != Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if !is_grpc(request) {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        return None;
+    };
+    let mut response = Response::new(Reply::Empty);
+    *response.status_mut() = status;
+    Some(response)
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()))
+}
+
+/// A response that is over with its headers.
+fn refusal(trailers: http::HeaderMap) -> Response<Reply> {
+    let mut response = Response::new(Reply::Empty);
+    *response.headers_mut() = trailers;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, GRPC);
+    response
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Reply>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            // Asked again after it was given, which hyper does not do: it waits for ever.
+            Self::Now(response) => response.take().map_or(Poll::Pending, |it| Poll::Ready(Ok(it))),
+            Self::Routed(answer) => answer.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(pump) => pump.poll(cx).map_err(|never| match never {}),
+            Self::Routed(routed) => Pin::new(&mut routed.body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(pump) => pump.is_over(),
+            Self::Routed(routed) => routed.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Stream(_) => SizeHint::default(),
+            Self::Routed(routed) => routed.body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.routed.fetch_sub(1, Ordering::AcqRel);
+    }
+}

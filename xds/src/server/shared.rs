@@ -1,0 +1,220 @@
+//! What all connections of a server share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use tokio::sync::Notify;
+
+use super::clock::Clock;
+use super::counts::{Bad, Counters, Counts, Notices};
+use super::limits::Limits;
+use super::pace::Bucket;
+use crate::registry::hub::Hub;
+use crate::session::Rules;
+
+/// What all connections of a server share.
+pub(super) struct Shared {
+    pub(super) hub: Arc<Hub>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    pub(super) counters: Counters,
+    notices: Notices,
+    lines: Mutex<Lines>,
+    /// Rung when the last connection is gone.
+    pub(super) empty: Notify,
+    /// Streams of other services.
+    pub(super) routed: AtomicUsize,
+    pub(super) arrivals: Mutex<Bucket>,
+    pub(super) openings: Mutex<Bucket>,
+}
+
+#[derive(Default)]
+struct Lines {
+    next: u64,
+    by_key: HashMap<u64, Arc<Line>>,
+}
+
+/// A connection.
+pub(super) struct Line {
+    pub(super) key: u64,
+    pub(super) peer: SocketAddr,
+    /// Streams of any service.
+    streams: AtomicUsize,
+    /// When it had its last stream, in milliseconds of uptime.
+    quiet_since: AtomicU64,
+    /// The connection's task.
+    pub(super) waker: AtomicWaker,
+    cut: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(hub: Arc<Hub>, rules: Arc<Rules>, limits: Limits, clock: Clock) -> Self {
+        let rate = limits.arrivals_per_second;
+        Self {
+            hub,
+            rules,
+            limits,
+            clock,
+            counters: Counters::default(),
+            notices: Notices::default(),
+            lines: Mutex::default(),
+            empty: Notify::new(),
+            routed: AtomicUsize::new(0),
+            arrivals: Mutex::new(Bucket::new(rate, rate)),
+            openings: Mutex::new(Bucket::new(rate, rate)),
+        }
+    }
+
+    /// Counts bad input and tells the log once.
+    pub(super) fn bad(&self, bad: Bad, peer: SocketAddr, what: &dyn fmt::Display) {
+        self.counters.bad(bad);
+        self.notices.tell(bad, peer, self.clock.uptime(), what);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Counts {
+            connections: wide(self.connections()),
+            streams: wide(self.hub.streams()),
+            encodings: self.hub.encodings(),
+            ..self.counters.read()
+        }
+    }
+
+    /// Makes a place for a connection; `None` where all are taken.
+    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<LineGuard> {
+        let mut lines = lock(&self.lines);
+        if lines.by_key.len() >= self.limits.connections {
+            return None;
+        }
+        let key = lines.next;
+        lines.next += 1;
+        let line = Arc::new(Line {
+            key,
+            peer,
+            streams: AtomicUsize::new(0),
+            quiet_since: AtomicU64::new(millis(self.clock.uptime())),
+            waker: AtomicWaker::new(),
+            cut: AtomicBool::new(false),
+        });
+        lines.by_key.insert(key, Arc::clone(&line));
+        Some(LineGuard { shared: Arc::clone(self), line })
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        lock(&self.lines).by_key.len()
+    }
+
+    /// Wakes all connections, which see then what they are to do.
+    pub(super) fn wake_lines(&self) {
+        for line in lock(&self.lines).by_key.values() {
+            line.waker.wake();
+        }
+    }
+
+    /// Cuts all connections.
+    pub(super) fn cut_lines(&self) {
+        for line in lock(&self.lines).by_key.values() {
+            line.cut();
+        }
+    }
+
+    /// Cuts a connection, if it is still there.
+    pub(super) fn cut_line(&self, key: u64) {
+        if let Some(line) = lock(&self.lines).by_key.get(&key) {
+            line.cut();
+        }
+    }
+
+    /// Connections that have had no stream since before `since`.
+    pub(super) fn idle_lines(&self, since: Duration) -> Vec<Arc<Line>> {
+        let lines = lock(&self.lines);
+        let idle = |line: &&Arc<Line>| {
+            line.streams.load(Ordering::Acquire) == 0
+                && line.quiet_since.load(Ordering::Acquire) < millis(since)
+        };
+        lines.by_key.values().filter(idle).cloned().collect()
+    }
+
+    /// Takes a permit for a new stream.
+    ///
+    /// # Errors
+    /// There is none; how long until there is.
+    pub(super) fn open(&self) -> Result<(), Duration> {
+        lock(&self.openings).take(self.clock.uptime())
+    }
+
+    /// Takes a permit for a new connection, as [`Shared::open`].
+    pub(super) fn arrive(&self) -> Result<(), Duration> {
+        lock(&self.arrivals).take(self.clock.uptime())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// Ends the connection without waiting for anybody.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+}
+
+/// A connection's place; leaves when dropped.
+pub(super) struct LineGuard {
+    shared: Arc<Shared>,
+    pub(super) line: Arc<Line>,
+}
+
+impl Drop for LineGuard {
+    fn drop(&mut self) {
+        let mut lines = lock(&self.shared.lines);
+        lines.by_key.remove(&self.line.key);
+        if lines.by_key.is_empty() {
+            self.shared.empty.notify_one();
+        }
+    }
+}
+
+/// A stream's place on its connection; leaves when dropped.
+pub(super) struct Seat {
+    clock: Clock,
+    line: Arc<Line>,
+}
+
+impl Seat {
+    pub(super) fn new(line: &Arc<Line>, clock: Clock) -> Self {
+        line.streams.fetch_add(1, Ordering::AcqRel);
+        Self { clock, line: Arc::clone(line) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.line.quiet_since.store(millis(self.clock.uptime()), Ordering::Release);
+        self.line.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is locked here is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
