@@ -1,0 +1,242 @@
+//! What a client needs to know before it can ask: ready bootstraps for Envoy and for gRPC
+//! libraries.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use plan::ServiceName;
+use serde_json::{Value, json};
+
+use crate::render::Role;
+
+/// The name of the cluster with the controllers, in Envoy's bootstrap.
+pub const CONTROLLERS: &str = "crossfade";
+
+/// The most connections at once that a proxy takes: beyond, a new one is refused rather than all of
+/// them lost to memory. Each holds some 60 KB of buffers at most.
+const CONNECTIONS_MAX: u32 = 50_000;
+
+/// What a bootstrap says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node's id: what the sink is called. Unique among all clients.
+    pub node: String,
+    /// What it is for.
+    pub role: Role,
+    /// Which of the plans' gateways it is.
+    pub gateway: Option<ServiceName>,
+    /// Where a gateway binds; `None`: all addresses of both families.
+    pub bind: Option<IpAddr>,
+    /// Where a sidecar's captured connections arrive; `None`: 127.0.0.1:15001.
+    pub capture: Option<SocketAddr>,
+    /// Where the controllers are, in the order in which they are tried. At least one.
+    pub controllers: Vec<Controller>,
+    /// How to speak to them; `None`: in the clear.
+    pub tls: Option<Tls>,
+    /// The port of Envoy's admin interface on loopback; 0: any free one.
+    pub admin: u16,
+}
+
+/// Files of a client's identity, as the client itself sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of who signs the controllers' (PEM).
+    pub authority: String,
+    /// The client's certificate (PEM).
+    pub certificate: String,
+    /// Its key (PEM).
+    pub key: String,
+}
+
+/// Where a controller is: a name or an address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    host: String,
+    port: u16,
+}
+
+/// The text says nowhere to go.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no controller; write host:port, like 127.0.0.1:7410 or [::1]:7410")]
+pub struct ControllerError(String);
+
+impl FromStr for Controller {
+    type Err = ControllerError;
+
+    fn from_str(text: &str) -> Result<Self, ControllerError> {
+        let error = || ControllerError(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let fine = match bare {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                let known = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+                !host.is_empty() && host.bytes().all(known)
+            }
+        };
+        let host = bare.unwrap_or(host).to_owned();
+        if fine { Ok(Self { host, port }) } else { Err(error()) }
+    }
+}
+
+impl From<SocketAddr> for Controller {
+    fn from(at: SocketAddr) -> Self {
+        Self { host: at.ip().to_string(), port: at.port() }
+    }
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// A bootstrap for Envoy 1.36 or newer, as JSON, which Envoy reads as it does YAML.
+pub fn envoy(options: &Options) -> Value {
+    let service = json!({
+        "envoy_grpc": {
+            "cluster_name": CONTROLLERS,
+            // Many proxies lose a controller at once and must not come back at once.
+            "retry_policy": {
+                "retry_back_off": { "base_interval": "0.25s", "max_interval": "5s" }
+            }
+        }
+    });
+    json!({
+        "node": node(options),
+        "admin": { "address": socket("127.0.0.1", options.admin) },
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [service]
+            },
+            "cds_config": { "resource_api_version": "V3", "ads": {} },
+            "lds_config": { "resource_api_version": "V3", "ads": {} }
+        },
+        "cluster_manager": {
+            "load_stats_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [service]
+            }
+        },
+        "static_resources": { "clusters": [controllers(options)] },
+        "overload_manager": {
+            "resource_monitors": [{
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.\
+                              downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": CONNECTIONS_MAX
+                }
+            }]
+        }
+    })
+}
+
+/// A bootstrap for gRPC libraries, for the file that `GRPC_XDS_BOOTSTRAP` names.
+pub fn grpc(options: &Options) -> Value {
+    let credentials = match &options.tls {
+        None => json!({ "type": "insecure" }),
+        Some(tls) => json!({
+            "type": "tls",
+            "config": {
+                "ca_certificate_file": tls.authority,
+                "certificate_file": tls.certificate,
+                "private_key_file": tls.key
+            }
+        }),
+    };
+    let server = |controller: &Controller| {
+        json!({
+            "server_uri": controller.to_string(),
+            "channel_creds": [credentials],
+            // A name that is gone from the controller does not stop calls that work.
+            "server_features": ["xds_v3", "ignore_resource_deletion"]
+        })
+    };
+    let servers: Vec<Value> = options.controllers.iter().map(server).collect();
+    json!({ "xds_servers": servers, "node": node(options) })
+}
+
+fn node(options: &Options) -> Value {
+    let mut metadata = serde_json::Map::new();
+    let mut say = |key: &str, value: String| {
+        metadata.insert(format!("crossfade.{key}"), Value::String(value));
+    };
+    say("role", options.role.as_str().to_owned());
+    if let Some(gateway) = &options.gateway {
+        say("gateway", gateway.to_string());
+    }
+    if let Some(bind) = options.bind {
+        say("bind", bind.to_string());
+    }
+    if let Some(capture) = options.capture {
+        say("capture", capture.to_string());
+    }
+    json!({ "id": options.node, "cluster": options.role.as_str(), "metadata": metadata })
+}
+
+fn controllers(options: &Options) -> Value {
+    let endpoint = |controller: &Controller| {
+        json!({ "endpoint": { "address": socket(&controller.host, controller.port) } })
+    };
+    let endpoints: Vec<Value> = options.controllers.iter().map(endpoint).collect();
+    let fixed = options.controllers.iter().all(|at| at.host.parse::<IpAddr>().is_ok());
+    let mut cluster = json!({
+        "name": CONTROLLERS,
+        "type": if fixed { "STATIC" } else { "STRICT_DNS" },
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": CONTROLLERS,
+            "endpoints": [{ "lb_endpoints": endpoints }]
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/\
+                          envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {
+                    "http2_protocol_options": {
+                        // A controller that is cut off without a word is left after 15 s.
+                        "connection_keepalive": { "interval": "10s", "timeout": "5s" }
+                    }
+                }
+            }
+        }
+    });
+    if let (Some(tls), Some(fields)) = (&options.tls, cluster.as_object_mut()) {
+        fields.insert("transport_socket".to_owned(), transport(tls));
+    }
+    cluster
+}
+
+fn transport(tls: &Tls) -> Value {
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/\
+                      envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "auto_host_sni": true,
+            "auto_sni_san_validation": true,
+            "common_tls_context": {
+                "alpn_protocols": ["h2"],
+                "tls_certificates": [{
+                    "certificate_chain": { "filename": tls.certificate },
+                    "private_key": { "filename": tls.key }
+                }],
+                "validation_context": { "trusted_ca": { "filename": tls.authority } }
+            }
+        }
+    })
+}
+
+fn socket(host: &str, port: u16) -> Value {
+    json!({ "socket_address": { "address": host, "port_value": port } })
+}
