@@ -25,6 +25,19 @@ pub(crate) struct Flags {
     /// Where DNS answers, UDP and TCP; default 127.0.0.1:5300
     #[arg(long, value_name = "ADDR", env = "CROSSFADE_DNS")]
     pub(crate) dns: Option<SocketAddr>,
+    /// Where Envoys, gRPC clients, replicas and relays follow the plans; default 127.0.0.1:7410.
+    /// An address that is not loopback needs the three files below
+    #[arg(long, value_name = "ADDR", env = "CROSSFADE_XDS")]
+    pub(crate) xds: Option<SocketAddr>,
+    /// The certificate chain that the xDS server shows, PEM
+    #[arg(long, value_name = "FILE", env = "CROSSFADE_XDS_CERT")]
+    pub(crate) xds_cert: Option<PathBuf>,
+    /// Its private key, PEM; not readable by others
+    #[arg(long, value_name = "FILE", env = "CROSSFADE_XDS_KEY")]
+    pub(crate) xds_key: Option<PathBuf>,
+    /// The authorities that clients' certificates must come from, PEM
+    #[arg(long, value_name = "FILE", env = "CROSSFADE_XDS_CLIENT_CA")]
+    pub(crate) xds_client_ca: Option<PathBuf>,
     /// DNS threads; default one per core
     #[arg(long, value_name = "N", env = "CROSSFADE_DNS_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -61,6 +74,10 @@ struct File {
     api: Option<SocketAddr>,
     dns: Option<SocketAddr>,
     dns_threads: Option<std::num::NonZeroU16>,
+    xds: Option<SocketAddr>,
+    xds_cert: Option<PathBuf>,
+    xds_key: Option<PathBuf>,
+    xds_client_ca: Option<PathBuf>,
     metrics: Option<SocketAddr>,
     log_format: Option<LogFormat>,
     log: Option<String>,
@@ -83,6 +100,10 @@ pub(crate) struct Config {
     pub(crate) dns: SocketAddr,
     /// DNS threads, at least one.
     pub(crate) dns_threads: usize,
+    /// Where xDS answers.
+    pub(crate) xds: SocketAddr,
+    /// What it proves itself by, and clients to it; `None` only on loopback.
+    pub(crate) xds_tls: Option<XdsTls>,
     /// Where health and metrics alone answer.
     pub(crate) metrics: Option<SocketAddr>,
     /// How the log reads; `None`: as the output is a terminal or not.
@@ -93,6 +114,17 @@ pub(crate) struct Config {
     pub(crate) plans: Vec<PathBuf>,
     /// What was given at the start, to resolve it again; `None` where nobody gave anything.
     pub(crate) given: Option<Given>,
+}
+
+/// The files of the xDS server's TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct XdsTls {
+    /// The certificate chain, PEM.
+    pub(crate) cert: PathBuf,
+    /// The private key, PEM.
+    pub(crate) key: PathBuf,
+    /// The authorities of clients' certificates, PEM.
+    pub(crate) client_ca: PathBuf,
 }
 
 /// Flags, environment and arguments as they were at the start.
@@ -118,6 +150,17 @@ pub(crate) enum ConfigError {
     /// The file says something that is no setting.
     #[error("{}: {source}", path.display())]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
+    /// Some of the three files are named, not all.
+    #[error(
+        "TLS for xDS needs three files: --xds-cert, --xds-key and --xds-client-ca; missing: {missing}"
+    )]
+    HalfTls { missing: String },
+    /// Anybody could connect, and would be told where everything is.
+    #[error(
+        "--xds {address} is not loopback, so clients must prove who they are: give --xds-cert, \
+         --xds-key and --xds-client-ca (docs/mesh.md says how to make them), or listen on 127.0.0.1"
+    )]
+    OpenXds { address: SocketAddr },
     /// Nobody says where the data goes.
     #[error("no data directory: give --data DIR, or set CROSSFADE_DATA or HOME")]
     NoData,
@@ -151,6 +194,7 @@ impl Config {
             ("api-hosts", self.api_hosts != now.api_hosts),
             ("dns", self.dns != now.dns),
             ("dns-threads", self.dns_threads != now.dns_threads),
+            ("xds", self.xds != now.xds || self.xds_tls != now.xds_tls),
             ("metrics", self.metrics != now.metrics),
             ("log-format", self.log_format != now.log_format),
             ("log", self.log != now.log),
@@ -166,18 +210,46 @@ impl Config {
         };
         let cores = || available_parallelism().map_or(1, usize::from);
         let threads = flags.dns_threads.or_else(|| file.dns_threads.map(Into::into));
+        let xds =
+            flags.xds.or(file.xds).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7410)));
+        let xds_tls = xds_tls(
+            flags.xds_cert.or(file.xds_cert),
+            flags.xds_key.or(file.xds_key),
+            flags.xds_client_ca.or(file.xds_client_ca),
+        )?;
+        if xds_tls.is_none() && !xds.ip().is_loopback() {
+            return Err(ConfigError::OpenXds { address: xds });
+        }
         Ok(Self {
             data,
             api: flags.api.or(file.api).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400))),
             api_hosts: file.api_hosts,
             dns: flags.dns.or(file.dns).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5300))),
             dns_threads: threads.map_or_else(cores, usize::from),
+            xds,
+            xds_tls,
             metrics: flags.metrics.or(file.metrics),
             log_format: flags.log_format.or(file.log_format),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             plans: if plans.is_empty() { file.plans } else { plans },
             given: None,
         })
+    }
+}
+
+/// All three files or none.
+fn xds_tls(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> Result<Option<XdsTls>, ConfigError> {
+    let names = [("--xds-cert", &cert), ("--xds-key", &key), ("--xds-client-ca", &client_ca)];
+    let missing: Vec<&str> =
+        names.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+    match (cert, key, client_ca) {
+        (Some(cert), Some(key), Some(client_ca)) => Ok(Some(XdsTls { cert, key, client_ca })),
+        (None, None, None) => Ok(None),
+        _ => Err(ConfigError::HalfTls { missing: missing.join(", ") }),
     }
 }
 

@@ -80,6 +80,8 @@ fn config(data: &std::path::Path) -> Config {
         api_hosts: Vec::new(),
         dns: any_port,
         dns_threads: 2,
+        xds: any_port,
+        xds_tls: None,
         metrics: None,
         log_format: None,
         log: "warn".to_owned(),

@@ -1,6 +1,7 @@
 //! `crossfade serve`: wires store, controller, DNS and API into one process.
 
 mod log;
+mod mesh;
 mod reload;
 mod stop;
 
@@ -38,6 +39,8 @@ pub(crate) struct Serving {
     pub(crate) api: SocketAddr,
     /// Where DNS answers.
     pub(crate) dns: SocketAddr,
+    /// Where xDS answers.
+    pub(crate) xds: SocketAddr,
     /// The unix socket.
     pub(crate) socket: PathBuf,
     handle: Handle,
@@ -46,6 +49,7 @@ pub(crate) struct Serving {
     metrics: Option<SocketAddr>,
     stop_api: oneshot::Sender<()>,
     api_task: JoinHandle<()>,
+    mesh: mesh::Running,
 }
 
 /// Serves until told to stop.
@@ -87,9 +91,11 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     let listen =
         Listen { tcp: vec![config.api], unix: Some(socket.clone()), metrics: config.metrics };
     let bound = api::bind(&listen).await.map_err(|e| fail("the API does not start")(e.into()))?;
+    let mesh = mesh::bind(config, clock)?;
     if let Some(plane) = plane {
         tokio::spawn(plane.run(Arc::clone(&server)));
     }
+    let mesh = mesh.run(pump.mesh_port());
     let controller = pump.run();
     let settings = api::Settings {
         hosts: config.api_hosts.clone(),
@@ -102,11 +108,15 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     // Told to stop, or left alone: either way the API ends.
     let stopped = async { drop(stopped.await) };
     let api_task = tokio::spawn(api::serve(bound, settings, handle.clone(), stopped));
-    handle.bound(|bound| bound.dns = server.addresses().iter().map(ToString::to_string).collect());
+    handle.bound(|bound| {
+        bound.dns = server.addresses().iter().map(ToString::to_string).collect();
+        bound.xds = mesh.addresses.iter().map(ToString::to_string).collect();
+    });
     handle.ready();
     Ok(Serving {
         api: api_address.unwrap_or(config.api),
         dns: server.addresses().first().copied().unwrap_or(config.dns),
+        xds: mesh.addresses.first().copied().unwrap_or(config.xds),
         socket,
         metrics,
         handle,
@@ -114,6 +124,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         server,
         stop_api,
         api_task,
+        mesh,
     })
 }
 
@@ -156,6 +167,8 @@ impl Serving {
             text.push_str(&format!("metrics http://{metrics}/metrics\n"));
         }
         text.push_str(&format!("dns {} (UDP and TCP)\n", self.dns));
+        let proof = if config.xds_tls.is_some() { "client certificates" } else { "loopback only" };
+        text.push_str(&format!("xds {} (gRPC, {proof})\n", self.xds));
         text.push_str(&format!("data {}\n", config.data.display()));
         text
     }
@@ -170,6 +183,7 @@ impl Serving {
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         tracing::info!("stopping");
         self.controller.stop().await;
+        self.mesh.stop().await;
         // The API may have ended already; then there is nobody to tell.
         let _ = self.stop_api.send(());
         let ended = self.api_task.await;

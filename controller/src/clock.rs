@@ -30,6 +30,11 @@ impl Clock {
         self.started.elapsed()
     }
 
+    /// The moment at which the uptime was nothing.
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The moment at which the uptime will be this.
     pub(crate) fn at(&self, uptime: Duration) -> Instant {
         self.started + uptime

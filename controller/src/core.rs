@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use plan::pace::Pace;
 use plan::{
-    Ask, Counts, Done, Facts, HostName, Observation, Plane, Record, SinkId, Standing, State,
-    Timestamp, Token,
+    Ask, Counts, Done, Facts, HostName, Observation, Plane, Record, SinkId, Source, Standing,
+    State, Timestamp, Token,
 };
 
 use crate::core::expected::Expected;
@@ -74,10 +74,10 @@ pub enum Input {
     Ask(Box<Asked>, ReplyTo),
     /// Something was seen.
     Observed(Observation),
-    /// What a plane says of itself.
-    Standing(Plane, Standing),
-    /// What a plane counted.
-    Counted(Plane, Counts),
+    /// What somebody says of a plane.
+    Standing(Plane, Source, Standing),
+    /// What somebody counted in a plane.
+    Counted(Plane, Source, Counts),
     /// What zone texts hold at the plans' host names.
     ZoneAnswers(BTreeMap<HostName, Vec<IpAddr>>),
     /// An operator says that this sink is gone for good.
@@ -149,6 +149,8 @@ pub struct Core {
     observed: Observed,
     flight: Flight,
     sinks: Sinks,
+    /// What was counted, by who said so.
+    counts: BTreeMap<(Plane, Source), Counts>,
     /// The newest token that is said to be in the log; beyond the state's, reload first.
     moved: Token,
     /// The uptime before which automation keeps still: the store failed on it.
@@ -172,7 +174,7 @@ enum Stop {
 #[derive(Debug, Default)]
 struct Sinks {
     /// As planes say it.
-    standings: BTreeMap<Plane, Standing>,
+    standings: BTreeMap<(Plane, Source), Standing>,
     /// The list as it should be.
     wanted: Expected,
     /// The list as the store has it.
@@ -197,6 +199,7 @@ impl Core {
             observed: Observed::default(),
             flight: Flight::Idle,
             sinks,
+            counts: BTreeMap::new(),
             moved: Token::NEVER,
             automation_from: Duration::ZERO,
             pace_wake: None,
@@ -208,8 +211,9 @@ impl Core {
         for plane in Plane::ALL {
             if core.sinks.kept.has(plane) {
                 let nothing = Standing { through: Token::NEVER, sinks: Arc::new([]) };
-                core.sinks.standings.insert(plane, nothing);
-                core.settle_ledger(plane);
+                let source = Expected::source(plane);
+                core.sinks.standings.insert((plane, source), nothing);
+                core.settle_ledger(plane, source);
             }
         }
         core
@@ -253,13 +257,11 @@ impl Core {
         match input {
             Input::Ask(ask, reply) => self.asked(ask, reply, &mut out),
             Input::Observed(observation) => self.observe(observation),
-            Input::Standing(plane, standing) => {
-                self.sinks.standings.insert(plane, standing);
-                self.settle_ledger(plane);
+            Input::Standing(plane, source, standing) => {
+                self.sinks.standings.insert((plane, source), standing);
+                self.settle_ledger(plane, source);
             }
-            Input::Counted(plane, counts) => {
-                self.facts.measured.planes.insert(plane, counts);
-            }
+            Input::Counted(plane, source, counts) => self.counted(plane, source, counts),
             Input::ZoneAnswers(answers) => self.facts.zone_answers = answers,
             Input::Forget(sink, reply) => self.forget(&sink, reply, &mut out),
             Input::Kept(done) => self.kept(done, &mut out),
@@ -332,12 +334,24 @@ impl Core {
         }
     }
 
-    /// Puts a plane's standing, completed by what is expected, into the ledger.
-    fn settle_ledger(&mut self, plane: Plane) {
-        let Some(standing) = self.sinks.standings.get(&plane) else { return };
+    /// Puts a standing, completed by what is expected, into the ledger.
+    fn settle_ledger(&mut self, plane: Plane, source: Source) {
+        let Some(standing) = self.sinks.standings.get(&(plane, source)) else { return };
         self.sinks.wanted.note(standing);
-        let complete = self.sinks.kept.complete(&self.sinks.wanted, plane, standing);
-        self.facts.ledger.set(plane, complete);
+        let complete = if source == Expected::source(plane) {
+            self.sinks.kept.complete(&self.sinks.wanted, plane, standing)
+        } else {
+            standing.clone()
+        };
+        self.facts.ledger.set_from(plane, source, complete);
+    }
+
+    /// Adds up what all that speak for a plane counted.
+    fn counted(&mut self, plane: Plane, source: Source, counts: Counts) {
+        self.counts.insert((plane, source), counts);
+        let of_plane = self.counts.iter().filter(|((p, _), _)| *p == plane);
+        let sum = of_plane.map(|(_, counts)| counts).fold(Counts::default(), Counts::plus);
+        self.facts.measured.planes.insert(plane, sum);
     }
 
     fn forget(&mut self, sink: &SinkId, reply: ReplyTo, out: &mut Vec<Output>) {
@@ -374,7 +388,7 @@ impl Core {
         if done {
             self.sinks.kept = written;
             for plane in Plane::ALL {
-                self.settle_ledger(plane);
+                self.settle_ledger(plane, Expected::source(plane));
             }
         } else {
             self.sinks.retry = Some(self.facts.uptime.saturating_add(BACK_OFF));

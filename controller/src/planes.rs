@@ -6,6 +6,8 @@ use plan::{Counts, Snapshot, Standing};
 use tokio::sync::watch;
 
 pub mod dns;
+pub mod mesh;
+pub mod reports;
 
 /// What a plane is connected by.
 #[derive(Debug)]

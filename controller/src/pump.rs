@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dns::Catalog;
 use futures::future::BoxFuture;
-use plan::{Counts, Done, Facts, HostName, Plane, Snapshot, Standing, State, Token};
+use plan::{Counts, Done, Facts, HostName, Plane, Snapshot, Source, Standing, State, Token};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -21,6 +21,7 @@ use crate::handle::numbers::Meters;
 use crate::handle::{Bound, Handle, Knock, Shared, Shown, Stage};
 use crate::planes::PlanePort;
 use crate::planes::dns::DnsPort;
+use crate::planes::mesh::{Followers, MeshPort};
 use crate::pump::doors::{Doors, Event};
 use crate::pump::load::Opened;
 use crate::store::{AppendError, CHECKPOINT_EVERY, Head, Store};
@@ -177,12 +178,19 @@ impl Pump {
 
     /// Connects a plane. What it says reaches the core as long as the pump runs.
     pub fn port(&self, plane: Plane) -> PlanePort {
+        let Followers { standing, counts } = self.followers(plane, Source::Plane);
+        PlanePort { snapshots: self.snapshots.subscribe(), standing, counts }
+    }
+
+    fn followers(&self, plane: Plane, source: Source) -> Followers {
         let nothing = Standing { through: Token::NEVER, sinks: Arc::new([]) };
         let (standing, said) = watch::channel(nothing);
-        tokio::spawn(forward(said, self.said.clone(), move |s| Input::Standing(plane, s)));
+        let input = move |standing| Input::Standing(plane, source, standing);
+        tokio::spawn(forward(said, self.said.clone(), input));
         let (counts, counted) = watch::channel(Counts::default());
-        tokio::spawn(forward(counted, self.said.clone(), move |c| Input::Counted(plane, c)));
-        PlanePort { snapshots: self.snapshots.subscribe(), standing, counts }
+        let input = move |counts| Input::Counted(plane, source, counts);
+        tokio::spawn(forward(counted, self.said.clone(), input));
+        Followers { standing, counts }
     }
 
     /// Connects the DNS plane of this process; once.
@@ -192,6 +200,17 @@ impl Pump {
         tokio::spawn(forward(answered, self.said.clone(), Input::ZoneAnswers));
         let (store, clock) = (Arc::clone(&self.shared.store), self.shared.clock);
         Some(DnsPort { port: self.port(Plane::Dns), catalog, zone_answers, store, clock })
+    }
+
+    /// Connects the mesh plane, and the followers that it speaks for.
+    pub fn mesh_port(&self) -> MeshPort {
+        MeshPort {
+            port: self.port(Plane::Mesh),
+            replicas: self.followers(Plane::Dns, Source::Followers),
+            hosts: self.followers(Plane::Host, Source::Plane),
+            store: Arc::clone(&self.shared.store),
+            clock: self.shared.clock,
+        }
     }
 
     /// Starts.

@@ -114,6 +114,8 @@ pub(crate) struct Controller {
     pub(crate) api: SocketAddr,
     /// Where DNS answers.
     pub(crate) dns: SocketAddr,
+    /// Where xDS answers.
+    pub(crate) xds: SocketAddr,
     data: PathBuf,
     child: Child,
     /// Kept open: a closed pipe would end what prints into it.
@@ -129,7 +131,7 @@ impl Controller {
     /// Starts one, or says why it does not start.
     pub(crate) fn try_start(data: &Path, args: &[&str]) -> Result<Self, Said> {
         let mut child = Command::new(BINARY)
-            .args(["serve", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0"])
+            .args(["serve", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--xds", "127.0.0.1:0"])
             .args(["--dns-threads", "2", "--data"])
             .arg(data)
             .args(args)
@@ -138,9 +140,9 @@ impl Controller {
             .spawn()
             .unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        let (mut api, mut dns) = (None, None);
+        let (mut api, mut dns, mut xds) = (None, None, None);
         let mut line = String::new();
-        while dns.is_none() {
+        while xds.is_none() {
             line.clear();
             if out.read_line(&mut line).unwrap() == 0 {
                 return Err(Said::of(child.wait_with_output().unwrap()));
@@ -151,9 +153,13 @@ impl Controller {
             if let Some(address) = line.strip_prefix("dns ") {
                 dns = address.split(' ').next().and_then(|address| address.parse().ok());
             }
+            if let Some(address) = line.strip_prefix("xds ") {
+                xds = address.split(' ').next().and_then(|address| address.parse().ok());
+            }
         }
         let data = data.to_owned();
-        Ok(Self { api: api.unwrap(), dns: dns.unwrap(), data, child, _out: out })
+        let (api, dns, xds) = (api.unwrap(), dns.unwrap(), xds.unwrap());
+        Ok(Self { api, dns, xds, data, child, _out: out })
     }
 
     /// Its process.

@@ -328,6 +328,9 @@ impl Core {
 
     /// Another state is durable.
     fn advance(&mut self, state: Arc<State>, out: &mut Vec<Output>) {
+        if self.state.plans().any(|(plan, _)| state.plan(plan).is_none()) {
+            self.sinks.wanted.prune(|plan| state.plan(plan).is_some());
+        }
         self.state = state;
         self.facts.ledger.committed(self.state.snapshot());
         out.push(Output::Publish(Arc::clone(&self.state)));

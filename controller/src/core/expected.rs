@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use plan::{PlanName, Plane, Sink, SinkId, Standing, Token};
+use plan::{PlanName, Plane, Sink, SinkId, Source, Standing, Token};
 use serde::{Deserialize, Serialize};
 
 /// The name of the cell that holds the list.
@@ -58,6 +58,14 @@ impl Expected {
         self.sinks.values().any(|known| known.plane == plane)
     }
 
+    /// Who speaks for the sinks of a plane that are listed: those that follow over the network.
+    pub(super) const fn source(plane: Plane) -> Source {
+        match plane {
+            Plane::Dns => Source::Followers,
+            Plane::Mesh | Plane::Host => Source::Plane,
+        }
+    }
+
     pub(super) fn remove(&mut self, id: &SinkId) -> bool {
         self.sinks.remove(id).is_some()
     }
@@ -66,35 +74,51 @@ impl Expected {
     pub(super) fn note(&mut self, standing: &Standing) {
         for sink in standing.sinks.iter().filter(|sink| !sink.is_away()) {
             let Some(plans) = &sink.plans else { continue };
-            if !self.sinks.contains_key(&sink.id) {
-                if plans.is_empty() || self.sinks.len() >= SINKS_MAX {
-                    continue;
+            let full = self.sinks.len() >= SINKS_MAX;
+            match self.sinks.get_mut(&sink.id) {
+                Some(known) => known.note(sink, plans),
+                None if plans.is_empty() || full => {}
+                None => {
+                    let (plane, kind, plans) = (sink.plane, sink.kind.clone(), plans.clone());
+                    self.sinks.insert(sink.id.clone(), Known { plane, kind, plans });
                 }
-                let (plane, kind) = (sink.plane, sink.kind.clone());
-                self.sinks.insert(sink.id.clone(), Known { plane, kind, plans: BTreeSet::new() });
-            }
-            if let Some(known) = self.sinks.get_mut(&sink.id)
-                && !plans.is_subset(&known.plans)
-            {
-                known.plans.extend(plans.iter().cloned());
             }
         }
+    }
+
+    /// Forgets plans that are no more, and sinks that no plan expects any more.
+    pub(super) fn prune(&mut self, exists: impl Fn(&PlanName) -> bool) {
+        for known in self.sinks.values_mut() {
+            if !known.plans.iter().all(&exists) {
+                known.plans.retain(&exists);
+            }
+        }
+        self.sinks.retain(|_, known| !known.plans.is_empty());
     }
 
     /// A plane's standing as the ledger takes it. `self` is the durable list, `wanted` the next.
     ///
     /// A sink owes the plans that it acked but that the durable list does not say yet. One on the
-    /// list that the plane does not know is away and owes all its plans.
+    /// list that the plane does not know is away and owes all its plans. One that is away and on no
+    /// list was forgotten.
     pub(super) fn complete(&self, wanted: &Self, plane: Plane, standing: &Standing) -> Standing {
-        let mut sinks: BTreeMap<SinkId, Arc<Sink>> = BTreeMap::new();
-        let listed = self.sinks.iter().filter(|(id, _)| wanted.sinks.contains_key(*id));
-        for (id, known) in listed.filter(|(_, known)| known.plane == plane) {
-            sinks.insert(id.clone(), Arc::new(known.away(id)));
-        }
+        let known = |(id, known): &(&SinkId, &Known)| {
+            known.plane == plane && wanted.sinks.contains_key(*id)
+        };
+        let mut listed = self.sinks.iter().filter(known).peekable();
+        let mut sinks = Vec::with_capacity(standing.sinks.len());
+        // Both are sorted by id.
         for sink in standing.sinks.iter() {
-            sinks.insert(sink.id.clone(), self.complete_one(sink));
+            while let Some((id, known)) = listed.next_if(|(id, _)| **id < sink.id) {
+                sinks.push(Arc::new(known.away(id)));
+            }
+            let is_listed = listed.next_if(|(id, _)| **id == sink.id).is_some();
+            if is_listed || !sink.is_away() || sink.plans.is_none() {
+                sinks.push(self.complete_one(sink));
+            }
         }
-        Standing { through: standing.through, sinks: sinks.into_values().collect() }
+        sinks.extend(listed.map(|(id, known)| Arc::new(known.away(id))));
+        Standing { through: standing.through, sinks: sinks.into() }
     }
 
     fn complete_one(&self, sink: &Arc<Sink>) -> Arc<Sink> {
@@ -113,6 +137,17 @@ impl Expected {
 }
 
 impl Known {
+    fn note(&mut self, sink: &Sink, plans: &BTreeSet<PlanName>) {
+        if self.plane != sink.plane || self.kind != sink.kind {
+            // Another program under the name of one that was here before.
+            self.plane = sink.plane;
+            self.kind.clone_from(&sink.kind);
+        }
+        if !plans.is_subset(&self.plans) {
+            self.plans.extend(plans.iter().cloned());
+        }
+    }
+
     fn away(&self, id: &SinkId) -> Sink {
         Sink {
             id: id.clone(),

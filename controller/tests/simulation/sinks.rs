@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use controller::core::Input;
-use plan::{Nack, PlanName, Plane, Sink, SinkId, Snapshot, Standing, Timestamp, Token};
+use plan::{Nack, PlanName, Plane, Sink, SinkId, Snapshot, Source, Standing, Timestamp, Token};
 
 use crate::client::shop;
 use crate::oracle::Violation;
@@ -75,7 +75,7 @@ impl World {
             nack: None,
         };
         let standing = Standing { through: snapshot.token, sinks: Arc::new([Arc::new(sink)]) };
-        self.feed(node, Input::Standing(Plane::Dns, standing))
+        self.feed(node, Input::Standing(Plane::Dns, Source::Plane, standing))
     }
 
     /// The mesh plane takes up the newest snapshot and sends it to its sinks; some do not get it.
@@ -194,6 +194,6 @@ impl World {
     fn say_mesh(&mut self, node: usize) -> Result<(), Violation> {
         let Some(live) = self.nodes[node].as_ref() else { return Ok(()) };
         let standing = live.planes.standing();
-        self.feed(node, Input::Standing(Plane::Mesh, standing))
+        self.feed(node, Input::Standing(Plane::Mesh, Source::Plane, standing))
     }
 }

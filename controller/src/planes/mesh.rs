@@ -1,0 +1,342 @@
+//! The mesh plane: snapshots to xDS resources, acks and load reports back.
+//!
+//! The same server feeds followers of our own (DNS replicas, relays), so this plane also speaks for
+//! them, in the planes that they are receivers of.
+
+mod between;
+mod drain;
+mod load;
+mod quiet;
+mod reported;
+mod sinks;
+mod texts;
+mod viewer;
+#[cfg(test)]
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plan::{Plane, Snapshot, Standing};
+use tokio::sync::watch;
+use xds::lrs::LoadReports;
+use xds::own::{self, Own};
+use xds::registry::{Publisher, Registry, Standings};
+use xds::render::{self, Door, Rendered, Wanted};
+use xds::server::{RoutesError, Server, standard_routes};
+use xds::session::Rules;
+use xds::{Client, Edit, Tables, TypeUrl, Urgency};
+
+use crate::clock::Clock;
+use crate::planes::PlanePort;
+use crate::planes::mesh::drain::Drain;
+use crate::planes::mesh::load::Load;
+use crate::planes::mesh::quiet::Quiet;
+use crate::planes::mesh::reported::Reported;
+use crate::planes::mesh::sinks::Sinks;
+use crate::planes::mesh::texts::Texts;
+use crate::planes::reports::{self, Reports};
+use crate::store::Store;
+
+pub use crate::planes::mesh::viewer::Roles;
+
+/// The most doors that are rendered for: each costs the listeners of every service.
+const DOORS_MAX: usize = 1_000;
+
+/// What the mesh plane is connected by.
+#[derive(Debug)]
+pub struct MeshPort {
+    /// As every plane.
+    pub port: PlanePort,
+    /// For the DNS replicas.
+    pub replicas: Followers,
+    /// For the agents on hosts.
+    pub hosts: Followers,
+    /// Where zone texts are.
+    pub store: Arc<dyn Store>,
+    /// For the times of acks and counts.
+    pub clock: Clock,
+}
+
+/// What followers in a plane that is not the mesh say.
+#[derive(Debug)]
+pub struct Followers {
+    /// How far they are.
+    pub standing: watch::Sender<Standing>,
+    /// What they counted.
+    pub counts: watch::Sender<plan::Counts>,
+}
+
+/// What every stream of the server goes by.
+pub fn rules() -> Rules {
+    let types = render::TYPES.iter().chain(&[TypeUrl::ZONE_TABLE, TypeUrl::ZONE]);
+    Rules {
+        viewer: Arc::new(Roles),
+        types: types.map(|type_url| TypeUrl::new(type_url)).collect(),
+        limits: xds::session::Limits::default(),
+    }
+}
+
+/// Serves snapshots by `server` until `stop` is ready.
+///
+/// # Errors
+/// The services' descriptions cannot be read, which is an error of the build.
+pub async fn serve(
+    ports: MeshPort,
+    server: Server,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RoutesError> {
+    let (mut routes, _health) = standard_routes().await?;
+    let (load_service, loads) = xds::lrs::service();
+    let (report_service, reports) = reports::service();
+    routes.add_service(load_service).add_service(report_service);
+    let (publisher, registry) = (server.publisher(), server.registry());
+    let plane = run(ports, publisher, Back { registry, loads, reports });
+    let serving = server.serve(routes.routes(), stop);
+    tokio::pin!(serving);
+    tokio::select! {
+        () = plane => serving.await,
+        () = &mut serving => {}
+    }
+    Ok(())
+}
+
+/// What comes back from clients.
+struct Back {
+    /// Who is connected and how far.
+    registry: Registry,
+    /// What proxies did.
+    loads: LoadReports,
+    /// What receivers of our own say.
+    reports: Reports,
+}
+
+/// Serves snapshots by `publisher` until the controller has gone.
+async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
+    let mut plane = MeshPlane::new(ports, publisher);
+    let Back { registry, mut loads, mut reports } = back;
+    let mut standings = registry.standings();
+    let mut clients = registry.clients();
+    let mut tick = tokio::time::interval(COUNT_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    plane.doors(&clients.borrow_and_update());
+    plane.publish().await;
+    loop {
+        let due = plane.due().map(|uptime| plane.clock.at(uptime));
+        tokio::select! {
+            // What is to go out goes first.
+            biased;
+            () = sleep_until(due) => plane.pass().await,
+            changed = plane.port.snapshots.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                plane.committed();
+            }
+            Ok(()) = clients.changed() => plane.doors(&clients.borrow_and_update()),
+            Ok(()) = standings.changed() => {
+                let standings = Arc::clone(&standings.borrow_and_update());
+                plane.standing(&standings);
+            }
+            Some(said) = reports.said.recv() => plane.reported.take(said),
+            Some(report) = loads.reports.recv() => plane.loaded(&report),
+            _ = tick.tick() => plane.counted(),
+        }
+    }
+}
+
+/// How often what was counted is said, if it changed.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// From snapshots to tables, and from what clients say to standings and counts.
+struct MeshPlane {
+    port: PlanePort,
+    replicas: Followers,
+    hosts: Followers,
+    clock: Clock,
+    publisher: Publisher,
+    /// The snapshot that is taken up; rendered when it is quiet.
+    snapshot: Arc<Snapshot>,
+    rendered: Rendered,
+    own: Own,
+    tables: Arc<Tables>,
+    doors: BTreeSet<Door>,
+    /// Whether any replica was ever connected: nobody else sees our own tables.
+    replicas_came: bool,
+    texts: Texts,
+    quiet: Quiet,
+    drain: Drain,
+    load: Load,
+    sinks: Sinks,
+    reported: Reported,
+    /// What was last said of the mesh.
+    said: Standing,
+}
+
+impl MeshPlane {
+    fn new(ports: MeshPort, publisher: Publisher) -> Self {
+        let MeshPort { port, replicas, hosts, store, clock } = ports;
+        let snapshot = Arc::clone(&port.snapshots.borrow());
+        Self {
+            snapshot,
+            port,
+            replicas,
+            hosts,
+            clock,
+            publisher,
+            rendered: Rendered::default(),
+            own: Own::default(),
+            tables: Arc::new(Tables::empty()),
+            doors: BTreeSet::new(),
+            replicas_came: false,
+            texts: Texts::new(store),
+            quiet: Quiet::default(),
+            drain: Drain::default(),
+            load: Load::default(),
+            sinks: Sinks::new(clock),
+            reported: Reported::default(),
+            said: Standing { through: plan::Token::NEVER, sinks: Arc::new([]) },
+        }
+    }
+
+    /// Takes up the newest snapshot; it goes out when it is quiet, or at once where anybody is
+    /// taken back.
+    fn committed(&mut self) {
+        let snapshot = Arc::clone(&self.port.snapshots.borrow_and_update());
+        let now = self.clock.uptime();
+        let mut urgent = false;
+        for change in between::changes(&self.snapshot, &snapshot) {
+            urgent |= quiet::takes_back(&change);
+            self.drain.changed(&change, now);
+            self.load.changed(&change);
+        }
+        self.snapshot = snapshot;
+        self.quiet.changed(now, urgent);
+    }
+
+    /// Renders for doors that nobody had come through before.
+    fn doors(&mut self, clients: &[Arc<Client>]) {
+        let before = (self.doors.len(), self.replicas_came);
+        for client in clients {
+            match viewer::door(client) {
+                Ok(Some(door)) if self.doors.len() < DOORS_MAX => drop(self.doors.insert(door)),
+                Ok(None) => self.replicas_came = true,
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+        if (self.doors.len(), self.replicas_came) != before {
+            self.quiet.changed(self.clock.uptime(), false);
+        }
+    }
+
+    /// When something is to go out.
+    fn due(&self) -> Option<Duration> {
+        [self.quiet.due(), self.drain.due(), self.texts.due()].into_iter().flatten().min()
+    }
+
+    /// Sends out what is due.
+    async fn pass(&mut self) {
+        let now = self.clock.uptime();
+        if self.drain.pass(now) {
+            self.quiet.changed(now, false);
+        }
+        if self.quiet.due().is_some_and(|due| due <= now)
+            || self.texts.due().is_some_and(|due| due <= now)
+        {
+            self.publish().await;
+        }
+    }
+
+    async fn publish(&mut self) {
+        let urgency = if self.quiet.take() { Urgency::Urgent } else { Urgency::Ordinary };
+        let (snapshot, drained) = (&self.snapshot, self.drain.drained());
+        let wanted = Wanted { snapshot, drained, doors: &self.doors };
+        let (rendered, mut edits) = render::envoy(&wanted, &self.rendered);
+        self.rendered = rendered;
+        if self.replicas_came {
+            edits.extend(self.own_tables(urgency).await);
+        }
+        let snapshot = &self.snapshot;
+        self.tables = Arc::new(self.tables.next(snapshot.token, urgency, edits));
+        self.publisher.publish(Arc::clone(&self.tables));
+    }
+
+    /// What replicas follow. A rollback needs no zone text, and waits for none.
+    async fn own_tables(&mut self, urgency: Urgency) -> Vec<Edit> {
+        let now = self.clock.uptime();
+        if urgency == Urgency::Ordinary {
+            self.texts.read(&self.snapshot, now).await;
+        }
+        let texts = &self.texts;
+        let (own, edits) = own::tables(&self.snapshot, &mut |digest| texts.get(digest), &self.own);
+        self.own = own;
+        if urgency == Urgency::Urgent && !self.own.missing().is_empty() {
+            self.quiet.changed(now, false);
+        }
+        edits
+    }
+
+    /// Says how far the clients are.
+    fn standing(&mut self, standings: &Standings) {
+        let mut planes = self.sinks.standings(standings);
+        let plans = |relay: &str| self.sinks.plans_of(relay);
+        let behind: Vec<_> = self.reported.behind(self.clock, plans).map(Arc::new).collect();
+        let mut mesh = planes.remove(&Plane::Mesh).unwrap_or_else(|| self.said.clone());
+        if !behind.is_empty() {
+            let mut sinks: Vec<_> = mesh.sinks.iter().cloned().chain(behind).collect();
+            sinks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            mesh.sinks = sinks.into();
+        }
+        self.load.arrived(self.clock.uptime(), |plan| {
+            // Only who owes anything is looked at closely: few do.
+            let owing = |sink: &&Arc<plan::Sink>| !sink.owes.is_empty() && !sink.is_away();
+            mesh.through < self.snapshot.token
+                || mesh.sinks.iter().filter(owing).any(|sink| sink.owes(plan))
+        });
+        self.said = mesh.clone();
+        self.port.standing.send_replace(mesh);
+        for (plane, followers) in [(Plane::Dns, &self.replicas), (Plane::Host, &self.hosts)] {
+            if let Some(standing) = planes.remove(&plane) {
+                // A plane without followers has nothing to say by us: `no-sink` is for planes that
+                // nobody speaks for.
+                let silent = |said: &Standing| said.through == plan::Token::NEVER;
+                if !standing.sinks.is_empty() || !silent(&followers.standing.borrow()) {
+                    followers.standing.send_replace(standing);
+                }
+            }
+        }
+    }
+
+    /// Takes up what a proxy did.
+    fn loaded(&mut self, report: &xds::lrs::LoadReport) {
+        let node = &report.client.id;
+        match &report.clusters {
+            Some(clusters) => self.load.report(node, clusters, self.clock.uptime()),
+            None => self.load.gone(node),
+        }
+    }
+
+    /// Says what was counted, where that changed.
+    fn counted(&self) {
+        let say = |counts: &watch::Sender<plan::Counts>, new: plan::Counts| {
+            counts.send_if_modified(|last| {
+                let changed = *last != new;
+                if changed {
+                    *last = new;
+                }
+                changed
+            });
+        };
+        say(&self.port.counts, self.load.counts());
+        say(&self.replicas.counts, self.reported.counts(Plane::Dns, &self.snapshot));
+        say(&self.hosts.counts, self.reported.counts(Plane::Host, &self.snapshot));
+    }
+}

@@ -1,0 +1,280 @@
+//! Reports of receivers of our own: replicas, relays, agents.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::Stream;
+use plan::{Count, PlanName, Plane, ServiceId, Timestamp, Token};
+use proto::crossfade::v1 as wire;
+use proto::crossfade::v1::report_service_server::{ReportService, ReportServiceServer};
+use proto::google::protobuf;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+use xds::Client;
+
+/// How many reports may wait to be read; more are dropped and counted: each replaces the one
+/// before.
+const WAITING_MAX: usize = 4_096;
+/// The longest report, in bytes: 20 000 services in three planes, or 5 000 sinks.
+const REPORT_BYTES_MAX: usize = 8 << 20;
+/// The most services, sinks and overrides of one report that are read.
+const PARTS_MAX: usize = 100_000;
+/// The most of a client's words that is kept, in bytes.
+const DETAIL_MAX: usize = 2_000;
+/// How often receivers are to report.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What one receiver said last.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Who.
+    pub client: Arc<Client>,
+    /// All that it says. `None`: its stream has ended.
+    pub report: Option<Report>,
+}
+
+/// All that a receiver has to say at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What it counted, and under which `since` of the service.
+    pub counts: Vec<(Plane, ServiceId, Token, Count)>,
+    /// The clients of a relay.
+    pub sinks: Vec<Behind>,
+    /// Break-glass in force, in words.
+    pub overrides: Vec<String>,
+}
+
+/// A client of a relay.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    /// Its node id.
+    pub id: String,
+    /// Its program.
+    pub agent: String,
+    /// Its program's version.
+    pub version: Option<String>,
+    /// How long it has been connected.
+    pub connected: Duration,
+    /// The newest token up to which it has acked everything.
+    pub acked: Token,
+    /// What it owes.
+    pub owes: BTreeSet<PlanName>,
+    /// Its newest refusal: token, plans, words, age.
+    pub nack: Option<(Token, BTreeSet<PlanName>, String, Duration)>,
+}
+
+/// Where reports arrive.
+#[derive(Debug)]
+pub struct Reports {
+    /// In the order in which they came.
+    pub said: mpsc::Receiver<Said>,
+    /// Reports that were dropped because too many waited.
+    pub dropped: Arc<AtomicU64>,
+}
+
+/// The gRPC service, and where its reports arrive.
+pub fn service() -> (ReportServiceServer<impl ReportService>, Reports) {
+    let (sender, said) = mpsc::channel(WAITING_MAX);
+    let dropped = Arc::<AtomicU64>::default();
+    let inbox = Inbox { sender, dropped: Arc::clone(&dropped) };
+    let server = ReportServiceServer::new(inbox).max_decoding_message_size(REPORT_BYTES_MAX);
+    (server, Reports { said, dropped })
+}
+
+#[derive(Clone, Debug)]
+struct Inbox {
+    sender: mpsc::Sender<Said>,
+    dropped: Arc<AtomicU64>,
+}
+
+#[tonic::async_trait]
+impl ReportService for Inbox {
+    type ReportStream = Pin<Box<dyn Stream<Item = Result<wire::ReportResponse, Status>> + Send>>;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<wire::ReportRequest>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
+        let stream =
+            Reporting { inbox: self.clone(), incoming: request.into_inner(), client: None };
+        let answers = futures::stream::unfold(Some(stream), |stream| async move {
+            let mut stream = stream?;
+            match stream.next().await? {
+                Ok(answer) => Some((Ok(answer), Some(stream))),
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// One receiver's stream.
+struct Reporting {
+    inbox: Inbox,
+    incoming: Streaming<wire::ReportRequest>,
+    client: Option<Arc<Client>>,
+}
+
+impl fmt::Debug for Reporting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporting").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl Reporting {
+    /// The next answer: only the first report is answered.
+    async fn next(&mut self) -> Option<Result<wire::ReportResponse, Status>> {
+        loop {
+            let message = match self.incoming.message().await {
+                Ok(message) => message?,
+                Err(status) => return Some(Err(status)),
+            };
+            let first = self.client.is_none();
+            if let Err(status) = self.take(&message) {
+                return Some(Err(status));
+            }
+            if first {
+                let seconds = i64::try_from(EVERY.as_secs()).unwrap_or(1);
+                let every = Some(protobuf::Duration { seconds, nanos: 0 });
+                return Some(Ok(wire::ReportResponse { every }));
+            }
+        }
+    }
+
+    fn take(&mut self, message: &wire::ReportRequest) -> Result<(), Status> {
+        let client = match (&self.client, &message.node) {
+            (Some(client), _) => Arc::clone(client),
+            (None, Some(node)) => {
+                let client = Client::read(node);
+                let client = client.map_err(|close| Status::invalid_argument(close.message))?;
+                Arc::clone(self.client.insert(Arc::new(client)))
+            }
+            (None, None) => {
+                return Err(Status::invalid_argument("the first report must have a node"));
+            }
+        };
+        let report = Report::read(message).map_err(Status::invalid_argument)?;
+        self.inbox.hand_in(Said { client, report: Some(report) });
+        Ok(())
+    }
+}
+
+impl Inbox {
+    fn hand_in(&self, said: Said) {
+        if self.sender.try_send(said).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            self.inbox.hand_in(Said { client, report: None });
+        }
+    }
+}
+
+impl Report {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// What in it cannot be.
+    fn read(message: &wire::ReportRequest) -> Result<Self, String> {
+        let parts = [message.counts.len(), message.sinks.len(), message.overrides.len()];
+        if parts.iter().any(|parts| *parts > PARTS_MAX) {
+            return Err("a report has at most 100000 parts of a kind".to_owned());
+        }
+        Ok(Self {
+            counts: message.counts.iter().map(count).collect::<Result<_, _>>()?,
+            sinks: message.sinks.iter().map(behind).collect::<Result<_, _>>()?,
+            overrides: message.overrides.iter().map(in_force).collect(),
+        })
+    }
+}
+
+fn count(count: &wire::Count) -> Result<(Plane, ServiceId, Token, Count), String> {
+    let service = count.service.parse().map_err(|_| "a count of no service".to_owned())?;
+    let plane = match count.plane() {
+        wire::Plane::Dns => Plane::Dns,
+        wire::Plane::Mesh => Plane::Mesh,
+        wire::Plane::Host => Plane::Host,
+        wire::Plane::Unspecified => return Err("a count of no plane".to_owned()),
+    };
+    let old_until = i64::try_from(count.old_until_ms).unwrap_or(i64::MAX);
+    let counted = Count {
+        legacy: count.legacy,
+        target: count.target,
+        events: count.events,
+        keys: count.keys,
+        largest: count.largest,
+        squares: u128::from(count.squares_high) << 64 | u128::from(count.squares_low),
+        old_until: (old_until > 0).then(|| Timestamp::from_millis(old_until)),
+        ..Count::default()
+    };
+    Ok((plane, service, token(count.since.as_ref()), counted))
+}
+
+fn behind(sink: &wire::SinkReport) -> Result<Behind, String> {
+    if sink.id.is_empty() || sink.id.len() > Client::ID_MAX {
+        return Err("a sink without an id, or with one over 512 bytes".to_owned());
+    }
+    let nack = sink.nack.as_ref().map(|nack| {
+        let detail = clean(&nack.detail, DETAIL_MAX);
+        (token(nack.token.as_ref()), plans(&nack.plans), detail, length(nack.age.as_ref()))
+    });
+    Ok(Behind {
+        id: clean(&sink.id, Client::ID_MAX),
+        agent: clean(&sink.agent, 64),
+        version: Some(clean(&sink.version, 64)).filter(|version| !version.is_empty()),
+        connected: length(sink.connected.as_ref()),
+        acked: token(sink.acked.as_ref()),
+        owes: plans(&sink.owes),
+        nack,
+    })
+}
+
+/// Names that are none are nobody's plan.
+fn plans(names: &[String]) -> BTreeSet<PlanName> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+fn in_force(found: &wire::Override) -> String {
+    let what = match found.services.as_slice() {
+        [] => "every service".to_owned(),
+        services => services.join(", "),
+    };
+    let since = i64::try_from(found.since_ms).unwrap_or(i64::MAX);
+    let since = Timestamp::from_millis(since);
+    let why = if found.reason.is_empty() { String::new() } else { format!(": {}", found.reason) };
+    clean(&format!("{what} on legacy since {since} by {}{why}", found.by), DETAIL_MAX)
+}
+
+fn token(token: Option<&wire::Token>) -> Token {
+    token.map_or(Token::NEVER, |token| Token {
+        incarnation: token.incarnation,
+        revision: token.revision,
+    })
+}
+
+fn length(length: Option<&protobuf::Duration>) -> Duration {
+    length.map_or(Duration::ZERO, |length| {
+        Duration::from_secs(u64::try_from(length.seconds).unwrap_or(0))
+    })
+}
+
+/// So much of a text, on one line.
+fn clean(text: &str, bytes_max: usize) -> String {
+    let mut clean = String::new();
+    for c in text.chars() {
+        if clean.len() + c.len_utf8() > bytes_max {
+            break;
+        }
+        clean.push(if c.is_control() { ' ' } else { c });
+    }
+    clean
+}

@@ -1,0 +1,98 @@
+//! The xDS server of a controller: its files, its address, its end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use controller::clock::Clock;
+use controller::planes::mesh::{self, MeshPort};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use xds::server::{self, Server, Settings, Tls};
+
+use crate::config::{Config, XdsTls};
+use crate::verbs::Failure;
+
+/// A server that listens and does not answer yet.
+pub(super) struct Bound {
+    server: Server,
+}
+
+/// A server that answers.
+pub(super) struct Running {
+    /// Where.
+    pub(super) addresses: Vec<SocketAddr>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Reads the files and listens.
+pub(super) fn bind(config: &Config, clock: Clock) -> Result<Bound, Failure> {
+    let tls = config.xds_tls.as_ref().map(tls).transpose()?;
+    let settings = Settings {
+        listen: vec![config.xds],
+        tls,
+        rules: Arc::new(mesh::rules()),
+        limits: server::Limits::default(),
+        clock: server::Clock::since(clock.started()),
+    };
+    let server = Server::bind(settings).map_err(|error| Failure::Local {
+        what: "the xDS server does not start",
+        source: error.into(),
+    })?;
+    Ok(Bound { server })
+}
+
+/// The server's certificate and key, and the clients' authorities.
+fn tls(files: &XdsTls) -> Result<Tls, Failure> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| Failure::File {
+            what: "read",
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let (cert, key, client_ca) = (read(&files.cert)?, read(&files.key)?, read(&files.client_ca)?);
+    guard(&files.key)?;
+    Tls::from_pem(&cert, &key, &client_ca)
+        .map_err(|error| Failure::Usage(format!("TLS for xDS: {}", crate::verbs::chain(&error))))
+}
+
+/// A key that others can read is no secret.
+fn guard(key: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(key);
+    let mode = metadata.map(|found| found.permissions().mode()).unwrap_or_default();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let path = key.display();
+    Err(Failure::Usage(format!("others can read the key {path}; run: chmod 600 {path}")))
+}
+
+impl Bound {
+    /// Answers, from now on.
+    pub(super) fn run(self, port: MeshPort) -> Running {
+        let addresses = self.server.addresses().to_vec();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            // Told to stop, or left alone: either way it ends.
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = mesh::serve(port, self.server, stopped).await {
+                tracing::error!(%error, "the xDS server does not serve");
+            }
+        });
+        Running { addresses, stop, task }
+    }
+}
+
+impl Running {
+    /// Ends all streams; their clients look for another controller.
+    pub(super) async fn stop(self) {
+        // The server may have ended already; then there is nobody to tell.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the xDS server ended early");
+        }
+    }
+}
