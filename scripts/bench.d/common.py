@@ -146,7 +146,7 @@ def metrics(text):
 class Server:
     """`crossfade serve` in a directory of its own, on loopback."""
 
-    def __init__(self, plans, threads=2, api=None, dns=None):
+    def __init__(self, plans, threads=2, api=None, dns=None, xds=None):
         self.place = tempfile.mkdtemp(prefix="crossfade-bench-", dir=os.environ.get("BENCH_DISK"))
         self.data = os.path.join(self.place, "data")
         self.files = []
@@ -154,7 +154,7 @@ class Server:
             self.files.append(os.path.join(self.place, f"{n}.yaml"))
             with open(self.files[-1], "w", encoding="utf-8") as file:
                 file.write(text)
-        self.threads, self.api, self.dns = threads, api or 0, dns or 0
+        self.threads, self.api, self.dns, self.xds = threads, api or 0, dns or 0, xds or 0
         self.process = None
 
     def __enter__(self):
@@ -172,7 +172,7 @@ class Server:
         self.process = subprocess.Popen(
             [BINARY, "serve", *self.files, "--data", self.data, "--log", "warn"]
             + ["--api", f"127.0.0.1:{self.api}", "--dns", f"127.0.0.1:{self.dns}"]
-            + ["--dns-threads", str(self.threads)],
+            + ["--xds", f"127.0.0.1:{self.xds}", "--dns-threads", str(self.threads)],
             stdout=subprocess.PIPE,
             stderr=sys.stderr,
         )
@@ -184,6 +184,8 @@ class Server:
                 self.api = int(line.rsplit(":", 1)[1])
             if line.startswith("dns "):
                 self.dns = int(line.split(" ")[1].rsplit(":", 1)[1])
+            if line.startswith("xds "):
+                self.xds = int(line.split(" ")[1].rsplit(":", 1)[1])
                 return
         raise RuntimeError(f"the server did not start: {self.process.wait(PATIENCE)}")
 

@@ -2,9 +2,11 @@
 //! subscribe to names, acknowledge everything and say when a change has reached all of them.
 //!
 //! ```text
-//! swarm probe ADDRESS [KEY=VALUE …]                the names a node of this metadata would want, by type
-//! swarm run ADDRESS STREAMS NAMES [KEY=VALUE …]    NAMES: a file as `probe` prints it
+//! swarm probe ADDRESS [KEY=VALUE …]
+//! swarm run ADDRESS STREAMS NAMES [KEY=VALUE …]
 //! ```
+//!
+//! `probe` prints the names that a node with this metadata wants, by type; NAMES is a file of that.
 //!
 //! `run` connects, waits until every stream has every name answered and prints a line of JSON. Then
 //! it takes commands on standard input, one JSON object a line, and answers each with a line:
