@@ -453,15 +453,6 @@ fn plans() -> impl Strategy<Value = Plan> {
                 json!({ "freeze": [{ "cron": "*/5 1-3 * * MON", "for": lasts, "tz": "UTC" }] })
             }
         };
-        let gateway = |n: u8| {
-            let address = match n {
-                0 => json!("direct"),
-                1 => json!("proxy-protocol"),
-                hops => json!({ "xff": hops }),
-            };
-            json!({ "name": format!("g{n}"), "clientAddress": address, "egress": ["10.9.0.0/24"] })
-        };
-        let gateways: Vec<Value> = (0..v4 % 17).map(gateway).collect();
         let file = json!({
             "apiVersion": "crossfade.dev/v1alpha1",
             "kind": "CutoverPlan",
@@ -473,10 +464,19 @@ fn plans() -> impl Strategy<Value = Plan> {
                 "steps": splits.map(step).collect::<Vec<_>>(),
                 "gates": [{ "name": "g", "manual": { "approvers": 1 } }],
                 "clientKey": { "v4": v4, "v6": v6 },
-                "gateways": gateways,
+                "gateways": (0..v4 % 17).map(gateway).collect::<Vec<_>>(),
                 "policy": policy,
             },
         });
         fixture::plan_from(&file.to_string())
     })
+}
+
+fn gateway(n: u8) -> Value {
+    let address = match n {
+        0 => json!("direct"),
+        1 => json!("proxy-protocol"),
+        hops => json!({ "xff": hops }),
+    };
+    json!({ "name": format!("g{n}"), "clientAddress": address, "egress": ["10.9.0.0/24"] })
 }

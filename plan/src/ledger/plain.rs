@@ -1,5 +1,5 @@
-//! What the ledger says, by the plain definitions: every sink asked each time. The ledger itself must
-//! say the same.
+//! What the ledger says, by the plain definitions: every sink asked each time. The ledger itself
+//! must say the same.
 
 use proptest::prelude::*;
 

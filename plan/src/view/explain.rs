@@ -130,11 +130,11 @@ pub struct Place {
     /// What tells clients apart there: `network`, `address`, `header x-user`, `cookie session`;
     /// `null` where every answer, request or connection is drawn anew.
     pub keyed_by: Option<String>,
-    /// What its bucket is made of: a network in dns, an address elsewhere. Where a header or a cookie
-    /// tells clients apart, what stands in for it in requests that lack it: the address.
+    /// What its bucket is made of: a network in dns, an address elsewhere. Where a header or a
+    /// cookie tells clients apart, what stands in for it in requests that lack it: the address.
     pub key: Option<String>,
-    /// The bucket of that key, 0 to 9 999; `null` where every answer, request or connection is drawn
-    /// anew.
+    /// The bucket of that key, 0 to 9 999; `null` where every answer, request or connection is
+    /// drawn anew.
     pub bucket: Option<u16>,
     /// The side that the bucket gets at the present split; `null` also where the plane does not
     /// split this client. Of the key above: a request with the header or cookie gets that of its
