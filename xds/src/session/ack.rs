@@ -8,7 +8,7 @@ use plan::{PlanName, Token};
 use proto::google::rpc::Status;
 
 use crate::name::Name;
-use crate::session::due::{Denied, Item, Push};
+use crate::session::due::{Denied, Due, Item, Push};
 use crate::session::watch::Watch;
 use crate::session::{Refused, Variant, words};
 
@@ -128,16 +128,18 @@ impl Watch {
 
     /// Whether something newer of this name is due or sent: that decides now.
     fn is_superseded(&mut self, item: &Item, nonce: u64) -> bool {
-        let through = item.due.through;
         let mut superseded = false;
+        let mut outlive = |due: &mut Due| {
+            due.through = due.through.min(item.due.through);
+            due.generation = due.generation.min(item.due.generation);
+            superseded = true;
+        };
         let later = self.out.iter_mut().filter(|later| later.nonce > nonce);
         for later in later.filter_map(|later| later.item_mut(&item.name)) {
-            later.due.through = later.due.through.min(through);
-            superseded = true;
+            outlive(&mut later.due);
         }
         if let Some(due) = self.due.get_mut(&item.name) {
-            due.through = due.through.min(through);
-            superseded = true;
+            outlive(due);
         }
         superseded
     }

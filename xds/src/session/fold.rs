@@ -207,7 +207,8 @@ impl Watch {
     /// A name was removed.
     fn gone(&mut self, gone: &Gone, cause: Cause, variant: Variant) {
         let name = &gone.name;
-        let sent = self.out.iter().any(|push: &Push| push.item(name).is_some());
+        let came = |push: &Push| push.item(name).is_some_and(|item| item.sent.is_some());
+        let sent = self.out.iter().any(came);
         let silent = variant == Variant::Sotw && !self.kind.is_whole();
         let never_sent = |held: bool, asked: bool| !held && !asked && !sent;
         let unknown = self.due.get(name).is_some_and(|due| never_sent(due.held, due.asked))

@@ -29,8 +29,8 @@ pub(super) struct Picked {
     pub(super) send: Vec<(Name, Option<Arc<Resource>>)>,
     /// Due no more: there is nothing to say of them.
     pub(super) settled: Vec<Name>,
-    /// They wait at a gate since now.
-    pub(super) waiting: Vec<Name>,
+    /// Since when they wait at a gate, where that is news.
+    pub(super) waiting: Vec<(Name, Option<Duration>)>,
     /// When the first gate opens by itself.
     pub(super) wake: Option<Duration>,
     /// Something in `send` does not wait for acks.
@@ -108,10 +108,16 @@ impl Picker<'_> {
         };
         match gate {
             Gate::Open => true,
-            Gate::Refused => false,
+            Gate::Refused => {
+                // Patience begins when there is something to wait for again.
+                if due.waits.is_some() {
+                    picked.waiting.push((name.clone(), None));
+                }
+                false
+            }
             Gate::Closed => {
                 let since = due.waits.unwrap_or_else(|| {
-                    picked.waiting.push(name.clone());
+                    picked.waiting.push((name.clone(), Some(self.now)));
                     self.now
                 });
                 let opens = since.saturating_add(PATIENCE);

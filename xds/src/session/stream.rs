@@ -139,9 +139,9 @@ impl Session {
         for name in &picked.settled {
             watch.due.remove(name);
         }
-        for name in &picked.waiting {
+        for (name, waits) in &picked.waiting {
             if let Some(due) = watch.due.get_mut(name) {
-                due.waits = Some(now);
+                due.waits = *waits;
             }
         }
         let left = watch.due.len().saturating_sub(picked.send.len());

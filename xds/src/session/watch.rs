@@ -165,7 +165,8 @@ impl Watch {
         let due = Due {
             plans: Arc::clone(plans),
             through,
-            generation: self.looked,
+            // What was refused still stands in the way of what it kept the client from letting go.
+            generation: denied.map_or(self.looked, |denied| denied.due.generation),
             held,
             asked: cause.asked,
             urgent: cause.urgent,
