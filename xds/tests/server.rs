@@ -1,0 +1,18 @@
+//! The server over real sockets.
+
+#[path = "server/bad.rs"]
+mod bad;
+#[path = "server/crowd.rs"]
+mod crowd;
+#[path = "server/discovery.rs"]
+mod discovery;
+#[path = "server/example.rs"]
+mod example;
+#[path = "server/paths.rs"]
+mod paths;
+#[path = "server/registry.rs"]
+mod registry;
+#[path = "server/tls.rs"]
+mod tls;
+#[path = "server/world.rs"]
+mod world;
