@@ -88,7 +88,7 @@ pub struct Service {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parts {
-    /// Hosts, logical address, ports, affinity, gateways or drain.
+    /// Hosts, logical address, ports, affinity, gateways or client rows.
     pub shape: Token,
     /// The split.
     pub split: Token,
@@ -98,10 +98,6 @@ pub struct Parts {
     pub legacy: Token,
     /// The pool of the target side.
     pub target: Token,
-    /// The split left 10 000: the legacy side is in use again.
-    pub legacy_used: Token,
-    /// The split left 0: the target side is in use.
-    pub target_used: Token,
 }
 
 impl Parts {
@@ -113,8 +109,6 @@ impl Parts {
             catch: token,
             legacy: token,
             target: token,
-            legacy_used: token,
-            target_used: token,
         }
     }
 }
@@ -127,17 +121,13 @@ impl Service {
             return Parts::all(token);
         }
         let at = |changed: bool, before: Token| if changed { token } else { before };
-        let (split, before) = (self.serving.split(), old.serving.split());
         let caught = |leaf: &Self| leaf.motion == Motion::RolledBack;
-        let left = |end: Split| before == end && split != end;
         Parts {
             shape: at(!self.has_shape_of(old), old.parts.shape),
-            split: at(split != before, old.parts.split),
+            split: at(self.serving.split() != old.serving.split(), old.parts.split),
             catch: at(caught(self) != caught(old), old.parts.catch),
             legacy: at(self.serving.legacy() != old.serving.legacy(), old.parts.legacy),
             target: at(self.serving.target() != old.serving.target(), old.parts.target),
-            legacy_used: at(left(Split::TARGET), old.parts.legacy_used),
-            target_used: at(left(Split::LEGACY), old.parts.target_used),
         }
     }
 
@@ -148,7 +138,7 @@ impl Service {
             && a.ports == b.ports
             && a.affinity == b.affinity
             && self.gateways == old.gateways
-            && self.drain == old.drain
+            && self.clients == old.clients
     }
 }
 

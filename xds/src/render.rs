@@ -46,7 +46,8 @@ pub struct Wanted<'a> {
     /// Every split and endpoint.
     pub snapshot: &'a Arc<Snapshot>,
     /// Services at exactly 0 or 100 % whose time to drain is over: what is left on the side
-    /// without traffic is closed.
+    /// without traffic is closed, as far as endpoint sets can. Whoever shifts a service takes it
+    /// from here first.
     pub drained: &'a BTreeSet<ServiceId>,
     /// Who looks. Only what somebody sees is rendered.
     pub doors: &'a BTreeSet<Door>,

@@ -108,7 +108,16 @@ fn protocol_options(
     [(key, pack_any(options))].into()
 }
 
+/// The zone of endpoints whose side is drained.
+const DRAINED: &str = "drained";
+
 /// Who serves one side of a port. A degraded set is served whole: it is the last good one.
+///
+/// A drained side keeps its endpoints, in another zone. To Envoy they are other hosts, so it closes
+/// idle connections to those of before at once and the rest with their last request, on this side
+/// alone; and the new ones serve if weights come back before endpoints do. An empty set would close
+/// no more and answer 503 then. What no endpoint set can close are TCP connections and upgraded
+/// requests: they end when one of their ends does.
 pub(super) fn endpoints(
     name: &str,
     port: &Port,
@@ -116,19 +125,19 @@ pub(super) fn endpoints(
     pool: Option<&Pool>,
     drained: bool,
 ) -> endpoint::ClusterLoadAssignment {
-    let health = match drained {
-        true => core::HealthStatus::Unhealthy,
-        false => core::HealthStatus::Unknown,
-    };
     let one = |at: &plan::endpoint::Endpoint| {
         let number = at.port.unwrap_or(port.port).get();
-        lb_endpoint(at.address, number, health)
+        lb_endpoint(at.address, number)
     };
     let lb_endpoints: Vec<_> =
         pool.into_iter().flat_map(|pool| pool.serving.iter()).map(one).collect();
     let group = endpoint::LocalityLbEndpoints {
         // gRPC wants a locality and a weight; Envoy reports load by it.
-        locality: Some(core::Locality { sub_zone: word(side).to_owned(), ..Default::default() }),
+        locality: Some(core::Locality {
+            zone: if drained { DRAINED.to_owned() } else { String::new() },
+            sub_zone: word(side).to_owned(),
+            ..Default::default()
+        }),
         load_balancing_weight: Some(UInt32Value { value: 1 }),
         lb_endpoints,
         ..Default::default()
@@ -141,11 +150,10 @@ pub(super) fn endpoints(
     }
 }
 
-fn lb_endpoint(ip: IpAddr, port: u16, health: core::HealthStatus) -> endpoint::LbEndpoint {
+fn lb_endpoint(ip: IpAddr, port: u16) -> endpoint::LbEndpoint {
     let at = endpoint::Endpoint { address: Some(address(ip, port)), ..Default::default() };
     endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(at)),
-        health_status: health as i32,
         ..Default::default()
     }
 }

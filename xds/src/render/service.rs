@@ -160,24 +160,18 @@ impl One<'_> {
     fn endpoints(&self, port: &Port, pair: &Pair, items: &mut Vec<Item>) {
         let (serving, parts) = (&self.leaf.serving, &self.leaf.parts);
         let sides = [
-            (Side::Target, &pair.target, serving.target(), parts.target, parts.target_used),
-            (Side::Legacy, &pair.legacy, serving.legacy(), parts.legacy, parts.legacy_used),
+            (Side::Target, &pair.target, serving.target(), parts.target),
+            (Side::Legacy, &pair.legacy, serving.legacy(), parts.legacy),
         ];
-        for (side, name, pool, since, used) in sides {
+        for (side, name, pool, since) in sides {
             let idle = match serving.split() {
                 Split::LEGACY => Some(Side::Target),
                 Split::TARGET => Some(Side::Legacy),
                 _ => None,
             };
-            let drained = self.drained && idle == Some(side);
-            let mut since = since.max(parts.shape);
-            if self.leaf.drain.is_some() || drained {
-                // Newer than the drained set that came before.
-                since = since.max(used);
-            }
-            if drained {
-                since = since.max(parts.split);
-            }
+            // What is drained is as old as what is not: which of the two it is comes and goes with
+            // the process, and nothing may be taken for older than the other.
+            let (drained, since) = (self.drained && idle == Some(side), since.max(parts.shape));
             let set = cluster::endpoints(name, port, side, pool, drained);
             let item = Item::new(&self.mesh, name.as_str().into(), since, &set);
             items.push(item.of_plans(&self.plans));

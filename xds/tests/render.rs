@@ -1,0 +1,190 @@
+//! What a snapshot becomes, as text that people can read; and that edits lead where a fresh start
+//! leads.
+
+#[path = "render/history.rs"]
+mod history;
+#[path = "render/show.rs"]
+mod show;
+#[path = "render/world.rs"]
+mod world;
+
+use std::path::PathBuf;
+
+use plan::Command;
+use plan::command::Scope as Reach;
+use xds::render::{Door, Rendered, Role, side_of};
+use xds::{Change, Client, TypeUrl};
+
+use crate::world::World;
+
+/// A plan with every protocol, affinity and role.
+const PLAN: &str = include_str!("render/plan.yaml");
+
+fn golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/render/{name}.txt"));
+    if option_env!("CROSSFADE_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let held = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(held == text, "{name} is now:\n{text}");
+}
+
+#[test]
+fn every_role_sees_what_it_should() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    for role in Role::ALL {
+        let gateway = Some("edge".parse().unwrap()).filter(|_| role != Role::Grpc);
+        let door = Door { gateway, ..Door::of(role) };
+        golden(role.as_str(), &show::view(&world.tables(&[door.clone()]), &door));
+    }
+}
+
+#[test]
+fn a_shift_changes_weights_and_nothing_else() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    let (before, _) = world.render(&Rendered::default());
+    world.shift(Some("orders"), 5_000);
+    let (after, edits) = world.render(&before);
+    golden("shift", &show::edits(&edits));
+    let (_, none) = world.render(&after);
+    assert!(none.is_empty(), "{none:?}");
+}
+
+#[test]
+fn a_failing_endpoint_changes_endpoints_and_nothing_else() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    let (before, _) = world.render(&Rendered::default());
+    world.fail("orders", &["10.0.1.12"]);
+    let (_, edits) = world.render(&before);
+    let kinds: Vec<&str> = edits.iter().map(|edit| edit.type_url.short()).collect();
+    assert_eq!(kinds, ["ClusterLoadAssignment", "ClusterLoadAssignment"]);
+}
+
+#[test]
+fn a_rollback_sends_stragglers_back() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 10_000);
+    let (before, _) = world.render(&Rendered::default());
+    world.ask(Command::Rollback(Reach::All));
+    let (_, edits) = world.render(&before);
+    golden("rollback", &show::edits(&edits));
+}
+
+#[test]
+fn a_drained_side_keeps_its_endpoints() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 10_000);
+    let (before, _) = world.render(&Rendered::default());
+    world.drained.insert("shop/orders".parse().unwrap());
+    let (after, edits) = world.render(&before);
+    golden("drain", &show::edits(&edits));
+    world.drained.clear();
+    world.shift(None, 9_000);
+    let (_, back) = world.render(&after);
+    assert!(show::edits(&back).contains("10.0.1.11 port 8080 in [] legacy"));
+}
+
+/// A checkpoint brings back the parts' tokens, so that the next process renders the same versions.
+#[test]
+fn versions_stay_over_a_restart() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    world.fail("orders", &["10.0.1.12"]);
+    world.shift(Some("orders"), 5_000);
+    let doors: Vec<Door> = Role::ALL.into_iter().map(Door::of).collect();
+    let before = show::versions(&world.tables(&doors));
+    world.state = plan::State::from_checkpoint(&world.state.checkpoint()).unwrap();
+    assert_eq!(show::versions(&world.tables(&doors)), before);
+}
+
+#[test]
+fn a_restored_plan_is_withheld_until_an_operator_acts() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    let old = show::newest(&world.tables(&world.doors.iter().cloned().collect::<Vec<_>>()));
+    let record = world.state.restore(&plan::Actor::new("alice"), world.facts.now);
+    world.state = world.state.apply(&record).unwrap();
+    let (held, edits) = world.render(&Rendered::default());
+    assert!(edits.is_empty(), "{edits:?}");
+    assert_eq!(held.withheld().iter().map(plan::PlanName::as_str).collect::<Vec<_>>(), ["shop"]);
+    world.ask(Command::Rollback(Reach::All));
+    let (free, edits) = world.render(&held);
+    assert!(free.withheld().is_empty() && !edits.is_empty());
+    // Everything is newer than what the lost incarnation may have sent, but for what never changes.
+    let puts = edits.iter().filter_map(|edit| match &edit.change {
+        Change::Put { encoded, plans, .. } if !plans.is_empty() => encoded.version.since(),
+        _ => None,
+    });
+    assert!(puts.min() > old);
+}
+
+#[test]
+fn what_two_services_want_the_first_has_and_it_is_told() {
+    let mut world = World::new(PLAN);
+    world.add(&PLAN.replace("name: shop", "name: tail").replace("corp.example", "tail.example"));
+    let (rendered, edits) = world.render(&Rendered::default());
+    let conflicts: Vec<String> = rendered.conflicts().iter().map(ToString::to_string).collect();
+    golden("conflicts", &conflicts.join("\n"));
+    // Envoy refuses two listeners at one address.
+    let mut seen = std::collections::BTreeSet::new();
+    for edit in edits.iter().filter(|edit| edit.type_url.as_str() == TypeUrl::LISTENER) {
+        if let Change::Put { encoded, .. } = &edit.change {
+            let address = show::listener_address(encoded.body());
+            assert!(seen.insert((edit.scope.clone(), address)), "{}", encoded.name);
+        }
+    }
+}
+
+#[test]
+fn plans_whose_clients_others_split_are_only_caught() {
+    let mut world = World::new(&PLAN.replace("plane: mesh", "plane: host"));
+    world.shift(None, 2_500);
+    for role in [Role::Gateway, Role::Sidecar, Role::Grpc] {
+        let text = show::view(&world.tables(&[Door::of(role)]), &Door::of(role));
+        assert!(!text.contains("shop/"), "{text}");
+    }
+    let text = show::view(&world.tables(&[Door::of(Role::Catch)]), &Door::of(Role::Catch));
+    assert!(text.contains("shop/orders/http/target 10000, shop/orders/http/legacy 0"), "{text}");
+}
+
+#[test]
+fn clusters_say_whose_they_are() {
+    let (service, side) = side_of("shop/orders/http/legacy").unwrap();
+    assert_eq!((service.to_string().as_str(), side), ("shop/orders", plan::Side::Legacy));
+    for other in ["crossfade", "passthrough", "shop/orders/http", "a/b/c/d", "shop/orders/legacy"] {
+        assert_eq!(side_of(other), None, "{other}");
+    }
+}
+
+#[test]
+fn clients_say_what_they_are() {
+    let client = |says: &[(&str, &str)]| Client {
+        id: "a".into(),
+        cluster: "".into(),
+        says: says.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        agent: "envoy".into(),
+        version: None,
+    };
+    let door = |says: &[(&str, &str)]| xds::render::door(&client(says));
+    assert_eq!(door(&[]).unwrap(), Door::of(Role::Sidecar));
+    let gateway = door(&[("role", "gateway"), ("bind", "::1"), ("gateway", "edge")]).unwrap();
+    let bind = Some("::1".parse().unwrap());
+    let named = Some("edge".parse().unwrap());
+    assert_eq!(gateway, Door { bind, gateway: named, ..Door::of(Role::Gateway) });
+    let wrong = door(&[("role", "router")]).unwrap_err();
+    assert!(wrong.message.contains("`gateway`, `sidecar`, `catch` or `grpc`"), "{wrong}");
+    for says in [("bind", "here"), ("gateway", "a b"), ("capture", "15001")] {
+        door(&[("role", "gateway"), says]).unwrap_err();
+    }
+}
+
+#[test]
+fn nobody_looks_and_nothing_is_rendered() {
+    let mut world = World::new(PLAN);
+    world.doors.clear();
+    let (_, edits) = world.render(&Rendered::default());
+    assert!(edits.is_empty());
+}

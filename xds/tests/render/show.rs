@@ -1,0 +1,206 @@
+//! Resources as text.
+
+use std::fmt::Write as _;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::address::Address as Kind;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{Address, TypedExtensionConfig};
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
+use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use plan::Token;
+use prost::Message as _;
+use xds::render::{Door, TYPES, view as view_of};
+use xds::{Change, Edit, Tables};
+
+/// Everything that clients behind this door see.
+pub(crate) fn view(tables: &Tables, door: &Door) -> String {
+    let view = view_of(door);
+    let mut out = String::new();
+    for type_url in TYPES.map(xds::TypeUrl::from) {
+        let table = tables.table(view.scope(&type_url).unwrap(), &type_url);
+        let mut rows: Vec<String> = table
+            .into_iter()
+            .flat_map(|table| table.iter())
+            .map(|r| resource(type_url.short(), &r.encoded, &r.plans, &r.needs))
+            .collect();
+        rows.sort();
+        out.extend(rows);
+    }
+    out
+}
+
+/// Edits in their order.
+pub(crate) fn edits(edits: &[Edit]) -> String {
+    let mut out = String::new();
+    for edit in edits {
+        match &edit.change {
+            Change::Put { encoded, plans, needs } => {
+                let text = resource(edit.type_url.short(), encoded, plans, needs);
+                write!(out, "{}: {text}", edit.scope).unwrap();
+            }
+            Change::Remove(name) => {
+                writeln!(out, "{}: {} {name} goes", edit.scope, edit.type_url.short()).unwrap();
+            }
+            Change::Declare => {
+                writeln!(out, "{}: {} declared", edit.scope, edit.type_url.short()).unwrap();
+            }
+        }
+    }
+    out
+}
+
+/// Every resource with its version.
+pub(crate) fn versions(tables: &Tables) -> Vec<String> {
+    let of =
+        |(scope, type_url, table): (&xds::Scope, &xds::TypeUrl, &std::sync::Arc<xds::Table>)| {
+            let rows = table.iter().map(move |r| (r.name().to_string(), r.version().to_string()));
+            rows.map(|(name, version)| format!("{scope} {type_url} {name} {version}"))
+                .collect::<Vec<_>>()
+        };
+    let mut all: Vec<String> = tables.iter().flat_map(of).collect();
+    all.sort();
+    all
+}
+
+/// The newest token in any version.
+pub(crate) fn newest(tables: &Tables) -> Option<Token> {
+    tables.iter().flat_map(|(.., table)| table.iter()).filter_map(|r| r.version().since()).max()
+}
+
+/// Where a listener stands; nothing for those of gRPC, which share no address.
+pub(crate) fn listener_address(body: &[u8]) -> String {
+    let listener = Listener::decode(body).unwrap();
+    listener.address.as_ref().map_or_else(|| listener.name.clone(), address)
+}
+
+fn resource(
+    kind: &str,
+    encoded: &xds::Encoded,
+    plans: &[plan::PlanName],
+    needs: &[xds::Name],
+) -> String {
+    let body = encoded.body().clone();
+    let text = match kind {
+        "Cluster" => cluster(&Cluster::decode(body).unwrap()),
+        "ClusterLoadAssignment" => endpoints(&ClusterLoadAssignment::decode(body).unwrap()),
+        "Listener" => listener(&Listener::decode(body).unwrap()),
+        "RouteConfiguration" => routes(&RouteConfiguration::decode(body).unwrap()),
+        _ => filter(&TypedExtensionConfig::decode(body).unwrap()),
+    };
+    let plans: Vec<&str> = plans.iter().map(plan::PlanName::as_str).collect();
+    let since = encoded.version.since().unwrap();
+    let needs = needs.len();
+    format!("{kind} {} @{since} of [{}] needs {needs}\n{text}", encoded.name, plans.join(", "))
+}
+
+fn address(at: &Address) -> String {
+    let Some(Kind::SocketAddress(socket)) = &at.address else { panic!("{at:?}") };
+    let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { panic!("{at:?}") };
+    format!("{} port {port}", socket.address)
+}
+
+fn cluster(cluster: &Cluster) -> String {
+    let mut out = format!("  {:?}", cluster.lb_policy());
+    if !cluster.typed_extension_protocol_options.is_empty() {
+        out.push_str(", HTTP/2");
+    }
+    if cluster.lrs_server.is_some() {
+        out.push_str(", reports load");
+    }
+    out + "\n"
+}
+
+fn endpoints(set: &ClusterLoadAssignment) -> String {
+    let mut out = String::new();
+    for group in &set.endpoints {
+        let locality = group.locality.as_ref().unwrap();
+        for endpoint in &group.lb_endpoints {
+            let Some(HostIdentifier::Endpoint(at)) = &endpoint.host_identifier else { continue };
+            let at = address(at.address.as_ref().unwrap());
+            writeln!(out, "  {at} in [{}] {}", locality.zone, locality.sub_zone).unwrap();
+        }
+    }
+    out
+}
+
+fn routes(routes: &RouteConfiguration) -> String {
+    let mut out = String::new();
+    for host in &routes.virtual_hosts {
+        let Some(Action::Route(action)) = &host.routes[0].action else { panic!("{host:?}") };
+        let Some(ClusterSpecifier::WeightedClusters(weighted)) = &action.cluster_specifier else {
+            panic!("{action:?}")
+        };
+        let weights = weighted
+            .clusters
+            .iter()
+            .map(|cluster| format!("{} {}", cluster.name, cluster.weight.as_ref().unwrap().value));
+        let weights: Vec<String> = weights.collect();
+        writeln!(out, "  {} → {}", host.domains.join(", "), weights.join(", ")).unwrap();
+        writeln!(out, "    by {:?}", weighted.random_value_specifier).unwrap();
+        for policy in &action.hash_policy {
+            let terminal = if policy.terminal { ", then no other" } else { "" };
+            writeln!(out, "    {:?}{terminal}", policy.policy_specifier.as_ref().unwrap()).unwrap();
+        }
+    }
+    out
+}
+
+fn filter(filter: &TypedExtensionConfig) -> String {
+    let any = filter.typed_config.as_ref().unwrap();
+    let proxy = tcp::TcpProxy::decode(any.value.as_slice()).unwrap();
+    let Some(tcp::tcp_proxy::ClusterSpecifier::WeightedClusters(weighted)) =
+        proxy.cluster_specifier
+    else {
+        panic!("{any:?}")
+    };
+    let weights = weighted.clusters.iter().map(|c| format!("{} {}", c.name, c.weight));
+    format!("  {}\n", weights.collect::<Vec<_>>().join(", "))
+}
+
+fn listener(listener: &Listener) -> String {
+    let mut out = String::new();
+    let more = listener.additional_addresses.iter().filter_map(|more| more.address.as_ref());
+    for at in listener.address.iter().chain(more) {
+        let virtually = listener.bind_to_port.as_ref().is_some_and(|bind| !bind.value);
+        let how = if virtually { "stands for" } else { "binds" };
+        writeln!(out, "  {how} {}", address(at)).unwrap();
+    }
+    for filter in &listener.listener_filters {
+        writeln!(out, "  first {}", filter.name).unwrap();
+    }
+    if let Some(api) = &listener.api_listener {
+        let any = api.api_listener.as_ref().unwrap();
+        out.push_str(&manager(&any.value));
+    }
+    for filter in listener.filter_chains.iter().flat_map(|chain| &chain.filters) {
+        match filter.config_type.as_ref().unwrap() {
+            ConfigType::TypedConfig(any) if any.type_url.ends_with("HttpConnectionManager") => {
+                out.push_str(&manager(&any.value));
+            }
+            ConfigType::TypedConfig(_) => writeln!(out, "  {}", filter.name).unwrap(),
+            ConfigType::ConfigDiscovery(_) => {
+                writeln!(out, "  discovers {}", filter.name).unwrap();
+            }
+        }
+    }
+    out
+}
+
+fn manager(body: &[u8]) -> String {
+    let manager = hcm::HttpConnectionManager::decode(body).unwrap();
+    let Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)) = &manager.route_specifier
+    else {
+        panic!("{manager:?}")
+    };
+    let hops = manager.xff_num_trusted_hops;
+    let append = if manager.skip_xff_append { ", adds no X-Forwarded-For" } else { "" };
+    format!("  routes {}, trusts {hops} hops{append}\n", rds.route_config_name)
+}
