@@ -7,6 +7,7 @@ mod fold;
 mod gate;
 mod kind;
 mod names;
+mod nonce;
 mod pick;
 mod request;
 mod standing;

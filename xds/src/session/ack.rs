@@ -87,21 +87,29 @@ impl Watch {
         }
     }
 
-    fn refuse(&mut self, push: Push, error: &Status, verdict: Verdict<'_>, taken: &mut Taken) {
-        let names = push.items.iter().map(|item| &item.name);
+    fn refuse(&mut self, mut push: Push, error: &Status, verdict: Verdict<'_>, taken: &mut Taken) {
+        // State of the world: what is merely repeated may also be named.
+        let all = push.world.iter().flatten().map(|resource| resource.name());
+        let names = push.items.iter().map(|item| &item.name).chain(all);
         let mut named: BTreeSet<Name> =
             words::named(&error.message, names).into_iter().cloned().collect();
-        if named.is_empty() {
+        let by_name = !named.is_empty();
+        if !by_name {
             if verdict.variant == Variant::Delta && !push.alone && spans_plans(&push.items) {
-                self.send_alone(push);
+                self.send_again(push.items, push.nonce, true);
                 return;
+            }
+            if push.items.iter().any(|item| item.sent.is_some()) {
+                // Hardly anybody refuses to let go: what is gone is sent by itself.
+                let gone = push.items.extract_if(.., |item| item.sent.is_none()).collect();
+                self.send_again(gone, push.nonce, false);
             }
             named = push.items.iter().map(|item| item.name.clone()).collect();
         }
         let (refused, rest): (Vec<Item>, Vec<Item>) =
             push.items.into_iter().partition(|item| named.contains(&item.name));
         // Nothing of a response that was refused as a whole became the client's world.
-        let world = if rest.is_empty() { None } else { push.world };
+        let world = push.world.filter(|_| by_name);
         let nonce = push.nonce;
         self.take(Push { items: rest, world, ..push }, &named, taken);
         let words = match words::cut(&error.message, verdict.words) {
@@ -117,7 +125,11 @@ impl Watch {
             detail: words,
             at: verdict.now,
         });
-        for item in refused {
+        for mut item in refused {
+            if let Some(since) = item.sent {
+                // Even if it seemed to have it.
+                item.due.through = item.due.through.min(before(since));
+            }
             if self.is_superseded(&item, nonce) {
                 continue;
             }
@@ -144,16 +156,25 @@ impl Watch {
         superseded
     }
 
-    /// The client does not say what it refuses of several plans: each is sent by itself, once.
-    fn send_alone(&mut self, push: Push) {
-        for mut item in push.items {
-            if self.is_superseded(&item, push.nonce) {
+    /// The client does not say what it refuses: these are sent once more, `alone` each plan by
+    /// itself.
+    fn send_again(&mut self, items: Vec<Item>, nonce: u64, alone: bool) {
+        for mut item in items {
+            if self.is_superseded(&item, nonce) {
                 continue;
             }
-            item.due.alone = true;
+            item.due.alone = alone;
             self.urgent |= item.due.urgent;
             self.due.insert(item.name, item.due);
         }
+    }
+}
+
+/// The newest token before this one that is sure to have been.
+const fn before(token: Token) -> Token {
+    match token.revision.checked_sub(1) {
+        Some(revision) => Token { revision, ..token },
+        None => Token::NEVER,
     }
 }
 

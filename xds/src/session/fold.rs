@@ -7,7 +7,6 @@ use plan::{PlanName, Token};
 
 use crate::name::Name;
 use crate::session::Variant;
-use crate::session::due::Push;
 use crate::session::watch::{Cause, Start, Watch, Wildcard};
 use crate::table::{Gone, Resource, Table, Tables};
 use crate::version::Version;
@@ -60,9 +59,10 @@ impl Watch {
     ) {
         // A client that knows nothing may wait for a first answer, however empty.
         self.greet = self.wildcard != Wildcard::No && versions.is_empty();
+        let read = |text: String| (!text.is_empty()).then(|| Version::parse(&text));
         let resources: Vec<Arc<Resource>> = self.covered(table).cloned().collect();
         for resource in resources {
-            match versions.remove(resource.name().as_str()).map(|text| Version::parse(&text)) {
+            match versions.remove(resource.name().as_str()).and_then(read) {
                 Some(version) if version == *resource.version() => {
                     folded.plans.extend(resource.plans.iter().cloned());
                 }
@@ -73,12 +73,12 @@ impl Watch {
         let missing: Vec<Name> =
             self.names.iter().filter(|name| table.of(name).is_none()).cloned().collect();
         for name in missing {
-            let version = versions.remove(name.as_str()).map(|text| Version::parse(&text));
+            let version = versions.remove(name.as_str()).and_then(read);
             self.claim(&name, &nothing, version, tables);
         }
         if self.wildcard != Wildcard::No {
             for (name, version) in versions {
-                self.claim(&Name::new(&name), &nothing, Some(Version::parse(&version)), tables);
+                self.claim(&Name::new(&name), &nothing, read(version), tables);
             }
         }
     }
@@ -206,18 +206,16 @@ impl Watch {
 
     /// A name was removed.
     fn gone(&mut self, gone: &Gone, cause: Cause, variant: Variant) {
-        let name = &gone.name;
-        let came = |push: &Push| push.item(name).is_some_and(|item| item.sent.is_some());
-        let sent = self.out.iter().any(came);
-        let silent = variant == Variant::Sotw && !self.kind.is_whole();
-        let never_sent = |held: bool, asked: bool| !held && !asked && !sent;
-        let unknown = self.due.get(name).is_some_and(|due| never_sent(due.held, due.asked))
-            || self.denied.get(name).is_some_and(|denied| never_sent(denied.due.held, false));
-        if silent || unknown {
-            self.due.remove(name);
-            self.denied.remove(name);
+        if variant == Variant::Sotw && !self.kind.is_whole() {
+            self.due.remove(&gone.name);
+            self.denied.remove(&gone.name);
+            // Whatever the client says of it.
+            for push in &mut self.out {
+                push.items.retain(|item| item.name != gone.name);
+            }
             return;
         }
-        self.mark(name, &gone.plans, cause);
+        // Also what was never sent: it may have been another one of its name that the client has.
+        self.mark(&gone.name, &gone.plans, cause);
     }
 }

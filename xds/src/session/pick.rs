@@ -102,7 +102,7 @@ impl Picker<'_> {
         let gate = match resource {
             Some(resource) if resource.needs.is_empty() => Gate::Open,
             Some(resource) => self.gates.of(resource),
-            None if !watch.kind.goes_last() || !due.held => Gate::Open,
+            None if !watch.kind.goes_last() || (due.asked && !due.held) => Gate::Open,
             None if self.pass == Pass::Updates => return false,
             None => self.gates.removal(watch.kind, name, due),
         };

@@ -1,6 +1,6 @@
 //! Requests in: who asks, for what, and what it says of what it was sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Session {
         tables: &Tables,
         now: Duration,
     ) -> Result<(), Close> {
-        self.meet(request.node.as_ref())?;
+        self.meet(request.node.as_ref(), now)?;
         let (type_url, scope) = self.type_of(&request.type_url)?;
         let given = request
             .resource_names_subscribe
@@ -65,14 +65,15 @@ impl Session {
         self.measure(given)?;
         let Some(at) = self.watches.iter().position(|watch| watch.type_url == type_url) else {
             // Whatever its nonce: a client that comes again may still have one.
-            let mut watch =
-                Watch::new(type_url, scope, Start::Delta(request.initial_resource_versions));
+            let mut watch = Watch::new(type_url, scope, Start::Delta(BTreeMap::new()));
             let bare = request.resource_names_subscribe.is_empty();
             if bare && kind::is_wildcard_at_first(&watch.type_url) {
                 watch.wildcard = Wildcard::Legacy;
             }
             let table = tables.table(&watch.scope, &watch.type_url);
             watch.subscribe_delta(&request.resource_names_subscribe, table);
+            // From now on asking for a name overrides what is said of it here.
+            watch.start = Some(Box::new(Start::Delta(request.initial_resource_versions)));
             self.watches.push(watch);
             self.watches.sort_by(|a, b| (a.kind, &a.type_url).cmp(&(b.kind, &b.type_url)));
             return self.weigh(tables);
@@ -95,7 +96,7 @@ impl Session {
         tables: &Tables,
         now: Duration,
     ) -> Result<(), Close> {
-        self.meet(request.node.as_ref())?;
+        self.meet(request.node.as_ref(), now)?;
         let (type_url, scope) = self.type_of(&request.type_url)?;
         self.measure(request.resource_names.iter())?;
         let Some(at) = self.watches.iter().position(|watch| watch.type_url == type_url) else {
@@ -110,11 +111,14 @@ impl Session {
             return self.weigh(tables);
         };
         let newest = self.watches.get(at).map_or(0, |watch| watch.nonce);
-        let nonce = parse_nonce(&request.response_nonce);
+        let nonce = self.nonces.read(&request.response_nonce);
         self.settle(at, &request.response_nonce, request.error_detail.as_ref(), tables, now);
         // Another request is on its way, in answer to what this client has not read yet, and has
         // all the names again: older names must not come after newer ones.
         if nonce != Some(newest) && !(newest == 0 && request.response_nonce.is_empty()) {
+            if let Some(watch) = self.watches.get_mut(at) {
+                watch.lapse(&request.resource_names);
+            }
             return Ok(());
         }
         if let Some(watch) = self.watches.get_mut(at) {
@@ -126,10 +130,11 @@ impl Session {
     }
 
     /// The first request says who asks; later nodes are not read.
-    fn meet(&mut self, node: Option<&Node>) -> Result<(), Close> {
+    fn meet(&mut self, node: Option<&Node>, now: Duration) -> Result<(), Close> {
         if self.client.is_some() {
             return Ok(());
         }
+        self.nonces.begin(now);
         let node =
             node.ok_or_else(|| Close::invalid("the first request of a stream must have a node"))?;
         let client = Client::read(node)?;
@@ -206,7 +211,7 @@ impl Session {
         tables: &Tables,
         now: Duration,
     ) {
-        let Some(nonce) = parse_nonce(nonce) else { return };
+        let Some(nonce) = self.nonces.read(nonce) else { return };
         let Some(watch) = self.watches.get_mut(at) else { return };
         let words = self.rules.limits.nack_bytes;
         let variant = self.opened.variant;
@@ -228,11 +233,6 @@ impl Session {
             self.warming.retain(|(name, _)| !watch.covers(name));
         }
     }
-}
-
-/// What a nonce of ours is; `None` for what we never write.
-fn parse_nonce(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|_| matches!(text.as_bytes(), [b'1'..=b'9', ..]))
 }
 
 /// As much of a client's text as is repeated to it.
@@ -306,9 +306,10 @@ impl Watch {
             .map(|name| self.names.share(name, table.map(|table| &**table)))
             .collect();
         let before = self.wildcard;
+        let lapsed = std::mem::take(&mut self.lapsed);
         if self.start.is_none() {
-            let new: Vec<Name> =
-                names.iter().filter(|name| !self.names.contains(name)).cloned().collect();
+            let new = |name: &&Name| !self.names.contains(name) || lapsed.contains(*name);
+            let new: Vec<Name> = names.iter().filter(new).cloned().collect();
             for name in new {
                 self.ask_existing(&name, table);
             }
@@ -329,6 +330,13 @@ impl Watch {
         if fewer {
             self.forget_uncovered();
         }
+    }
+
+    /// State of the world: a stale request, of which only what it does not have is remembered.
+    fn lapse(&mut self, names: &[String]) {
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let gone = self.names.iter().filter(|name| !names.contains(name.as_str()));
+        self.lapsed = std::mem::take(&mut self.lapsed).into_iter().chain(gone.cloned()).collect();
     }
 
     /// State of the world does not say of a name that there is nothing: it comes when it is there.

@@ -11,6 +11,7 @@ use crate::session::encode::{self, Head};
 use crate::session::fold::Folded;
 use crate::session::gate::{Gates, PATIENCE};
 use crate::session::kind::Kind;
+use crate::session::nonce::Nonces;
 use crate::session::pick::{Pass, Picked, Picker};
 use crate::session::watch::{Arrival, Cause, Watch};
 use crate::session::{Next, Opened, Progress, Response, Rules, Variant, standing};
@@ -30,7 +31,7 @@ pub struct Session {
     pub(super) client: Option<(Arc<Client>, View)>,
     /// In the order in which they are sent.
     pub(super) watches: Vec<Watch>,
-    nonces: u64,
+    pub(super) nonces: Nonces,
     /// Clusters sent on this stream before it asked for endpoint sets: whatever versions it then
     /// says it has of those, they are sent.
     pub(super) sent_clusters: BTreeSet<Name>,
@@ -53,7 +54,7 @@ impl Session {
             rules,
             client: None,
             watches: Vec::new(),
-            nonces: 0,
+            nonces: Nonces::default(),
             sent_clusters: BTreeSet::new(),
             warming: Vec::new(),
             progress: Progress::default(),
@@ -156,12 +157,11 @@ impl Session {
     }
 
     fn send(&mut self, at: usize, picked: Picked, table: &Arc<Table>, tables: &Tables) -> Response {
-        self.nonces = self.nonces.saturating_add(1);
-        let nonce: Arc<str> = self.nonces.to_string().into();
+        let (number, nonce) = self.nonces.next();
         #[expect(clippy::expect_used, reason = "`push` has just read it")]
         let watch = self.watches.get_mut(at).expect("a type that is watched");
         watch.greet = false;
-        watch.nonce = self.nonces;
+        watch.nonce = number;
         let mut items = Vec::with_capacity(picked.send.len());
         for (name, resource) in &picked.send {
             if let Some((name, due)) = watch.due.remove_entry(name) {
@@ -174,28 +174,24 @@ impl Session {
         watch.urgent = watch.due.values().any(|due| due.urgent);
         let alone = items.iter().any(|item| item.due.alone);
         let changed = || picked.send.iter().filter_map(|(_, resource)| resource.as_ref());
-        let mut world = None;
+        let whole = self.opened.variant == Variant::Sotw && watch.kind.is_whole();
+        let world = whole.then(|| watch.whole(table).into_boxed_slice());
         let version = match self.opened.variant {
             Variant::Delta => tables.token().to_string(),
-            Variant::Sotw => watch.world_version(table),
+            Variant::Sotw => watch.world_version(table, world.as_deref()),
         };
         let head = Head { version: &version, type_url: &watch.type_url, nonce: &nonce };
-        let parts = match self.opened.variant {
-            Variant::Delta => {
+        let parts = match (self.opened.variant, &world) {
+            (Variant::Delta, _) => {
                 let gone = picked.send.iter().filter(|(_, resource)| resource.is_none());
                 let gone: Vec<&Name> = gone.map(|(name, _)| name).collect();
                 encode::delta(&head, changed(), &gone)
             }
-            Variant::Sotw if watch.kind.is_whole() => {
-                let all = watch.whole(table);
-                let parts = encode::sotw(&head, all.iter());
-                world = Some(all.into_boxed_slice());
-                parts
-            }
-            Variant::Sotw => encode::sotw(&head, changed()),
+            (Variant::Sotw, Some(all)) => encode::sotw(&head, all.iter()),
+            (Variant::Sotw, None) => encode::sotw(&head, changed()),
         };
         let type_url = watch.type_url.clone();
-        watch.out.push(Push { nonce: self.nonces, alone, items, world });
+        watch.out.push(Push { nonce: number, alone, items, world });
         if watch.kind == Kind::Clusters {
             self.resend_endpoints(at, tables);
         }

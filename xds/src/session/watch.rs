@@ -36,6 +36,9 @@ pub(super) struct Watch {
     pub(super) wildcard: Wildcard,
     /// SotW: a request had names, so that one without means none.
     pub(super) named: bool,
+    /// SotW: names that a stale request did not have. If the next one has them again, the client has
+    /// let them go meanwhile.
+    pub(super) lapsed: BTreeSet<Name>,
     /// What the client said that it has; until the table is there.
     pub(super) start: Option<Box<Start>>,
     /// Changes of the table up to this are in `due`.
@@ -98,6 +101,7 @@ impl Watch {
             names: Names::default(),
             wildcard: Wildcard::No,
             named: false,
+            lapsed: BTreeSet::new(),
             start: Some(Box::new(start)),
             looked: Generation(0),
             token: Token::NEVER,
@@ -151,6 +155,9 @@ impl Watch {
         let denied = self.denied.remove(name);
         if let Some(due) = self.due.get_mut(name) {
             due.plans = Arc::clone(plans);
+            // What went and came again before that was sent is new: whether the client ever had
+            // the one before is not known.
+            due.held &= cause.held;
             due.asked |= cause.asked;
             due.urgent |= cause.urgent;
             due.alone = false;
@@ -179,7 +186,11 @@ impl Watch {
 
     /// The client asked for a name, which it has or has not.
     pub(super) fn ask(&mut self, name: &Name, table: Option<&Arc<Table>>, had: bool) {
-        if self.start.is_some() {
+        if let Some(start) = self.start.as_deref_mut() {
+            // Whatever version it said before: an empty one is none.
+            if let Start::Delta(versions) = start {
+                versions.insert(name.as_str().to_owned(), String::new());
+            }
             return;
         }
         let resource = table.and_then(|table| table.of(name));

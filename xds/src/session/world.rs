@@ -67,20 +67,22 @@ impl Watch {
         whole
     }
 
-    /// The version of what the client has once it takes the response that is being made: of what
-    /// it subscribes to without what it was not sent or has not acked.
-    pub(super) fn world_version(&self, table: &Table) -> String {
-        let whole = self.due.is_empty() && self.denied.is_empty();
-        if let Some(label) = table.label().filter(|_| whole) {
+    /// The version of what the client has once it takes the response that is being made: of all in
+    /// it, or where that has changes alone, of what is subscribed to; without what the client was
+    /// not sent or has not acked.
+    pub(super) fn world_version(&self, table: &Table, whole: Option<&[Arc<Resource>]>) -> String {
+        let settled = self.due.is_empty() && self.denied.is_empty();
+        if let Some(label) = table.label().filter(|_| settled) {
             return label.to_owned();
         }
-        let known = self.covered(table).filter(|resource| {
-            let name = resource.name();
-            !self.due.contains_key(name)
-                && !self.denied.contains_key(name)
-                && self.out.iter().all(|push| push.item(name).is_none())
-        });
-        version_of(known)
+        let is_acked = |resource: &&Arc<Resource>| {
+            self.out.iter().all(|push| push.item(resource.name()).is_none())
+        };
+        if let Some(whole) = whole {
+            return version_of(whole.iter().filter(is_acked));
+        }
+        let waits = |name: &Name| self.due.contains_key(name) || self.denied.contains_key(name);
+        version_of(self.covered(table).filter(|resource| !waits(resource.name())).filter(is_acked))
     }
 
     /// The version of everything that it subscribes to.

@@ -10,7 +10,8 @@
 //! reopen                             the same client, on a new stream
 //! > TYPE [+NAME...] [-NAME...] [NAME=VERSION...] [nonce=N] [node=ID] [version=VERSION] [nack WORDS]
 //! > ack TYPE [+NAME...]              of the oldest response that is not acked; likewise `nack`
-//! < TYPE [+NAME...] [-NAME...]       exactly this is sent; what is not told must not be sent
+//! < TYPE [+NAME...] [~NAME...] [-NAME...]   exactly this is sent, `~` as it was and not as it is in
+//!                                    the table; what is not told must not be sent
 //! owes PLAN...   acked TOKEN   refused PLAN...|nothing   plans PLAN...   what the stream says of itself
 //! close CODE WORD...                 the request before it closes the stream, with these words
 //! pass SECONDS                       time passes
@@ -214,6 +215,10 @@ impl Player {
             asked.none = true;
         } else {
             match word.split_once('=').ok_or_else(|| format!("what is {word}?"))? {
+                // Of this stream, which began at 0.
+                ("nonce", number) if number.parse::<u64>().is_ok() => {
+                    asked.nonce = format!("0-{number}");
+                }
                 ("nonce", nonce) => asked.nonce = nonce.to_owned(),
                 ("node", "-") => asked.node = None,
                 ("node", id) => asked.node = Some(id.to_owned()),
@@ -245,21 +250,20 @@ impl Player {
 
     fn told(&self, read: &Read) -> String {
         let mut words = vec![read.short.to_owned()];
-        let mut names: Vec<String> = match self.world.variant {
-            Variant::Delta => read.resources.iter().map(|(name, _)| format!("+{name}")).collect(),
-            Variant::Sotw => read.resources.iter().map(|(_, body)| self.named(read, body)).collect(),
-        };
+        let mut names: Vec<String> =
+            read.resources.iter().map(|(name, version)| self.named(read, name, version)).collect();
         names.extend(read.removed.iter().map(|name| format!("-{name}")));
         names.sort();
         words.extend(names);
         words.join(" ")
     }
 
-    /// SotW does not tell names: by its version it is known. `~`: not the one in the table.
-    fn named(&self, read: &Read, body: &str) -> String {
-        let table = self.world.tables.table(&Scope::new(world::SCOPE), &world::type_url(read.short));
-        let found = table.unwrap().iter().find(|now| now.version().to_string() == body);
-        found.map_or_else(|| "~".to_owned(), |resource| format!("+{}", resource.name()))
+    fn named(&self, read: &Read, name: &str, version: &str) -> String {
+        let table =
+            self.world.tables.table(&Scope::new(world::SCOPE), &world::type_url(read.short));
+        let now = table.and_then(|table| table.get(name));
+        let is_new = now.is_some_and(|now| now.version().to_string() == version);
+        format!("{}{name}", if is_new { '+' } else { '~' })
     }
 
     fn expect(&mut self, words: &[&str]) -> Result<(), String> {

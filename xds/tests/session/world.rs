@@ -48,7 +48,7 @@ pub fn put(
     plans: &[&str],
     needs: &[&str],
 ) -> Edit {
-    let body = version.to_string();
+    let body = format!("{name} {version}");
     let encoded = Encoded::new(&type_url, Name::new(name), version, body.as_bytes());
     let plans: Vec<PlanName> = plans.iter().map(|plan| plan.parse().unwrap()).collect();
     let needs: Vec<Name> = needs.iter().map(|name| Name::new(name)).collect();
@@ -96,7 +96,7 @@ pub struct Read {
     pub nonce: String,
     /// Of all, in SotW.
     pub version: String,
-    /// Name (Delta alone) and version, which is also the body.
+    /// Name and version.
     pub resources: Vec<(String, String)>,
     pub removed: Vec<String>,
 }
@@ -106,14 +106,17 @@ pub fn read(variant: Variant, response: &Response) -> Read {
     assert_eq!(bytes.len(), response.len());
     let body = |any: &proto::google::protobuf::Any| {
         assert_eq!(any.type_url, response.type_url.as_str());
-        String::from_utf8(any.value.to_vec()).unwrap()
+        let text = String::from_utf8(any.value.to_vec()).unwrap();
+        let (name, version) = text.split_once(' ').unwrap();
+        (name.to_owned(), version.to_owned())
     };
     let read = match variant {
         Variant::Delta => {
             let read = DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap();
             let resources = read.resources.iter().map(|resource| {
-                assert_eq!(body(resource.resource.as_ref().unwrap()), resource.version);
-                (resource.name.clone(), resource.version.clone())
+                let (name, version) = body(resource.resource.as_ref().unwrap());
+                assert_eq!((&name, &version), (&resource.name, &resource.version));
+                (name, version)
             });
             Read {
                 short: short(&read.type_url),
@@ -125,7 +128,7 @@ pub fn read(variant: Variant, response: &Response) -> Read {
         }
         Variant::Sotw => {
             let read = DiscoveryResponse::decode(bytes.as_slice()).unwrap();
-            let resources = read.resources.iter().map(|any| (String::new(), body(any)));
+            let resources = read.resources.iter().map(body);
             Read {
                 short: short(&read.type_url),
                 nonce: read.nonce.clone(),
@@ -137,8 +140,8 @@ pub fn read(variant: Variant, response: &Response) -> Read {
     };
     assert_eq!(read.resources.len(), response.resources);
     assert_eq!(read.nonce, *response.nonce);
-    // S8: no name twice. Bodies of SotW are unique by their versions.
-    let distinct: BTreeSet<&(String, String)> = read.resources.iter().collect();
+    // S8: no name twice.
+    let distinct: BTreeSet<&String> = read.resources.iter().map(|(name, _)| name).collect();
     assert_eq!(distinct.len(), read.resources.len(), "{read:?}");
     read
 }
