@@ -68,10 +68,12 @@ def names(server):
     return found
 
 
-def encodings(client):
+def encodings(server):
+    client = server.client()
     client.send(Client.request("GET", "/metrics"))
     scrape = metrics(client.receive()[1])
-    return scrape["crossfade_xds_encodings_total"]
+    client.close()
+    return scrape.get("crossfade_xds_encodings_total", float("nan"))
 
 
 def peer():
@@ -99,13 +101,12 @@ def storm(server, load):
 
 def ours():
     with Server([mesh_plan("bench", SERVICES)]) as server:
-        found, pid, client = names(server), server.process.pid, server.client()
+        found, pid = names(server), server.process.pid
         base = resident(pid)
         with swarm(f"127.0.0.1:{server.xds}", STREAMS, found, "crossfade.role=sidecar") as load:
-            before = encodings(client)
+            before = encodings(server)
             measured = Measured("crossfade", pid, load, shift(server), base)
-            measured.encodings = (encodings(client) - before) / (CHANGES + 3)
-            client.close()
+            measured.encodings = (encodings(server) - before) / (CHANGES + 3)
             storm(server, load)
     return measured
 
