@@ -1,5 +1,10 @@
 //! One stream, told as a conversation (`session/*.txt`), and against a model of a client.
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its script has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot read its script has failed"
+)]
 
 #[path = "session/model.rs"]
 mod model;

@@ -53,9 +53,6 @@ impl Watch {
             None => self.take(push, &BTreeSet::new(), &mut taken),
             Some(error) => self.refuse(push, error, verdict, &mut taken),
         }
-        if self.out.is_empty() {
-            self.out.shrink_to_fit();
-        }
         taken
     }
 

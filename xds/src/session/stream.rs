@@ -95,6 +95,10 @@ impl Session {
             }
         }
         standing::refresh(&mut self.progress, &self.watches, tables);
+        self.watches.iter_mut().for_each(Watch::shrink);
+        if self.warming.is_empty() {
+            self.warming = Vec::new();
+        }
         self.idle = Some(tables.generation());
         Next::Wait(self.wake)
     }

@@ -36,8 +36,8 @@ pub(super) struct Watch {
     pub(super) wildcard: Wildcard,
     /// SotW: a request had names, so that one without means none.
     pub(super) named: bool,
-    /// SotW: names that a stale request did not have. If the next one has them again, the client has
-    /// let them go meanwhile.
+    /// SotW: names that a stale request did not have. If the next one has them again, the client
+    /// has let them go meanwhile.
     pub(super) lapsed: BTreeSet<Name>,
     /// What the client said that it has; until the table is there.
     pub(super) start: Option<Box<Start>>,
@@ -227,6 +227,22 @@ impl Watch {
     /// Whether anything is unsent, unacknowledged or refused.
     pub(super) fn lags(&self) -> bool {
         !self.due.is_empty() || !self.out.is_empty() || !self.denied.is_empty()
+    }
+
+    /// Gives memory back: a map that was emptied keeps a leaf, which is more than all the rest.
+    pub(super) fn shrink(&mut self) {
+        if self.due.is_empty() {
+            self.due = BTreeMap::new();
+        }
+        if self.denied.is_empty() {
+            self.denied = BTreeMap::new();
+        }
+        if self.lapsed.is_empty() {
+            self.lapsed = BTreeSet::new();
+        }
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
     }
 
     /// Everything that has not arrived.

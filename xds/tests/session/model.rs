@@ -178,7 +178,7 @@ impl Model {
         let node = Some(world::node("model"));
         let type_url = world::type_url(short).as_str().to_owned();
         let response_nonce = self.caches[short].nonce.clone();
-        let error_detail = error.map(|message| Status { code: 3, message, ..Status::default() });
+        let error_detail = error.map(|message| Status { code: 3, message });
         match self.world.variant {
             Variant::Delta => Request::Delta(Box::new(DeltaDiscoveryRequest {
                 node,

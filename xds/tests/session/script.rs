@@ -2,22 +2,30 @@
 //!
 //! ```text
 //! ## D1 a title                      a case
-//! open delta [TYPE] [bytes=N] [names=N]   a stream with tables of its own; TYPE: a per-type service
-//! put TYPE NAME... [plans=a,b] [needs=x,y] [version=TEXT]   an edit
-//! drop TYPE NAME...      declare TYPE      edits
-//! tick [urgent] [unseen]             publishes the edits; unseen: the stream is not asked before the
-//!                                    next tick or request
+//! open delta [TYPE] [names=N]...     a stream with tables of its own, and its limits;
+//!                                    TYPE: of a per-type service
+//! put TYPE NAME... [plans=a,b] [needs=x,y] [version=TEXT]
+//! drop TYPE NAME...                  edits
+//! declare TYPE
+//! tick [urgent] [unseen]             publishes the edits; unseen: the stream is not asked
+//!                                    before the next tick or request
 //! reopen                             the same client, on a new stream
-//! > TYPE [+NAME...] [-NAME...] [NAME=VERSION...] [nonce=N] [node=ID] [version=VERSION] [nack WORDS]
-//! > ack TYPE [+NAME...]              of the oldest response that is not acked; likewise `nack`
-//! < TYPE [+NAME...] [~NAME...] [-NAME...]   exactly this is sent, `~` as it was and not as it is in
+//! > TYPE [+NAME...] [-NAME...] [NAME=VERSION...] [nonce=N] [node=ID] [version=VERSION]
+//!        [words WORDS]               a request; WORDS: it refuses
+//! > ack TYPE [+NAME...]              of the oldest response that is not answered
+//! > nack TYPE [WORDS]                likewise
+//! < TYPE [+NAME...] [~NAME...] [-NAME...]
+//!                                    exactly this is sent, `~` as it was and not as it is in
 //!                                    the table; what is not told must not be sent
-//! owes PLAN...   acked TOKEN   refused PLAN...|nothing   plans PLAN...   what the stream says of itself
-//! close CODE WORD...                 the request before it closes the stream, with these words
+//! owes PLAN...                       what the stream says of itself; likewise `plans`
+//! acked TOKEN
+//! refused [PLAN... "WORDS"]
+//! close CODE WORD...                 the request before closes the stream, with these words
 //! pass SECONDS                       time passes
 //! ```
-//! VERSION: `same` (as served), `old`, `ahead` (newer than the tables), or text. In SotW `+NAME` are
-//! all names, and `same` is the version last read.
+//!
+//! VERSION: `same` (as served), `old`, `ahead` (newer than the tables), or text. In SotW `+NAME`
+//! are all names, and `same` is the version last read.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -31,7 +39,7 @@ use xds::{Close, Edit, Scope, Urgency, Version};
 use crate::world::{self, Read, World};
 
 /// Plays every case of a script.
-pub fn run(script: &str) {
+pub(crate) fn run(script: &str) {
     let mut failed = Vec::new();
     for case in script.split("\n## ").skip(1) {
         let title = case.lines().next().unwrap_or_default();
@@ -335,7 +343,7 @@ impl Asked {
     }
 
     fn error(&self) -> Option<Status> {
-        self.words.clone().map(|message| Status { code: 3, message, ..Status::default() })
+        self.words.clone().map(|message| Status { code: 3, message })
     }
 
     fn delta(self) -> Request {

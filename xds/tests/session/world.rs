@@ -15,7 +15,7 @@ use xds::{
 };
 
 /// Short names of types.
-pub const TYPES: [(&str, &str); 10] = [
+pub(crate) const TYPES: [(&str, &str); 10] = [
     ("cds", TypeUrl::CLUSTER),
     ("eds", TypeUrl::ENDPOINTS),
     ("lds", TypeUrl::LISTENER),
@@ -29,19 +29,19 @@ pub const TYPES: [(&str, &str); 10] = [
 ];
 
 /// The scope of everything here.
-pub const SCOPE: &str = "s";
+pub(crate) const SCOPE: &str = "s";
 
-pub fn type_url(short: &str) -> TypeUrl {
+pub(crate) fn type_url(short: &str) -> TypeUrl {
     let known = TYPES.iter().find(|(known, _)| *known == short);
     known.map_or_else(|| panic!("no type {short}"), |(_, url)| TypeUrl::new(url))
 }
 
-pub fn short(type_url: &str) -> &'static str {
+pub(crate) fn short(type_url: &str) -> &'static str {
     let known = TYPES.iter().find(|(_, url)| *url == type_url);
     known.map_or_else(|| panic!("no type {type_url}"), |(short, _)| short)
 }
 
-pub fn put(
+pub(crate) fn put(
     type_url: TypeUrl,
     name: &str,
     version: Version,
@@ -57,11 +57,11 @@ pub fn put(
     Edit { scope: Scope::new(SCOPE), type_url, change }
 }
 
-pub fn remove(type_url: TypeUrl, name: &str) -> Edit {
+pub(crate) fn remove(type_url: TypeUrl, name: &str) -> Edit {
     Edit { scope: Scope::new(SCOPE), type_url, change: Change::Remove(Name::new(name)) }
 }
 
-pub fn declare(type_url: TypeUrl) -> Edit {
+pub(crate) fn declare(type_url: TypeUrl) -> Edit {
     Edit { scope: Scope::new(SCOPE), type_url, change: Change::Declare }
 }
 
@@ -79,29 +79,29 @@ impl Viewer for NoSecrets {
     }
 }
 
-pub fn rules(limits: Limits) -> Arc<Rules> {
+pub(crate) fn rules(limits: Limits) -> Arc<Rules> {
     let types: BTreeSet<TypeUrl> =
         TYPES.iter().filter(|(short, _)| *short != "other").map(|(_, url)| (*url).into()).collect();
     Arc::new(Rules { viewer: Arc::new(NoSecrets), types, limits })
 }
 
-pub fn node(id: &str) -> Node {
+pub(crate) fn node(id: &str) -> Node {
     Node { id: id.to_owned(), ..Node::default() }
 }
 
 /// A response as a client reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
-    pub short: &'static str,
-    pub nonce: String,
+pub(crate) struct Read {
+    pub(crate) short: &'static str,
+    pub(crate) nonce: String,
     /// Of all, in SotW.
-    pub version: String,
+    pub(crate) version: String,
     /// Name and version.
-    pub resources: Vec<(String, String)>,
-    pub removed: Vec<String>,
+    pub(crate) resources: Vec<(String, String)>,
+    pub(crate) removed: Vec<String>,
 }
 
-pub fn read(variant: Variant, response: &Response) -> Read {
+pub(crate) fn read(variant: Variant, response: &Response) -> Read {
     let bytes: Vec<u8> = response.parts.iter().flat_map(|part| part.iter().copied()).collect();
     assert_eq!(bytes.len(), response.len());
     let body = |any: &proto::google::protobuf::Any| {
@@ -147,41 +147,41 @@ pub fn read(variant: Variant, response: &Response) -> Read {
 }
 
 /// Tables and one stream.
-pub struct World {
-    pub tables: Tables,
-    pub session: Session,
-    pub variant: Variant,
-    pub rules: Arc<Rules>,
-    pub now: Duration,
+pub(crate) struct World {
+    pub(crate) tables: Tables,
+    pub(crate) session: Session,
+    pub(crate) variant: Variant,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) now: Duration,
 }
 
 impl World {
-    pub fn new(variant: Variant, only: Option<TypeUrl>, limits: Limits) -> Self {
+    pub(crate) fn new(variant: Variant, only: Option<TypeUrl>, limits: Limits) -> Self {
         let rules = rules(limits);
         let session = Session::new(Opened { variant, only }, Arc::clone(&rules));
         Self { tables: Tables::empty(), session, variant, rules, now: Duration::ZERO }
     }
 
-    pub fn reopen(&mut self, only: Option<TypeUrl>) {
+    pub(crate) fn reopen(&mut self, only: Option<TypeUrl>) {
         let opened = Opened { variant: self.variant, only };
         self.session = Session::new(opened, Arc::clone(&self.rules));
     }
 
-    pub fn publish(&mut self, urgency: Urgency, edits: Vec<Edit>) {
+    pub(crate) fn publish(&mut self, urgency: Urgency, edits: Vec<Edit>) {
         let token = self.next_token();
         self.tables = self.tables.next(token, urgency, edits);
     }
 
     /// The token that is published next.
-    pub fn next_token(&self) -> Token {
+    pub(crate) fn next_token(&self) -> Token {
         self.tables.token().max(Token::START).next()
     }
 
-    pub fn request(&mut self, request: Request) -> Result<(), Close> {
+    pub(crate) fn request(&mut self, request: Request) -> Result<(), Close> {
         self.session.request(request, &self.tables, self.now)
     }
 
-    pub fn poll(&mut self) -> Option<Read> {
+    pub(crate) fn poll(&mut self) -> Option<Read> {
         match self.session.poll(&self.tables, self.now) {
             Next::Send(response) => Some(read(self.variant, &response)),
             Next::Wait(_) => None,
