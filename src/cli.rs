@@ -1,17 +1,19 @@
 //! The command line: arguments as they are typed. What they mean is in `verbs`.
 
 pub(crate) mod args;
+pub(crate) mod bootstrap;
+pub(crate) mod follow;
 pub(crate) mod page;
 pub(crate) mod paint;
 pub(crate) mod tree;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plan::{GateName, Override, PlanName, Split};
 
 use crate::cli::args::{ClientArg, ServerUrl, Subject, Wait};
+pub(crate) use crate::cli::follow::{Dns, Relay};
 
 /// Moves the live traffic of services from legacy VMs to Kubernetes, a percentage at a time, and
 /// takes it back in a second.
@@ -57,9 +59,17 @@ pub(crate) enum Verb {
     /// Run the controller: log, API and DNS in one process
     #[command(after_help = "Example: crossfade serve examples/shop/plan.yaml")]
     Serve(Serve),
-    /// Run an authoritative DNS server alone, over fixed zone files
-    #[command(after_help = "Example: crossfade dns --zone corp.example=corp.example.zone")]
+    /// Run a DNS server alone, over fixed zone files or following a controller
+    #[command(after_help = "Examples: crossfade dns --zone corp.example=corp.example.zone\n\
+        \x20         crossfade dns --controller 127.0.0.1:7410 --listen 127.0.0.1:5301")]
     Dns(Dns),
+    /// Follow a controller, keep it on disk, and serve the proxies beside it
+    #[command(after_help = "Example: crossfade relay --controller 127.0.0.1:7410")]
+    Relay(Relay),
+    /// Print a ready bootstrap for an Envoy or a gRPC library
+    #[command(after_help = "Examples: crossfade bootstrap envoy --role gateway > envoy.json\n          \
+        crossfade bootstrap grpc > grpc.json")]
+    Bootstrap(bootstrap::Bootstrap),
     /// Report every error of a plan file at once; start nothing
     #[command(after_help = "Example: crossfade check examples/shop/plan.yaml")]
     Check(PlanFile),
@@ -160,20 +170,6 @@ pub(crate) struct Serve {
     pub(crate) plans: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: crate::config::Flags,
-}
-
-/// `crossfade dns`.
-#[derive(Debug, Args)]
-pub(crate) struct Dns {
-    /// A zone and its file; several times for several zones
-    #[arg(long = "zone", value_name = "ORIGIN=FILE", required = true)]
-    pub(crate) zones: Vec<args::ZoneFile>,
-    /// Where to answer, UDP and TCP
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5300")]
-    pub(crate) listen: SocketAddr,
-    /// Answering threads; without it one per core
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) dns_threads: Option<u16>,
 }
 
 /// A plan file.

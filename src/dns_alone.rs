@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Dns, _: &Context) -> Result<Exit, Failure> {
 }
 
 /// What was asked for, else one a core.
-fn threads(asked: Option<u16>) -> NonZeroUsize {
+pub(crate) fn threads(asked: Option<u16>) -> NonZeroUsize {
     let asked = asked.and_then(|n| NonZeroUsize::new(usize::from(n)));
     asked.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }

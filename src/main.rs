@@ -5,6 +5,9 @@ mod client;
 mod config;
 mod demo;
 mod dns_alone;
+mod following;
+mod relay;
+mod replica;
 mod serve;
 mod verbs;
 

@@ -1,6 +1,6 @@
 //! `crossfade serve`: wires store, controller, DNS and API into one process.
 
-mod log;
+pub(crate) mod log;
 mod mesh;
 mod reload;
 mod stop;

@@ -4,6 +4,8 @@ pub(crate) mod answer;
 pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod bootstrap;
+pub(crate) mod break_glass;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod diff;
@@ -28,7 +30,8 @@ use std::path::PathBuf;
 use plan::file::Problem as FileProblem;
 
 use crate::cli::paint::Paint;
-use crate::cli::{Cli, Output, Verb};
+use crate::cli::follow::DnsVerb;
+use crate::cli::{Cli, Dns, Output, Verb};
 use crate::client::{Client, ClientError, Problem};
 
 /// What a verb works with.
@@ -140,7 +143,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Demo(args) => crate::demo::run(args, context).await,
         Verb::Serve(args) => crate::serve::run(args, context).await,
-        Verb::Dns(args) => crate::dns_alone::run(args, context).await,
+        Verb::Dns(args) => dns(args, context).await,
+        Verb::Relay(args) => crate::relay::run(args, context).await,
+        Verb::Bootstrap(args) => bootstrap::run(args, context).await,
         Verb::Check(args) => check::run(&args, context),
         Verb::Diff(args) => diff::run(&args, context).await,
         Verb::Apply(args) => apply::run(args, context).await,
@@ -166,6 +171,15 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Restore(args) => backup::restore(args, context).await,
         Verb::Completions(args) => completions::completions(&args),
         Verb::Man(args) => completions::man(&args),
+    }
+}
+
+/// Fixed files, a replica, or break-glass on one.
+async fn dns(args: Dns, context: &Context) -> Result<Exit, Failure> {
+    match args.verb {
+        Some(DnsVerb::Rollback(args)) => break_glass::run(&args, context),
+        None if args.controller.is_empty() => crate::dns_alone::run(args, context).await,
+        None => crate::replica::run(args, context).await,
     }
 }
 

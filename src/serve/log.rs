@@ -8,12 +8,17 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, LogFormat};
 use crate::verbs::Failure;
 
-/// Starts it; once a process. What waits to be written is written when the guard goes.
+/// Starts it as the settings say.
 pub(super) fn start(config: &Config) -> Result<WorkerGuard, Failure> {
-    let filter = EnvFilter::try_new(&config.log)
-        .map_err(|error| Failure::Usage(format!("`{}` is no log level: {error}", config.log)))?;
+    begin(&config.log, config.log_format)
+}
+
+/// Starts it; once a process. What waits to be written is written when the guard goes.
+pub(crate) fn begin(level: &str, format: Option<LogFormat>) -> Result<WorkerGuard, Failure> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| Failure::Usage(format!("`{level}` is no log level: {error}")))?;
     let terminal = std::io::stderr().is_terminal();
-    let format = match (config.log_format, terminal) {
+    let format = match (format, terminal) {
         (Some(format), _) => format,
         (None, true) => LogFormat::Text,
         (None, false) => LogFormat::Json,

@@ -18,7 +18,7 @@ pub mod slots;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +66,16 @@ impl Held {
     pub fn newest(&self) -> Token {
         let sinces = self.resources.values().filter_map(|item| item.version.since());
         sinces.fold(self.through, Token::max)
+    }
+
+    /// What a follower keeps of a type in `directory`, whether it runs or not.
+    ///
+    /// # Errors
+    /// The files are there and cannot be read.
+    pub fn read(directory: &Path, type_url: &TypeUrl) -> Result<Self, SlotError> {
+        let opened = Slots::open(directory, &slot_name(type_url), Follower::BYTES_MAX)?;
+        let held = opened.payload.and_then(|bytes| Self::decode(type_url, bytes.into()));
+        Ok(held.unwrap_or_else(|| Self::nothing(type_url.clone())))
     }
 
     /// For a slot: the response that would say all of it.
@@ -209,7 +219,7 @@ impl Follower {
         let mut types = Vec::new();
         let mut damaged = Vec::new();
         for type_url in settings.types {
-            let name = type_url.short().to_lowercase();
+            let name = slot_name(&type_url);
             let opened = Slots::open(&settings.directory, &name, Self::BYTES_MAX)?;
             damaged.extend(opened.damaged);
             let held = opened.payload.map(|bytes| Held::decode(&type_url, bytes.into()));
@@ -228,6 +238,11 @@ impl Follower {
     pub fn held(&self) -> impl Iterator<Item = &Arc<Held>> {
         self.types.iter().map(|kept| &kept.held)
     }
+}
+
+/// What the slots of a type are called.
+fn slot_name(type_url: &TypeUrl) -> String {
+    type_url.short().to_lowercase()
 }
 
 /// A node of ours, with what it says of itself under `crossfade.`.

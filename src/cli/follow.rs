@@ -1,0 +1,111 @@
+//! Arguments of what follows a controller: DNS replicas and relays.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::args::{self, Subject};
+use crate::config::LogFormat;
+
+/// `crossfade dns`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Dns {
+    #[command(subcommand)]
+    pub(crate) verb: Option<DnsVerb>,
+    /// A zone and its file; several times for several zones
+    #[arg(long = "zone", value_name = "ORIGIN=FILE", required_unless_present = "controller",
+        conflicts_with = "controller")]
+    pub(crate) zones: Vec<args::ZoneFile>,
+    /// Where to answer, UDP and TCP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5300")]
+    pub(crate) listen: SocketAddr,
+    /// Answering threads; without it one per core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) dns_threads: Option<u16>,
+    /// Follow this controller instead of files, HOST:PORT of its xDS server; several for several
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    pub(crate) controller: Vec<String>,
+    #[command(flatten)]
+    pub(crate) following: Following,
+}
+
+/// How a controller is followed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Following {
+    /// Where what is held is kept; default a directory of its own beside the controller's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// What it is called among the sinks; default the host's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Who may sign the controller's certificate, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The certificate shown to the controller, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// How the log reads; default text on a terminal, else json
+    #[arg(long, value_enum, value_name = "FORMAT", env = "CROSSFADE_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or a list such as info,dns=debug
+    #[arg(long, value_name = "LEVEL", env = "CROSSFADE_LOG", default_value = "info")]
+    pub(crate) log: String,
+}
+
+/// What can be done with a replica.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsVerb {
+    /// Break-glass: answer legacy here, with no controller; it is told when it is back
+    #[command(after_help = "Examples: crossfade dns rollback --data /var/lib/crossfade/dns\n\
+        \x20         crossfade dns rollback orders --reason 'controller is down'\n\
+        \x20         crossfade dns rollback --undo")]
+    Rollback(BreakGlass),
+}
+
+/// `crossfade dns rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct BreakGlass {
+    /// The service (`plan/service`, or `service` where unique) or the plan; without it everything
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: Option<Subject>,
+    /// The replica's directory; default as for `crossfade dns --controller`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// End it: answer again as the controller says
+    #[arg(long)]
+    pub(crate) undo: bool,
+}
+
+/// `crossfade relay`.
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
+    /// Whom to follow, HOST:PORT of its xDS server; several for several controllers
+    #[arg(long, value_name = "ADDR", num_args = 1.., required = true)]
+    pub(crate) controller: Vec<String>,
+    /// Where proxies beside it are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7411")]
+    pub(crate) listen: SocketAddr,
+    /// What the proxies beside it are: gateway, sidecar, catch or grpc
+    #[arg(long, value_name = "ROLE", default_value = "sidecar",
+        value_parser = ["gateway", "sidecar", "catch", "grpc"])]
+    pub(crate) role: String,
+    /// Where their listeners bind; default all addresses
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<std::net::IpAddr>,
+    /// Where connections that were captured for sidecars arrive; default 127.0.0.1:15001
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) capture: Option<SocketAddr>,
+    /// Which of the plans' gateways they are
+    #[arg(long, value_name = "NAME")]
+    pub(crate) gateway: Option<plan::ServiceName>,
+    #[command(flatten)]
+    pub(crate) following: Following,
+}

@@ -1,0 +1,184 @@
+//! What replicas and relays share: a directory, a name, whom to dial, and reporting.
+
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proto::crossfade::v1::report_service_client::ReportServiceClient;
+use proto::crossfade::v1::{ReportRequest, ReportResponse};
+use proto::envoy::config::core::v3::Node;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use xds::follow::Link;
+use xds::follow::dial::{Dial, TlsFiles};
+
+use crate::cli::follow::Following;
+use crate::config::default_data;
+use crate::verbs::Failure;
+
+/// Who has the directory.
+const LOCK: &str = "lock";
+
+/// How often to report unless the controller says otherwise.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Within these bounds the controller may say.
+const REPORT_BOUNDS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
+/// How long after a stream of reports ended a new one is tried.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
+
+/// A directory that this process alone writes to.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Where it is.
+    pub(crate) directory: PathBuf,
+    /// Held as long as the process runs.
+    _lock: File,
+}
+
+/// The directory that was asked for, or `name` beside the controller's.
+pub(crate) fn directory(asked: Option<&PathBuf>, name: &str) -> Result<PathBuf, Failure> {
+    let default = || default_data().map(|data| data.join(name));
+    asked.cloned().or_else(default).ok_or_else(|| {
+        Failure::Usage("no data directory: give --data DIR, or set HOME".to_owned())
+    })
+}
+
+/// Makes the directory and takes it.
+pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
+    let failed = |what| {
+        let path = directory.clone();
+        move |source| Failure::File { what, path, source }
+    };
+    std::fs::create_dir_all(&directory).map_err(failed("make"))?;
+    let path = directory.join(LOCK);
+    let mut lock = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed("open the lock in"))?;
+    if lock.try_lock().is_err() {
+        let mut pid = String::new();
+        // Only for the words.
+        let _ = lock.take(32).read_to_string(&mut pid);
+        let directory = directory.display();
+        return Err(Failure::Failed(format!(
+            "{directory} is in use by process {}; give another one with --data",
+            pid.trim()
+        )));
+    }
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    written.map_err(failed("write the lock in"))?;
+    Ok(Place { directory, _lock: lock })
+}
+
+/// Whether a process has the directory.
+pub(crate) fn is_taken(directory: &Path) -> bool {
+    File::open(directory.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
+}
+
+/// What it is called among the sinks.
+pub(crate) fn node_name(asked: Option<&String>) -> Result<String, Failure> {
+    let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    asked.cloned().or_else(host).filter(|name| !name.is_empty()).ok_or_else(|| {
+        Failure::Usage("this host has no name; give one with --node NAME".to_owned())
+    })
+}
+
+/// Whom to follow, and how.
+pub(crate) fn dial(controllers: &[String], following: &Following) -> Result<Dial, Failure> {
+    let files = match (&following.tls_ca, &following.tls_cert, &following.tls_key) {
+        (Some(ca), Some(certificate), Some(key)) => {
+            Some(TlsFiles { ca: ca.clone(), certificate: certificate.clone(), key: key.clone() })
+        }
+        _ => None,
+    };
+    Dial::new(controllers, files.as_ref())
+        .map_err(|error| Failure::Usage(crate::verbs::chain(&error)))
+}
+
+/// Random bits, not for secrets.
+pub(crate) fn random() -> impl FnMut() -> u64 + Send {
+    let state = RandomState::new();
+    let mut n = 0_u64;
+    move || {
+        n = n.wrapping_add(1);
+        state.hash_one(n)
+    }
+}
+
+/// Says to whoever is followed what `say` gives, now and then and when `now` is notified.
+pub(crate) async fn report(
+    node: Node,
+    mut links: watch::Receiver<Option<Link>>,
+    now: &Notify,
+    mut say: impl AsyncFnMut() -> ReportRequest,
+) {
+    loop {
+        let link = links.borrow_and_update().clone();
+        let Some(link) = link else {
+            if links.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let (sending, requests) = mpsc::channel(1);
+        let first = ReportRequest { node: Some(node.clone()), ..say().await };
+        // A channel with room for one takes it.
+        let _ = sending.send(first).await;
+        let mut client = ReportServiceClient::new(link.channel);
+        let ended = async {
+            let responses = client.report(ReceiverStream::new(requests)).await?.into_inner();
+            go_on(&sending, responses, now, &mut say).await
+        };
+        tokio::select! {
+            ended = ended => if let Err(status) = ended {
+                tracing::debug!(%status, "reports were not taken");
+            },
+            changed = links.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            }
+        }
+        tokio::time::sleep(REPORT_AGAIN).await;
+    }
+}
+
+async fn go_on(
+    sending: &mpsc::Sender<ReportRequest>,
+    mut responses: Streaming<ReportResponse>,
+    now: &Notify,
+    say: &mut impl AsyncFnMut() -> ReportRequest,
+) -> Result<(), tonic::Status> {
+    let mut every = tokio::time::interval(REPORT_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = now.notified() => {}
+            response = responses.message() => {
+                let Some(response) = response? else { return Ok(()) };
+                if let Some(asked) = response.every.and_then(interval) {
+                    every = tokio::time::interval(asked);
+                    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
+                continue;
+            }
+        }
+        if sending.send(say().await).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn interval(asked: proto::google::protobuf::Duration) -> Option<Duration> {
+    let seconds = u64::try_from(asked.seconds).ok()?;
+    let nanos = u32::try_from(asked.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let [least, most] = REPORT_BOUNDS;
+    Some(Duration::new(seconds, nanos).clamp(least, most))
+}

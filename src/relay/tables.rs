@@ -1,0 +1,90 @@
+//! What is held, as tables to serve: the same versions, the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use plan::PlanName;
+use xds::follow::{Held, Item};
+use xds::render::side_of;
+use xds::{Change, Edit, Encoded, Name, Tables, TypeUrl, Urgency};
+
+use crate::relay::names;
+
+/// Where everything is.
+pub(super) const SCOPE: &str = "relay";
+
+/// What is served, and of what it was made.
+pub(super) struct Served {
+    tables: Arc<Tables>,
+    held: BTreeMap<TypeUrl, Arc<Held>>,
+}
+
+impl Served {
+    pub(super) fn nothing() -> Self {
+        Self { tables: Arc::new(Tables::empty()), held: BTreeMap::new() }
+    }
+
+    pub(super) fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables)
+    }
+
+    /// Takes up what is held of one type. A type of which nothing was ever taken is not there:
+    /// whoever asks for it waits.
+    ///
+    /// A relay does not know what is urgent, and serves few: nothing waits for acks.
+    pub(super) fn take(&mut self, held: &Arc<Held>) {
+        if held.newest() == plan::Token::NEVER {
+            return;
+        }
+        let before = self.held.insert(held.type_url.clone(), Arc::clone(held));
+        let edit = |change| Edit { scope: SCOPE.into(), type_url: held.type_url.clone(), change };
+        let mut edits = Vec::new();
+        if before.is_none() {
+            edits.push(edit(Change::Declare));
+        }
+        let old = |name: &Name| before.as_ref().and_then(|before| before.resources.get(name));
+        for (name, item) in &held.resources {
+            if old(name).is_none_or(|old| old.version != item.version) {
+                edits.push(edit(self.put(&held.type_url, name, item)));
+            }
+        }
+        let gone = before.iter().flat_map(|before| before.resources.keys());
+        let gone = gone.filter(|name| !held.resources.contains_key(*name));
+        edits.extend(gone.map(|name| edit(Change::Remove(name.clone()))));
+        // The newest of all types: a proxy that had something of another type from here is never
+        // ahead of what is served.
+        let through = self.tables.token().max(held.newest());
+        self.tables = Arc::new(self.tables.next(through, Urgency::Urgent, edits));
+    }
+
+    fn put(&self, type_url: &TypeUrl, name: &Name, item: &Item) -> Change {
+        let encoded = Encoded::new(type_url, name.clone(), item.version.clone(), &item.body);
+        let needs = self.needs(type_url, item);
+        let named = needs.iter().map(Name::as_str).chain([name.as_str()]);
+        let plans: BTreeSet<PlanName> =
+            named.filter_map(|name| Some(side_of(name)?.0.plan)).collect();
+        Change::Put {
+            encoded: Arc::new(encoded),
+            plans: plans.into_iter().collect(),
+            needs: needs.into(),
+        }
+    }
+
+    /// The clusters that a route or a listener names: they come first.
+    fn needs(&self, type_url: &TypeUrl, item: &Item) -> Vec<Name> {
+        let sends = [TypeUrl::ROUTES, TypeUrl::LISTENER, TypeUrl::EXTENSION];
+        let clusters = self.held.get(&TypeUrl::from(TypeUrl::CLUSTER));
+        match clusters {
+            Some(clusters) if sends.contains(&type_url.as_str()) => {
+                names::within(&item.body, &mut |text| {
+                    let name = Name::new(text);
+                    clusters.resources.contains_key(&name).then_some(name)
+                })
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

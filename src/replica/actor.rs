@@ -1,0 +1,212 @@
+//! The one task that changes what a replica answers: what the pump brings and what the machine's
+//! own operator does.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use controller::clock::Clock;
+use dns::Publisher;
+use plan::PlanName;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use xds::follow::{Again, Applied, Held, Item, Link, Sink};
+use xds::{Name, TypeUrl};
+
+use crate::replica::break_glass::{self, Act};
+use crate::replica::report::Shown;
+use crate::replica::state::{State, check};
+use crate::verbs::chain;
+
+/// How often the file of break-glass is looked at: what an operator does is in force within twice
+/// this.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+
+/// What dissolved break-glass is written down as.
+const BY_CONTROLLER: &str = "controller";
+
+/// What the pump asks.
+pub(super) enum Ask {
+    /// Put this in force.
+    Apply {
+        held: Arc<Held>,
+        named: Vec<Name>,
+        done: oneshot::Sender<Applied>,
+    },
+    /// Is this type in force now?
+    Applied {
+        type_url: TypeUrl,
+        done: oneshot::Sender<Applied>,
+    },
+}
+
+/// The pump's way to the actor.
+pub(super) struct Following {
+    pub(super) asks: mpsc::Sender<Ask>,
+}
+
+impl Following {
+    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Applied>) -> Ask) -> Applied {
+        let (done, applied) = oneshot::channel();
+        // The actor goes only with the process.
+        let _ = self.asks.send(ask(done)).await;
+        match applied.await {
+            Ok(applied) => applied,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Sink for Following {
+    fn check(
+        &mut self,
+        type_url: &TypeUrl,
+        name: &str,
+        body: &Bytes,
+        held: Option<&Item>,
+    ) -> Result<(), String> {
+        check(type_url, name, body, held)
+    }
+
+    async fn apply(&mut self, held: &Arc<Held>, named: &[Name]) -> Applied {
+        let (held, named) = (Arc::clone(held), named.to_vec());
+        self.ask(|done| Ask::Apply { held, named, done }).await
+    }
+
+    async fn applied(&mut self, type_url: &TypeUrl) -> Applied {
+        let type_url = type_url.clone();
+        self.ask(|done| Ask::Applied { type_url, done }).await
+    }
+}
+
+/// See the module.
+pub(super) struct Actor {
+    pub(super) state: State,
+    pub(super) directory: PathBuf,
+    pub(super) publisher: Publisher,
+    pub(super) clock: Clock,
+    pub(super) again: watch::Sender<Again>,
+    pub(super) links: watch::Receiver<Option<Link>>,
+    pub(super) shown: watch::Sender<Shown>,
+}
+
+impl Actor {
+    /// Runs until nobody asks.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>, noticed: &Notify) {
+        self.publish().await;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = self.stamp();
+        // Plans that the controller has said on this connection.
+        let mut confirmed: BTreeSet<PlanName> = BTreeSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = self.links.changed() => {
+                    self.links.borrow_and_update();
+                    confirmed.clear();
+                }
+                _ = look.tick() => {
+                    let stamp = self.stamp();
+                    if stamp != seen {
+                        seen = stamp;
+                        self.glass_changed(noticed).await;
+                    }
+                }
+                ask = asks.recv() => match ask {
+                    Some(Ask::Apply { held, named, done }) => {
+                        let applied = self.apply(&held, &named, &mut confirmed).await;
+                        // The pump waits for it, or has gone.
+                        let _ = done.send(applied);
+                    }
+                    Some(Ask::Applied { type_url, done }) => {
+                        let _ = done.send(self.applied(&type_url));
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// What changes when the file does.
+    fn stamp(&self) -> Option<(u64, std::time::SystemTime)> {
+        let found = std::fs::metadata(self.directory.join(break_glass::FILE)).ok()?;
+        Some((found.len(), found.modified().ok()?))
+    }
+
+    async fn glass_changed(&mut self, noticed: &Notify) {
+        let glass = super::read_glass(&self.directory);
+        if glass.force == self.state.glass().force {
+            return;
+        }
+        for force in &glass.force {
+            let service = force.service.as_ref().map_or("*".to_owned(), ToString::to_string);
+            tracing::warn!(%service, since = %force.since, by = %force.by, "break-glass in force");
+        }
+        if glass.force.is_empty() {
+            tracing::warn!("break-glass is over");
+        }
+        tokio::task::block_in_place(|| self.state.break_glass(glass));
+        self.publish().await;
+        // The controller says what it wants of these plans once more, and hears what is done here.
+        let names = self.state.concerned();
+        self.again.send_modify(|again| *again = Again { round: again.round + 1, names });
+        noticed.notify_one();
+    }
+
+    async fn apply(
+        &mut self,
+        held: &Held,
+        named: &[Name],
+        confirmed: &mut BTreeSet<PlanName>,
+    ) -> Applied {
+        tokio::task::block_in_place(|| {
+            self.state.take(held);
+            self.state.rebuild();
+        });
+        if held.type_url.as_str() == TypeUrl::ZONE_TABLE {
+            confirmed.extend(named.iter().filter_map(|name| name.as_str().parse().ok()));
+            self.dissolve(confirmed);
+        }
+        self.publish().await;
+        self.applied(&held.type_url)
+    }
+
+    /// Ends break-glass where the controller itself says legacy by now.
+    fn dissolve(&mut self, confirmed: &BTreeSet<PlanName>) {
+        for service in self.state.dissolved(confirmed) {
+            let (act, reason) = (Act::Dissolved, "the controller's split is 0");
+            let now = self.clock.now();
+            let appended = break_glass::append(
+                &self.directory,
+                act,
+                service.as_ref(),
+                BY_CONTROLLER,
+                reason,
+                now,
+            );
+            if let Err(error) = appended {
+                // It stays in force, and is tried again with the next table.
+                tracing::error!(why = %chain(&error), "break-glass cannot be ended");
+            }
+            // The file has changed, so it is taken up as any other act is.
+        }
+    }
+
+    fn applied(&self, type_url: &TypeUrl) -> Applied {
+        let tables = type_url.as_str() == TypeUrl::ZONE_TABLE;
+        let waits = if tables { self.state.waits() } else { None };
+        Applied { refused: self.state.refused(type_url), waits }
+    }
+
+    /// Returns when no thread can answer from anything older.
+    async fn publish(&self) {
+        self.publisher.publish(Arc::clone(self.state.catalog())).await;
+        self.shown.send_replace(Shown {
+            services: Arc::clone(self.state.services()),
+            force: self.state.glass().force.clone(),
+        });
+    }
+}

@@ -1,0 +1,224 @@
+//! Break-glass: a file beside what is held, by which a machine's own operator takes services back
+//! to legacy with no controller.
+//!
+//! `break-glass.log` is a line of JSON for each act, appended and never changed: each has the digest
+//! of the one before, so that what was done here can be told later. What is in force follows from
+//! the file alone, so it also holds for a replica that does not run yet.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use plan::{Digest, ServiceId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The file.
+pub(crate) const FILE: &str = "break-glass.log";
+
+/// A longer one is no log of people's acts.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// The longest reason and name, in bytes.
+const TEXT_MAX: usize = 1_000;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Act {
+    /// Taken back to legacy.
+    Rollback,
+    /// No longer, by an operator.
+    Undo,
+    /// No longer, because the controller says legacy itself.
+    Dissolved,
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Line {
+    seq: u64,
+    at: Timestamp,
+    act: Act,
+    /// `None`: every service.
+    service: Option<ServiceId>,
+    by: String,
+    #[serde(default)]
+    reason: String,
+    /// The digest of the line before.
+    parent: Digest,
+    /// SHA-256 of this line's JSON with zeros here.
+    digest: Digest,
+}
+
+/// Services that are kept on legacy here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Force {
+    /// `None`: every service.
+    pub(crate) service: Option<ServiceId>,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// Who.
+    pub(crate) by: String,
+    /// Why; may be empty.
+    pub(crate) reason: String,
+}
+
+impl Force {
+    /// Whether it is about this service.
+    pub(crate) fn covers(&self, id: &ServiceId) -> bool {
+        self.service.as_ref().is_none_or(|service| service == id)
+    }
+}
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Glass {
+    /// What is in force, oldest first.
+    pub(crate) force: Vec<Force>,
+    /// Lines that are no lines of ours, or do not follow the one before.
+    pub(crate) problems: Vec<String>,
+    seq: u64,
+    head: Digest,
+    /// The file does not end with a whole line.
+    torn: bool,
+}
+
+/// Why the file was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GlassError {
+    /// The operating system says no.
+    #[error("cannot {what} {}", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    /// Nobody does so much by hand.
+    #[error("{} is over 16 MiB; move it away", path.display())]
+    TooLong { path: PathBuf },
+}
+
+/// Reads the file in `directory`; none is nothing in force.
+pub(crate) fn read(directory: &Path) -> Result<Glass, GlassError> {
+    let path = directory.join(FILE);
+    match File::open(&path) {
+        Ok(file) => read_file(file, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Glass::nothing()),
+        Err(source) => Err(GlassError::File { what: "read", path, source }),
+    }
+}
+
+fn read_file(file: File, path: &Path) -> Result<Glass, GlassError> {
+    let mut bytes = Vec::new();
+    let read = file.take(BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|source| GlassError::File { what: "read", path: path.to_owned(), source })?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(GlassError::TooLong { path: path.to_owned() });
+    }
+    Ok(Glass::of(&String::from_utf8_lossy(&bytes)))
+}
+
+/// Appends an act. When it returns, it is on disk.
+pub(crate) fn append(
+    directory: &Path,
+    act: Act,
+    service: Option<&ServiceId>,
+    by: &str,
+    reason: &str,
+    at: Timestamp,
+) -> Result<Glass, GlassError> {
+    let path = directory.join(FILE);
+    let failed = |what| {
+        let path = path.clone();
+        move |source| GlassError::File { what, path, source }
+    };
+    let new = !path.try_exists().map_err(failed("look for"))?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(&path)
+        .map_err(failed("open"))?;
+    // An operator and the replica itself may write at once.
+    file.lock().map_err(failed("lock"))?;
+    let before = read(directory)?;
+    let mut line = Line {
+        seq: before.seq + 1,
+        at,
+        act,
+        service: service.cloned(),
+        by: cut(by),
+        reason: cut(reason),
+        parent: before.head,
+        digest: Digest::ZERO,
+    };
+    line.digest = line.digest();
+    let start = if before.torn { "\n" } else { "" };
+    let json = serde_json::to_string(&line)
+        .map_err(|error| failed("write")(io::Error::other(error)))?;
+    file.write_all(format!("{start}{json}\n").as_bytes()).map_err(failed("write"))?;
+    file.sync_all().map_err(failed("sync"))?;
+    if new {
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed("sync the directory of"))?;
+    }
+    read(directory)
+}
+
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect()
+}
+
+impl Line {
+    fn digest(&self) -> Digest {
+        let unsealed = Self { digest: Digest::ZERO, ..self.clone() };
+        // Serialising this cannot fail: every key is text, no writer is in it.
+        Digest::of(&serde_json::to_vec(&unsealed).unwrap_or_default())
+    }
+}
+
+impl Glass {
+    /// Nothing in force.
+    pub(crate) fn nothing() -> Self {
+        Self::of("")
+    }
+
+    /// A line that is damaged is told and left out; those after it count, as a rollback is never
+    /// blocked, and that they do not follow is told as well.
+    fn of(text: &str) -> Self {
+        let torn = !text.is_empty() && !text.ends_with('\n');
+        let mut glass =
+            Self { force: Vec::new(), problems: Vec::new(), seq: 0, head: Digest::ZERO, torn };
+        for (number, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.is_empty()) {
+            let line = serde_json::from_str::<Line>(text).ok();
+            let Some(line) = line.filter(|line| line.digest() == line.digest) else {
+                glass.problems.push(format!("line {number} is damaged"));
+                continue;
+            };
+            if line.parent != glass.head || line.seq != glass.seq + 1 {
+                glass.problems.push(format!("line {number} does not follow the one before"));
+            }
+            (glass.seq, glass.head) = (line.seq, line.digest);
+            glass.fold(line);
+        }
+        glass
+    }
+
+    fn fold(&mut self, line: Line) {
+        let Line { service, at: since, by, reason, .. } = line;
+        match line.act {
+            Act::Rollback => {
+                if !self.force.iter().any(|force| force.service == service) {
+                    self.force.push(Force { service, since, by, reason });
+                }
+            }
+            Act::Undo | Act::Dissolved if service.is_none() => self.force.clear(),
+            Act::Undo | Act::Dissolved => self.force.retain(|force| force.service != service),
+        }
+    }
+
+    /// What keeps this service on legacy here.
+    pub(crate) fn on(&self, id: &ServiceId) -> Option<&Force> {
+        self.force.iter().find(|force| force.covers(id))
+    }
+}
