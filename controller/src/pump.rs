@@ -237,6 +237,7 @@ impl Pump {
                 kept = going(&mut self.work.sinks) => {
                     self.sinks_version = kept.version;
                     self.feed(Input::Kept(kept.done));
+                    self.show();
                 }
                 _ = &mut stop, if !stopping => {
                     stopping = true;
