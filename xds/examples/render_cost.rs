@@ -30,35 +30,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         let doors: BTreeSet<Door> = roles.iter().copied().map(Door::of).collect();
         let mut rendered = Rendered::default();
         let mut tables = Tables::empty();
-        let mut edits_made = 0;
-        let first = cpu()?;
-        let mut start = first;
+        let (mut edits_made, mut spent) = (0, 0.0);
         for change in 0..=CHANGES {
             let wanted = Wanted { snapshot: state.snapshot(), drained: &drained, doors: &doors };
-            let before = cpu()?;
+            let start = cpu()?;
             let (next, edits) = envoy(&wanted, &rendered);
             edits_made = edits.len();
             tables = tables.next(state.token(), Urgency::Ordinary, edits);
             rendered = next;
-            if change == 0 {
-                println!("{roles:?}: everything {:.0} ms", (cpu()? - first) * 1e3);
-                start = cpu()?;
+            let took = cpu()? - start;
+            match change {
+                0 => println!("{roles:?}: everything {:.0} ms", took * 1e3),
+                _ => spent += took,
             }
-            // Only rendering is counted.
-            let after = cpu()?;
             let plan: plan::PlanName = "p50".parse()?;
             let split = Split::from_bp(change + 1).ok_or("no split")?;
             let service = Some("s50".parse()?);
             let command = Command::Shift { plan, service, split, overrides: BTreeSet::new() };
             state = ask(&state, command)?;
-            if change > 0 {
-                start += cpu()? - after;
-            } else {
-                start = cpu()?;
-            }
-            let _ = before;
         }
-        let each = (cpu()? - start) * 1e3 / f64::from(CHANGES);
+        let each = spent * 1e3 / f64::from(CHANGES);
         println!("{roles:?}: {edits_made} edits, {each:.3} ms a change");
     }
     Ok(())
@@ -66,8 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn text(plan: usize) -> Result<String, std::fmt::Error> {
     let mut text = format!(
-        "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: {{ name: p{plan} }}\nspec:\n  \
-         zones: [{{ name: p{plan}.example. }}]\n  \
+        "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: {{ name: p{plan} }}\nspec:\n\
+         \x20 zones: [{{ name: p{plan}.example. }}]\n  \
          clients: [{{ networks: [10.0.0.0/8], plane: mesh }}]\n  services:\n"
     );
     for service in 0..SERVICES {

@@ -185,8 +185,9 @@ fn node(options: &Options) -> Value {
 }
 
 fn controllers(options: &Options) -> Value {
-    let endpoint = |controller: &Controller| {
-        json!({ "endpoint": { "address": socket(&controller.host, controller.port) } })
+    let endpoint = |at: &Controller| {
+        let address = socket(&at.host, at.port);
+        json!({ "endpoint": { "address": address } })
     };
     let endpoints: Vec<Value> = options.controllers.iter().map(endpoint).collect();
     let fixed = options.controllers.iter().all(|at| at.host.parse::<IpAddr>().is_ok());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
-use envoy_types::pb::google::protobuf::UInt32Value;
+use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 use envoy_types::util::pack_any;
 use plan::spec::Affinity;
 use plan::split::Split;
@@ -83,11 +83,8 @@ fn weights(pair: &Pair, split: Split, affinity: &Affinity) -> pb::WeightedCluste
             cluster(&pair.target, split.bp()),
             cluster(&pair.legacy, Split::WHOLE - split.bp()),
         ],
-        random_value_specifier: sticky.then(|| {
-            RandomValueSpecifier::UseHashPolicy(envoy_types::pb::google::protobuf::BoolValue {
-                value: true,
-            })
-        }),
+        random_value_specifier: sticky
+            .then_some(RandomValueSpecifier::UseHashPolicy(BoolValue { value: true })),
         ..Default::default()
     }
 }
