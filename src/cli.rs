@@ -54,7 +54,7 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run the whole product on loopback in a minute, without root
-    #[command(after_help = "Example: crossfade demo --keep")]
+    #[command(after_help = "Examples: crossfade demo --keep\n          crossfade demo --mesh")]
     Demo(Demo),
     /// Run the controller: log, API and DNS in one process
     #[command(after_help = "Example: crossfade serve examples/shop/plan.yaml")]
@@ -67,8 +67,10 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: crossfade relay --controller 127.0.0.1:7410")]
     Relay(Relay),
     /// Print a ready bootstrap for an Envoy or a gRPC library
-    #[command(after_help = "Examples: crossfade bootstrap envoy --role gateway > envoy.json\n          \
-        crossfade bootstrap grpc > grpc.json")]
+    #[command(
+        after_help = "Examples: crossfade bootstrap envoy --role gateway > envoy.json\n          \
+        crossfade bootstrap grpc > grpc.json"
+    )]
     Bootstrap(bootstrap::Bootstrap),
     /// Report every error of a plan file at once; start nothing
     #[command(after_help = "Example: crossfade check examples/shop/plan.yaml")]
@@ -160,6 +162,12 @@ pub(crate) struct Demo {
     /// Leave everything running and print commands to try
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Put a real Envoy before half of the clients, where one is installed
+    #[arg(long)]
+    pub(crate) mesh: bool,
+    /// The Envoy; without it the `envoy` on the PATH
+    #[arg(long, value_name = "FILE", env = "CROSSFADE_ENVOY")]
+    pub(crate) envoy: Option<PathBuf>,
 }
 
 /// `crossfade serve`.

@@ -1,6 +1,7 @@
 //! `crossfade demo`: the whole product on loopback, without root.
 
 mod crowd;
+mod envoy;
 mod story;
 mod world;
 
@@ -13,8 +14,9 @@ use hyper::Method;
 use serde_json::Value;
 
 use self::crowd::{CLIENTS, Crowd};
+use self::envoy::Proxy;
 use self::story::Outcome;
-use self::world::World;
+use self::world::{PROXY, World};
 use crate::cli::args::ServerUrl;
 use crate::cli::{Demo, Output, page};
 use crate::client::Client;
@@ -31,21 +33,31 @@ pub(crate) async fn run(args: Demo, context: &Context) -> Result<Exit, Failure> 
         what: "the demo's backends do not start",
         source: source.into(),
     };
+    let proxy = if args.mesh { envoy::find(args.envoy) } else { None };
+    if args.mesh && proxy.is_none() && context.output == Output::Text {
+        page::print(envoy::HOW_TO_INSTALL)?;
+    }
     let world = World::start().await.map_err(failed)?;
     let data = Scratch::new()?;
     let serving = serve::start(&config(&data.path)).await?;
     let client = Client::new(Some(&ServerUrl::Unix { path: serving.socket.clone() }));
-    let yaml = world.plan().into_bytes();
+    let yaml = world.plan(proxy.is_some()).into_bytes();
     let apply = client.send::<Value>(Method::PUT, "/v1/plans/demo", &[], "application/yaml", yaml);
     apply.await?;
     if context.output == Output::Text {
-        page::print(&introduction(&world, &serving))?;
+        page::print(&introduction(&world, &serving, proxy.is_some()))?;
+    }
+    let started =
+        proxy.as_deref().map(|envoy| Proxy::start(envoy, &data.path, serving.xds, world.port));
+    let running = started.transpose()?;
+    if let Some(running) = &running {
+        running.listens().await?;
     }
     let name = Name::from_ascii("orders.shop.example.").map_err(|error| Failure::Local {
         what: "the demo's name is none",
         source: Box::new(error),
     })?;
-    let mut crowd = Crowd::new(name, serving.dns, world.port);
+    let mut crowd = Crowd::new(name, serving.dns, world.port, running.is_some());
     let outcome = story::tell(&client, &mut crowd, context).await?;
     match context.output {
         Output::Json => page::json(&outcome)?,
@@ -90,17 +102,22 @@ fn config(data: &std::path::Path) -> Config {
     }
 }
 
-fn introduction(world: &World, serving: &Serving) -> String {
+fn introduction(world: &World, serving: &Serving, proxy: bool) -> String {
     let list = |side: &[std::net::IpAddr]| {
         side.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
     format!(
         "One plan moves orders.shop.example from three VMs to three pods, all on loopback.\n\
          legacy   {} port {port}\ntarget   {} port {port}\n\
-         dns      {}\nclients  {CLIENTS}, each with an address and a cache of its own\n\n",
+         dns      {}\n{}clients  {CLIENTS}, each with an address and a cache of its own\n\n",
         list(&world.legacy),
         list(&world.target),
         serving.dns,
+        if proxy {
+            format!("envoy    {PROXY} port {}, before every second client\n", world.port)
+        } else {
+            String::new()
+        },
         port = world.port,
     )
 }

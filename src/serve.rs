@@ -95,6 +95,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     if let Some(plane) = plane {
         tokio::spawn(plane.run(Arc::clone(&server)));
     }
+    let meter = mesh.meter();
     let mesh = mesh.run(pump.mesh_port());
     let controller = pump.run();
     let settings = api::Settings {
@@ -102,6 +103,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         files: Some(Arc::new(PlanFiles { config: config.clone(), handle: handle.clone() })),
         scratch: Some(config.data.clone()),
         dns: Some(Arc::clone(&server)),
+        xds: Some(meter),
     };
     let (api_address, metrics) = (bound.tcp().first().copied(), bound.metrics());
     let (stop_api, stopped) = oneshot::channel::<()>();

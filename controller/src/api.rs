@@ -73,6 +73,8 @@ pub struct Settings {
     pub scratch: Option<PathBuf>,
     /// The DNS server, for its figures.
     pub dns: Option<Arc<dns::Server>>,
+    /// What the xDS server of this process counts.
+    pub xds: Option<xds::server::Meter>,
 }
 
 /// What all calls share.

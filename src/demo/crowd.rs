@@ -20,6 +20,8 @@ use tokio::time::{Instant, timeout};
 pub(crate) const CLIENTS: usize = 1_000;
 /// Clients at work at once: a few sockets each, well under the usual limit of 1 024.
 const AT_ONCE: usize = 100;
+/// Clients behind the proxy are in 127.2.0.0/16.
+pub(crate) const PROXIED: u8 = 2;
 /// Loopback loses nothing; only a stopped server takes this long.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer over UDP without EDNS (RFC 1035 section 2.3.4).
@@ -31,6 +33,8 @@ pub(crate) struct Crowd {
     dns: SocketAddr,
     port: u16,
     clients: Vec<Client>,
+    /// How many of them stand behind a proxy.
+    pub(crate) proxied: usize,
 }
 
 /// One client.
@@ -38,6 +42,8 @@ pub(crate) struct Crowd {
 pub(crate) struct Client {
     /// Its own address.
     pub(crate) address: IpAddr,
+    /// Whether a proxy splits it.
+    proxied: bool,
     /// Where it landed last.
     pub(crate) landed: Option<Side>,
     cached: Option<(Vec<IpAddr>, Instant)>,
@@ -49,6 +55,8 @@ pub(crate) struct Client {
 pub(crate) struct Round {
     /// Landed on target.
     pub(crate) target: usize,
+    /// Those of them that stand behind a proxy.
+    pub(crate) proxied_target: usize,
     /// Moved from legacy to target since the round before.
     pub(crate) forward: usize,
     /// Moved from target to legacy since the round before.
@@ -58,17 +66,20 @@ pub(crate) struct Round {
 }
 
 impl Crowd {
-    /// Clients of `name`, which is resolved at `dns` and connected to at `port`.
-    pub(crate) fn new(name: Name, dns: SocketAddr, port: u16) -> Self {
+    /// Clients of `name`, which is resolved at `dns` and connected to at `port`. Where there is a
+    /// proxy, every second one stands behind it: its address is in [`PROXIED`].
+    pub(crate) fn new(name: Name, dns: SocketAddr, port: u16, proxy: bool) -> Self {
         // 127.1.0.1 to 127.1.255.250: 250 hosts a network, so that no address is a broadcast one.
-        let networks = (0..=u8::MAX).flat_map(|net| (1..=250).map(move |host| [127, 1, net, host]));
-        let clients = networks.take(CLIENTS).map(|octets| Client {
-            address: IpAddr::from(Ipv4Addr::from(octets)),
-            landed: None,
-            cached: None,
-            visits: 0,
-        });
-        Self { name, dns, port, clients: clients.collect() }
+        let places = (0..=u8::MAX).flat_map(|net| (1..=250).map(move |host| (net, host)));
+        let client = |(nth, (net, host)): (usize, (u8, u8))| {
+            let proxied = proxy && nth % 2 == 1;
+            let network = if proxied { PROXIED } else { 1 };
+            let address = IpAddr::from(Ipv4Addr::from([127, network, net, host]));
+            Client { address, proxied, landed: None, cached: None, visits: 0 }
+        };
+        let clients: Vec<Client> = places.take(CLIENTS).enumerate().map(client).collect();
+        let proxied = clients.iter().filter(|client| client.proxied).count();
+        Self { name, dns, port, clients, proxied }
     }
 
     /// Every client goes to its service once.
@@ -110,6 +121,7 @@ fn collect(
                 _ => {}
             }
             round.target += usize::from(side == Side::Target);
+            round.proxied_target += usize::from(side == Side::Target && client.proxied);
             client.landed = Some(side);
         }
     }

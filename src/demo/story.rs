@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     acked_bp: Option<u16>,
     measured_bp: Option<u16>,
     landed_bp: u16,
+    /// Of the clients behind the proxy alone; `null` without one.
+    proxied_bp: Option<u16>,
     moved_on: usize,
     moved_back: usize,
     failed: usize,
@@ -88,7 +90,7 @@ async fn rise(client: &Client, crowd: &mut Crowd, bp: u16, what: String) -> Resu
         sleep_until(until).await;
     }
     let round = crowd.round().await;
-    scene(client, what, round, acked_millis).await
+    scene(client, crowd, what, round, acked_millis).await
 }
 
 async fn fall(client: &Client, crowd: &mut Crowd, outcome: &mut Outcome) -> Result<Scene, Failure> {
@@ -100,6 +102,7 @@ async fn fall(client: &Client, crowd: &mut Crowd, outcome: &mut Outcome) -> Resu
     loop {
         let round = crowd.round().await;
         whole.target = round.target;
+        whole.proxied_target = round.proxied_target;
         whole.back += round.back;
         whole.failed += round.failed;
         if round.target == 0 || start.elapsed() > PATIENCE {
@@ -107,24 +110,29 @@ async fn fall(client: &Client, crowd: &mut Crowd, outcome: &mut Outcome) -> Resu
         }
     }
     outcome.rollback_clients_millis = start.elapsed().as_millis();
-    scene(client, "rollback".to_owned(), whole, outcome.rollback_acked_millis).await
+    scene(client, crowd, "rollback".to_owned(), whole, outcome.rollback_acked_millis).await
 }
 
 async fn scene(
     client: &Client,
+    crowd: &Crowd,
     what: String,
     round: Round,
     acked_millis: u128,
 ) -> Result<Scene, Failure> {
-    let status = measured(client).await?;
+    let status = measured(client, CLIENTS - crowd.proxied).await?;
     let dns = status.services.first().and_then(|service| service.planes.dns.as_ref());
-    let landed = round.target * usize::from(Split::WHOLE) / CLIENTS;
+    let share = |of: usize, all: usize| {
+        let bp = (of * usize::from(Split::WHOLE)).checked_div(all);
+        bp.map(|bp| u16::try_from(bp).unwrap_or(u16::MAX))
+    };
     Ok(Scene {
         what,
         intended_bp: dns.map_or(0, |dns| dns.intended_bp),
         acked_bp: dns.and_then(|dns| dns.acked_bp),
         measured_bp: dns.and_then(|dns| Some(dns.measured.as_ref()?.bp)),
-        landed_bp: u16::try_from(landed).unwrap_or(u16::MAX),
+        landed_bp: share(round.target, CLIENTS).unwrap_or(0),
+        proxied_bp: share(round.proxied_target, crowd.proxied),
         moved_on: round.forward,
         moved_back: round.back,
         failed: round.failed,
@@ -136,14 +144,18 @@ fn show(scene: &Scene, first: bool, context: &Context) -> Result<(), Failure> {
     if context.output == crate::cli::Output::Json {
         return Ok(());
     }
+    let proxied = |text: &str| scene.proxied_bp.map_or_else(String::new, |_| text.to_owned());
     if first {
-        let head =
-            "STEP      INTENDED    ACKED   MEASURED   LANDED   MOVED ON   MOVED BACK   ACKED IN\n";
-        page::print(&context.paint.bold(head))?;
+        let head = format!(
+            "STEP      INTENDED    ACKED   MEASURED   LANDED{}   MOVED ON   MOVED BACK   ACKED IN\n",
+            proxied("   BY ENVOY")
+        );
+        page::print(&context.paint.bold(&head))?;
     }
     let or_dash = |bp: Option<u16>| bp.map_or_else(|| "-".to_owned(), percent);
+    let by_proxy = scene.proxied_bp.map_or_else(String::new, |bp| format!("  {:>9}", percent(bp)));
     Ok(page::print(&format!(
-        "{:<8}  {:>8}  {:>7}  {:>9}  {:>7}  {:>9}  {:>11}  {:>6} ms\n",
+        "{:<8}  {:>8}  {:>7}  {:>9}  {:>7}{by_proxy}  {:>9}  {:>11}  {:>6} ms\n",
         scene.what,
         percent(scene.intended_bp),
         or_dash(scene.acked_bp),
@@ -161,12 +173,12 @@ async fn command(client: &Client, path: &str, body: Value) -> Result<Value, Clie
 }
 
 /// The status once every client was counted; the server sums up what its threads saw now and then.
-async fn measured(client: &Client) -> Result<Status, Failure> {
+async fn measured(client: &Client, clients: usize) -> Result<Status, Failure> {
     let counted = |status: &Status| {
         let dns = status.services.first().and_then(|service| service.planes.dns.as_ref());
         dns.and_then(|dns| dns.measured.as_ref()).map_or(0, |share| share.samples)
     };
-    let clients = u64::try_from(CLIENTS).unwrap_or(u64::MAX);
+    let clients = u64::try_from(clients).unwrap_or(u64::MAX);
     follow(client, |status| counted(status) >= clients).await
 }
 

@@ -13,6 +13,10 @@ use hyper_util::rt::TokioIo;
 use plan::Side;
 use tokio::net::TcpListener;
 
+use super::crowd::PROXIED;
+
+/// The logical address, where the demo's proxy listens.
+pub(crate) const PROXY: Ipv4Addr = Ipv4Addr::new(127, 30, 0, 1);
 /// Three machines a side, so that endpoint choice inside a side is seen, too.
 const MACHINES: u8 = 3;
 /// A port that is free on one address is nearly always free on the others.
@@ -39,8 +43,11 @@ impl World {
             |side: u8| move |machine: u8| IpAddr::from(Ipv4Addr::new(127, side, 0, machine));
         let legacy: Vec<IpAddr> = (1..=MACHINES).map(address(10)).collect();
         let target: Vec<IpAddr> = (1..=MACHINES).map(address(20)).collect();
-        let all: Vec<IpAddr> = legacy.iter().chain(&target).copied().collect();
-        let (port, listeners) = bind_all(&all).await?;
+        // The proxy's port is taken by trying, too, and then left to it.
+        let proxy = [IpAddr::from(PROXY)];
+        let all: Vec<IpAddr> = legacy.iter().chain(&target).chain(&proxy).copied().collect();
+        let (port, mut listeners) = bind_all(&all).await?;
+        listeners.pop();
         for (listener, address) in listeners.into_iter().zip(all) {
             let side = if legacy.contains(&address) { Side::Legacy } else { Side::Target };
             tokio::spawn(serve(listener, format!("{side} {address}\n")));
@@ -48,8 +55,17 @@ impl World {
         Ok(Self { legacy, target, port })
     }
 
-    /// The plan that moves `orders` from one side to the other.
-    pub(crate) fn plan(&self) -> String {
+    /// The plan that moves `orders` from one side to the other. With a proxy, those behind it are
+    /// told its address and split by it.
+    pub(crate) fn plan(&self, proxy: bool) -> String {
+        let network = format!("127.{PROXIED}.0.0/16");
+        let (clients, address) = match proxy {
+            true => (
+                format!("  clients: [{{ networks: [{network}], plane: mesh }}]\n"),
+                format!("      address: {PROXY}\n"),
+            ),
+            false => (String::new(), String::new()),
+        };
         let list = |addresses: &[IpAddr]| {
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
@@ -61,10 +77,10 @@ spec:
   zones:
     - name: shop.example.
       ttl: {{ steady: 2s, shifting: 1s }}
-  services:
+{clients}  services:
     - name: orders
       hosts: [orders.shop.example]
-      ports: [{{ name: http, port: {port}, protocol: http }}]
+{address}      ports: [{{ name: http, port: {port}, protocol: http }}]
       legacy: {{ endpoints: [{legacy}] }}
       target: {{ endpoints: [{target}] }}
   steps:

@@ -71,6 +71,11 @@ fn guard(key: &Path) -> Result<(), Failure> {
 }
 
 impl Bound {
+    /// Reads what it counts, from now on.
+    pub(super) fn meter(&self) -> server::Meter {
+        self.server.meter()
+    }
+
     /// Answers, from now on.
     pub(super) fn run(self, port: MeshPort) -> Running {
         let addresses = self.server.addresses().to_vec();

@@ -1,6 +1,8 @@
 //! Figures for OpenMetrics scrapers. Computed at the moment of the scrape, but for what the API
 //! itself counts.
 
+mod mesh;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -63,6 +65,9 @@ pub(crate) async fn scrape(State(api): State<Arc<Api>>) -> Result<Response, Fail
     plans(&mut sheet, &statuses);
     controller(&mut sheet, &api.handle.numbers());
     dns(&mut sheet, &api);
+    if let Some(meter) = &api.settings.xds {
+        mesh::rows(&mut sheet, &meter.counts());
+    }
     let taken = limits::WATCHERS_MAX.saturating_sub(api.watchers.available_permits());
     sheet.gauge("watchers", "Open watches of the API", [(vec![], number(taken))]);
     let answered = api.requests.answered.clone();
