@@ -21,6 +21,9 @@ use crate::render::common::{address, ads, duration, flag};
 /// Where captured connections of services that nobody plans go: on to where they wanted.
 pub(super) const PASSTHROUGH: &str = "passthrough";
 
+/// A cluster that there is not: connections to it are closed at once.
+const NOWHERE: &str = "nowhere";
+
 /// How long a stream may be silent: long polls and streams of an hour stay, the forgotten go.
 const STREAM_IDLE: Duration = Duration::from_secs(3_600);
 
@@ -74,7 +77,7 @@ pub(super) fn gateway(
         additional_addresses: second.into_iter().collect(),
         listener_filters: filters,
         traffic_direction: core::TrafficDirection::Inbound as i32,
-        ..listener(name, filter(name, client, carries))
+        ..listener(name, chain(name, client, carries))
     }
 }
 
@@ -84,22 +87,20 @@ pub(super) fn sidecar(name: &str, to: SocketAddr, carries: Carries<'_>) -> pb::L
         address: Some(address(to.ip(), to.port())),
         bind_to_port: flag(false),
         traffic_direction: core::TrafficDirection::Outbound as i32,
-        ..listener(name, filter(name, ClientAddress::Direct, carries))
+        ..listener(name, chain(name, ClientAddress::Direct, carries))
     }
 }
 
 /// Where a sidecar's captured connections arrive: handed to the listener of the address they were
 /// for; the rest goes on untouched.
 pub(super) fn capture(name: &str, at: SocketAddr) -> pb::Listener {
-    let onwards = tcp::TcpProxy {
-        stat_prefix: PASSTHROUGH.to_owned(),
-        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(PASSTHROUGH.to_owned())),
-        idle_timeout: Some(duration(Duration::ZERO)),
-        ..Default::default()
-    };
-    let filter = pb::Filter {
-        name: "envoy.filters.network.tcp_proxy".to_owned(),
-        config_type: Some(pb::filter::ConfigType::TypedConfig(pack_any(onwards))),
+    // Who dials this address itself was not captured, and would be passed on to it for ever.
+    let direct = pb::FilterChain {
+        filter_chain_match: Some(pb::FilterChainMatch {
+            destination_port: Some(UInt32Value { value: at.port().into() }),
+            ..Default::default()
+        }),
+        ..all_to(NOWHERE)
     };
     pb::Listener {
         address: Some(address(at.ip(), at.port())),
@@ -108,9 +109,26 @@ pub(super) fn capture(name: &str, at: SocketAddr) -> pb::Listener {
             "envoy.filters.listener.original_dst",
             &OriginalDst::default(),
         )],
+        filter_chains: vec![direct],
+        default_filter_chain: Some(all_to(PASSTHROUGH)),
         traffic_direction: core::TrafficDirection::Outbound as i32,
-        ..listener(name, filter)
+        ..listener(name, pb::FilterChain::default())
     }
+}
+
+/// All connections to one cluster.
+fn all_to(cluster: &str) -> pb::FilterChain {
+    let proxy = tcp::TcpProxy {
+        stat_prefix: cluster.to_owned(),
+        cluster_specifier: Some(tcp::tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
+        idle_timeout: Some(duration(Duration::ZERO)),
+        ..Default::default()
+    };
+    let filter = pb::Filter {
+        name: "envoy.filters.network.tcp_proxy".to_owned(),
+        config_type: Some(pb::filter::ConfigType::TypedConfig(pack_any(proxy))),
+    };
+    pb::FilterChain { filters: vec![filter], ..Default::default() }
 }
 
 /// The cluster behind [`PASSTHROUGH`].
@@ -139,19 +157,19 @@ pub(super) fn api(name: &str, routes: &str) -> pb::Listener {
     }
 }
 
-fn listener(name: &str, filter: pb::Filter) -> pb::Listener {
+fn listener(name: &str, chain: pb::FilterChain) -> pb::Listener {
     pb::Listener {
         name: name.to_owned(),
         stat_prefix: name.to_owned(),
-        filter_chains: vec![pb::FilterChain { filters: vec![filter], ..Default::default() }],
+        filter_chains: vec![chain],
         per_connection_buffer_limit_bytes: Some(UInt32Value { value: CONNECTION_BUFFER }),
         ..Default::default()
     }
 }
 
-fn filter(name: &str, client: ClientAddress, carries: Carries<'_>) -> pb::Filter {
+fn chain(name: &str, client: ClientAddress, carries: Carries<'_>) -> pb::FilterChain {
     use pb::filter::ConfigType;
-    match carries {
+    let filter = match carries {
         Carries::Http { routes, forwards } => pb::Filter {
             name: "envoy.filters.network.http_connection_manager".to_owned(),
             config_type: Some(ConfigType::TypedConfig(pack_any(manager(
@@ -166,7 +184,8 @@ fn filter(name: &str, client: ClientAddress, carries: Carries<'_>) -> pb::Filter
                 ..Default::default()
             })),
         },
-    }
+    };
+    pb::FilterChain { filters: vec![filter], ..Default::default() }
 }
 
 /// Changes nothing of a request but what a proxy must.

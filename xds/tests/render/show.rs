@@ -180,7 +180,8 @@ fn listener(listener: &Listener) -> String {
         let any = api.api_listener.as_ref().unwrap();
         out.push_str(&manager(&any.value));
     }
-    for filter in listener.filter_chains.iter().flat_map(|chain| &chain.filters) {
+    let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+    for filter in chains.flat_map(|chain| &chain.filters) {
         match filter.config_type.as_ref().unwrap() {
             ConfigType::TypedConfig(any) if any.type_url.ends_with("HttpConnectionManager") => {
                 out.push_str(&manager(&any.value));
