@@ -6,7 +6,7 @@
 //! runs in the background; the next command waits until it answers.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -74,8 +74,21 @@ fn commands(page: &str) -> Vec<String> {
 /// Whether a command runs until it is stopped.
 fn stays(command: &str) -> bool {
     command.starts_with("crossfade serve")
-        || command.starts_with("crossfade dns --zone")
+        || command.starts_with("crossfade dns --")
+        || command.starts_with("crossfade relay")
+        || command.starts_with("envoy ")
         || command.contains("--watch")
+}
+
+/// What it prints once it is at work.
+fn sign(command: &str) -> &'static str {
+    match command {
+        _ if command.contains("--watch") => "revision",
+        _ if command.starts_with("envoy ") => "all dependencies initialized",
+        _ if command.starts_with("crossfade serve") => "^data ",
+        _ if command.starts_with("crossfade relay") => "^xds ",
+        _ => "^dns ",
+    }
 }
 
 fn run_page(name: &str) {
@@ -120,8 +133,7 @@ fn script(commands: &[String]) -> String {
         let quoted = command.replace('\'', "'\\''");
         writeln!(script, "echo '$ {quoted}'").unwrap();
         if stays(command) {
-            // Both print an address once it answers; a watch prints the plan's state.
-            let sign = if command.contains("--watch") { "revision" } else { "^dns " };
+            let sign = sign(command);
             writeln!(script, "{command} >bg{number} 2>&1 &\nanswers bg{number} '{sign}' || exit 1")
                 .unwrap();
         } else {
@@ -129,6 +141,13 @@ fn script(commands: &[String]) -> String {
         }
     }
     script
+}
+
+/// The folder of the Envoy that scripts/test installs.
+fn envoy() -> PathBuf {
+    let envoy = std::env::var_os("CROSSFADE_TEST_ENVOY").map(PathBuf::from);
+    let folder = envoy.and_then(|envoy| envoy.parent().map(Path::to_path_buf));
+    folder.unwrap_or_else(|| "/nowhere".into())
 }
 
 fn shell(script: &Path, folder: &Path) -> std::process::Output {
@@ -142,7 +161,7 @@ fn shell(script: &Path, folder: &Path) -> std::process::Output {
     command
         .arg(script)
         .current_dir(folder)
-        .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", binaries.display()))
+        .env("PATH", format!("{}:{}:{path}:/usr/sbin:/sbin", binaries.display(), envoy().display()))
         .env("HOME", folder)
         .env_remove("CROSSFADE_SERVER")
         .output()
