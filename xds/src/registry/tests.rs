@@ -1,1 +1,151 @@
+//! The book, with streams that have no sockets.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plan::{PlanName, Token};
+use proto::envoy::config::core::v3::Node;
+
+use super::Standings;
+use super::book::Book;
+use super::hub::{Hub, Slot};
+use super::recent::Recent;
+use crate::client::Client;
+use crate::session::{Opened, Progress, Variant};
+use crate::table::{Change, Edit, Encoded, Generation, Urgency};
+use crate::version::Version;
+
+/// A hub whose events are booked when asked for.
+struct World {
+    hub: Hub,
+    book: Book,
+}
+
+fn plan(name: &str) -> PlanName {
+    name.parse().unwrap()
+}
+
+fn token(revision: u64) -> Token {
+    Token { incarnation: 1, revision }
+}
+
+impl World {
+    fn new() -> Self {
+        Self { hub: Hub::new(), book: Book::default() }
+    }
+
+    /// Changes one resource of this plan.
+    fn publish(&self, revision: u64, owner: &str) {
+        let type_url = "t".into();
+        let version = Version::of(token(revision), &revision.to_le_bytes());
+        let encoded = Encoded::new(&type_url, owner.into(), version, b"");
+        let plans = Arc::new([plan(owner)]);
+        let change = Change::Put { encoded: Arc::new(encoded), plans, needs: Arc::new([]) };
+        let edit = Edit { scope: "s".into(), type_url, change };
+        let next = self.hub.tables().next(token(revision), Urgency::Ordinary, vec![edit]);
+        self.hub.publish(Arc::new(next));
+    }
+
+    fn join(&self, id: &str, progress: &Progress) -> Arc<Slot> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let opened = Opened { variant: Variant::Delta, only: None };
+        let slot = self.hub.enter((peer, 0), opened, Duration::ZERO, 100).unwrap();
+        let client = Client::read(&Node { id: id.to_owned(), ..Node::default() }).unwrap();
+        self.hub.join(&slot, &Arc::new(client), progress);
+        slot
+    }
+
+    fn standings(&mut self) -> Standings {
+        self.hub.with_recent(|tables, _| self.book.aim(tables));
+        for event in self.hub.events() {
+            self.book.apply(event);
+        }
+        self.hub.with_recent(|_, recent| self.book.standings(recent))
+    }
+
+    fn owes(&mut self, id: &str) -> Vec<String> {
+        let standings = self.standings();
+        standings.sink(id).unwrap().owes().iter().map(PlanName::to_string).collect()
+    }
+}
+
+fn at(generation: u64, owes: &[&str]) -> Progress {
+    Progress {
+        seen: Generation(generation),
+        acked: token(generation),
+        owes: Arc::new(owes.iter().map(|name| plan(name)).collect()),
+        ..Progress::default()
+    }
+}
+
+#[test]
+fn what_a_stream_has_not_seen_is_owed() {
+    let mut world = World::new();
+    world.publish(1, "shop");
+    let slot = world.join("n", &at(1, &[]));
+    assert_eq!(world.owes("n"), [""; 0]);
+    assert!(!world.book.anybody_lags());
+    world.publish(2, "shop");
+    world.publish(3, "mail");
+    assert_eq!(world.owes("n"), ["mail", "shop"]);
+    assert!(world.book.anybody_lags());
+    world.hub.moved(&slot, &at(2, &[]));
+    assert_eq!(world.owes("n"), ["mail"]);
+    // It has seen all, and what it subscribes to is on its way.
+    world.hub.moved(&slot, &at(3, &["shop"]));
+    assert_eq!(world.owes("n"), ["shop"]);
+    assert!(world.book.anybody_lags());
+    world.hub.moved(&slot, &at(3, &[]));
+    assert_eq!(world.owes("n"), [""; 0]);
+    assert!(!world.book.anybody_lags());
+}
+
+#[test]
+fn a_sink_is_as_far_as_its_slowest_stream() {
+    let mut world = World::new();
+    world.publish(1, "shop");
+    world.publish(2, "mail");
+    let one = world.join("n", &at(2, &[]));
+    let two = world.join("n", &at(1, &["shop"]));
+    let sink = Arc::clone(world.standings().sink("n").unwrap());
+    assert_eq!((sink.streams, sink.progress.acked), (2, token(1)));
+    assert_eq!(world.owes("n"), ["mail", "shop"]);
+    world.hub.leave(&two, Duration::from_secs(1));
+    assert_eq!(world.owes("n"), [""; 0]);
+    world.hub.leave(&one, Duration::from_secs(2));
+    let standings = world.standings();
+    assert!(standings.sinks.is_empty() && !world.book.anybody_lags());
+    assert_eq!(standings.away[0].left, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn unchanged_sinks_are_the_same_as_before() {
+    let mut world = World::new();
+    world.publish(1, "shop");
+    let _one = world.join("a", &at(1, &[]));
+    let two = world.join("b", &at(1, &["shop"]));
+    let before = world.standings();
+    world.hub.moved(&two, &at(1, &[]));
+    world.hub.moved(&two, &at(1, &[]));
+    let after = world.standings();
+    assert!(Arc::ptr_eq(&before.sinks[0], &after.sinks[0]));
+    assert!(!Arc::ptr_eq(&before.sinks[1], &after.sinks[1]));
+}
+
+#[test]
+fn who_lags_further_than_is_remembered_owes_everything() {
+    let mut recent = Recent::default();
+    for n in 1..=2_000 {
+        let owner = if n == 1 { "old" } else { "new" };
+        recent.add(Generation(n), BTreeSet::from([plan(owner)]));
+    }
+    let names = |seen| -> Vec<String> {
+        recent.since(Generation(seen)).iter().map(PlanName::to_string).collect()
+    };
+    assert_eq!(names(2_000), [""; 0]);
+    assert_eq!(names(1_999), ["new"]);
+    assert_eq!(names(1_990), ["new"]);
+    assert_eq!(names(0), ["new", "old"]);
+}

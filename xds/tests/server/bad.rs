@@ -67,18 +67,39 @@ async fn bad_messages_close_their_stream_with_words_and_nobody_elses() {
     // Field 3, a name, of two bytes that are no UTF-8.
     not_utf8.extend([0x1a, 2, 0xc3, 0x28]);
     let cases: [(&str, Bytes, Code, &str, &str); 8] = [
-        ("unknown type", framed(0, &request("type.googleapis.com/no.Such").encode_to_vec()),
-            Code::InvalidArgument, "no.Such", "request"),
+        (
+            "unknown type",
+            framed(0, &request("type.googleapis.com/no.Such").encode_to_vec()),
+            Code::Unimplemented,
+            "no.Such",
+            "request",
+        ),
         ("no node", framed(0, &nobody.encode_to_vec()), Code::InvalidArgument, "node", "request"),
         ("no UTF-8", framed(0, &not_utf8), Code::InvalidArgument, "discovery request", "message"),
         ("no protobuf", framed(0, &[0xff; 40]), Code::InvalidArgument, "discovery", "message"),
         ("compressed", framed(1, &[1, 2, 3]), Code::Unimplemented, "compressed", "message"),
         ("10 MB", framed(0, &vec![0; 10_000_000]), Code::ResourceExhausted, "4194304", "message"),
-        ("10 MB announced", Bytes::from_static(&[0, 0, 0x98, 0x96, 0x80]),
-            Code::ResourceExhausted, "10000000", "message"),
-        ("name too long", framed(0, &DeltaDiscoveryRequest {
-            resource_names_subscribe: vec!["n".repeat(5_000)], ..fine.clone() }.encode_to_vec()),
-            Code::InvalidArgument, "name", "request"),
+        (
+            "10 MB announced",
+            Bytes::from_static(&[0, 0, 0x98, 0x96, 0x80]),
+            Code::ResourceExhausted,
+            "10000000",
+            "message",
+        ),
+        (
+            "name too long",
+            framed(
+                0,
+                &DeltaDiscoveryRequest {
+                    resource_names_subscribe: vec!["n".repeat(5_000)],
+                    ..fine.clone()
+                }
+                .encode_to_vec(),
+            ),
+            Code::ResourceExhausted,
+            "name",
+            "limit",
+        ),
     ];
     for (what, body, code, words, kind) in cases {
         let before = world.meter.counts().bad;
@@ -99,10 +120,8 @@ async fn a_hundred_thousand_names_are_taken_and_answered() {
     let world = World::start(Limits::default()).await;
     world.resources.replace(&clusters(), "1", named(&[("a", "1")]));
     let names = (0..100_000).map(|n| format!("name-{n}")).collect();
-    let many = DeltaDiscoveryRequest {
-        resource_names_subscribe: names,
-        ..request(TypeUrl::CLUSTER)
-    };
+    let many =
+        DeltaDiscoveryRequest { resource_names_subscribe: names, ..request(TypeUrl::CLUSTER) };
     let client = world.delta("n").await;
     client.requests.send(many).await.unwrap();
     let mut client = client;
@@ -133,8 +152,7 @@ async fn a_flood_of_requests_is_read_slowly_and_whole() {
 async fn a_stream_without_a_request_is_closed() {
     let limits = Limits { first_request: Duration::from_millis(50), ..Limits::default() };
     let world = World::start(limits).await;
-    let mut silent =
-        crate::world::Delta::silent(world.channel().await, &clusters()).await.unwrap();
+    let mut silent = crate::world::Delta::silent(world.channel().await, &clusters()).await.unwrap();
     assert_status(&silent.end().await, Code::Unavailable, "request");
     assert_eq!(world.meter.counts().bad["silent"], 1);
 }

@@ -21,10 +21,15 @@ async fn both_variants_follow_what_is_served() {
     world.acked("s", first).await;
 
     let second = world.resources.change(&clusters(), "two", named(&[("c", "1")]), &["a"]);
+    // What comes comes first, and what goes after its ack.
+    assert_eq!(delta.took().await, [pair("c", "1")]);
     let response = delta.next().await.unwrap();
     assert_eq!(response.removed_resources, ["a"]);
-    assert_eq!(response.resources.len(), 1);
     delta.ack(&response).await;
+    // On the way there it has more than is served, which has no name of the caller's.
+    let (version, bodies) = sotw.took().await;
+    assert_ne!(version, "two");
+    assert_eq!(bodies, ["a", "b", "c"]);
     assert_eq!(sotw.took().await, ("two".to_owned(), vec!["b".to_owned(), "c".to_owned()]));
     world.acked("d", second).await;
     world.acked("s", second).await;

@@ -108,15 +108,11 @@ async fn health_and_reflection_share_the_port() {
         ..ServerReflectionRequest::default()
     };
     let ask = tokio_stream::once(ask).chain(tokio_stream::pending());
-    let mut answers =
-        in_time(reflection.server_reflection_info(ask)).await.unwrap().into_inner();
+    let mut answers = in_time(reflection.server_reflection_info(ask)).await.unwrap().into_inner();
     let answer = in_time(answers.message()).await.unwrap().unwrap();
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("{answer:?}");
     };
     let names: Vec<_> = list.service.iter().map(|service| &*service.name).collect();
-    assert!(
-        names.contains(&"envoy.service.discovery.v3.AggregatedDiscoveryService"),
-        "{names:?}"
-    );
+    assert!(names.contains(&"envoy.service.discovery.v3.AggregatedDiscoveryService"), "{names:?}");
 }

@@ -16,11 +16,8 @@ fn shop() -> PlanName {
 fn edit(token: Token, body: &str) -> Edit {
     let version = Version::of(token, body.as_bytes());
     let encoded = Encoded::new(&clusters(), "orders".into(), version, body.as_bytes());
-    let change = Change::Put {
-        encoded: Arc::new(encoded),
-        plans: Arc::new([shop()]),
-        needs: Arc::new([]),
-    };
+    let change =
+        Change::Put { encoded: Arc::new(encoded), plans: Arc::new([shop()]), needs: Arc::new([]) };
     Edit { scope: "everybody".into(), type_url: clusters(), change }
 }
 
