@@ -57,7 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn text(plan: usize) -> Result<String, std::fmt::Error> {
     let mut text = format!(
-        "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: {{ name: p{plan} }}\nspec:\n\
+        "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\n\
+         metadata: {{ name: p{plan} }}\nspec:\n\
          \x20 zones: [{{ name: p{plan}.example. }}]\n  \
          clients: [{{ networks: [10.0.0.0/8], plane: mesh }}]\n  services:\n"
     );
