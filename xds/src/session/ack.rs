@@ -11,6 +11,7 @@ use crate::name::Name;
 use crate::session::due::{Denied, Due, Item, Push};
 use crate::session::watch::Watch;
 use crate::session::{Refused, Variant, words};
+use crate::table::Resource;
 
 /// What a client says of a response.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Watch {
     /// The client has what is not among the names.
     fn take(&mut self, push: Push, but: &BTreeSet<Name>, taken: &mut Taken) {
         for item in push.items.iter().filter(|item| item.sent.is_some()) {
-            if but.contains(&item.name) {
+            if item.moot || but.contains(&item.name) {
                 continue;
             }
             let later = self.out.iter_mut().filter(|later| later.nonce > push.nonce);
@@ -96,7 +97,13 @@ impl Watch {
                 self.send_again(push.items, push.nonce, true);
                 return;
             }
-            if push.items.iter().any(|item| item.sent.is_some()) {
+            let news = |resource: &Arc<Resource>| {
+                let had = self.world.of(resource.name());
+                had.is_none_or(|had| !Arc::ptr_eq(had, resource))
+            };
+            if push.items.iter().any(|item| item.sent.is_some())
+                || push.world.iter().flatten().any(news)
+            {
                 // Hardly anybody refuses to let go: what is gone is sent by itself.
                 let gone = push.items.extract_if(.., |item| item.sent.is_none()).collect();
                 self.send_again(gone, push.nonce, false);
@@ -115,14 +122,15 @@ impl Watch {
             }
             words => words,
         };
+        let wanted = || refused.iter().filter(|item| !item.moot);
         let refusal = Arc::new(Refused {
             type_url: self.type_url.clone(),
-            token: refused.iter().filter_map(|item| item.sent).max().unwrap_or(Token::NEVER),
-            plans: refused.iter().flat_map(|item| item.due.plans.iter().cloned()).collect(),
+            token: wanted().filter_map(|item| item.sent).max().unwrap_or(Token::NEVER),
+            plans: wanted().flat_map(|item| item.due.plans.iter().cloned()).collect(),
             detail: words,
             at: verdict.now,
         });
-        for mut item in refused {
+        for mut item in refused.into_iter().filter(|item| !item.moot) {
             if let Some(since) = item.sent {
                 // Even if it seemed to have it.
                 item.due.through = item.due.through.min(before(since));
@@ -156,7 +164,7 @@ impl Watch {
     /// The client does not say what it refuses: these are sent once more, `alone` each plan by
     /// itself.
     fn send_again(&mut self, items: Vec<Item>, nonce: u64, alone: bool) {
-        for mut item in items {
+        for mut item in items.into_iter().filter(|item| !item.moot) {
             if self.is_superseded(&item, nonce) {
                 continue;
             }

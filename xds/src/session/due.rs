@@ -41,6 +41,8 @@ pub(super) struct Item {
     /// The record that last changed what was sent (the tables' token where versions have none);
     /// `None`: it was sent that it is gone.
     pub(super) sent: Option<Token>,
+    /// Nobody wants it any more, whatever the client says of it. Its words may still name it.
+    pub(super) moot: bool,
 }
 
 /// A response that is not acknowledged yet.
@@ -56,16 +58,16 @@ pub(super) struct Push {
 }
 
 impl Push {
-    /// What it has of this name.
+    /// What it has of this name that matters.
     pub(super) fn item(&self, name: &Name) -> Option<&Item> {
         let at = self.items.binary_search_by(|item| item.name.cmp(name)).ok()?;
-        self.items.get(at)
+        self.items.get(at).filter(|item| !item.moot)
     }
 
     /// As [`Push::item`].
     pub(super) fn item_mut(&mut self, name: &Name) -> Option<&mut Item> {
         let at = self.items.binary_search_by(|item| item.name.cmp(name)).ok()?;
-        self.items.get_mut(at)
+        self.items.get_mut(at).filter(|item| !item.moot)
     }
 }
 

@@ -103,7 +103,7 @@ impl Watch {
     }
 
     fn begin_sotw(&mut self, text: &str, table: &Table, tables: &Tables, folded: &mut Folded) {
-        if text == self.full_version(table) {
+        if !self.world.renewed && text == self.full_version(table) {
             self.in_step(table, folded);
             return;
         }
@@ -140,7 +140,7 @@ impl Watch {
         if self.world.behind.as_deref().is_some_and(caught)
             && let Some(version) = self.world.behind.take()
         {
-            if version.to_string() == self.full_version(table) {
+            if !self.world.renewed && version.to_string() == self.full_version(table) {
                 self.due.clear();
                 self.greet = false;
                 self.in_step(table, folded);
@@ -211,7 +211,9 @@ impl Watch {
             self.denied.remove(&gone.name);
             // Whatever the client says of it.
             for push in &mut self.out {
-                push.items.retain(|item| item.name != gone.name);
+                if let Some(item) = push.item_mut(&gone.name) {
+                    item.moot = true;
+                }
             }
             return;
         }

@@ -103,8 +103,8 @@ impl Watch {
 
     /// When the oldest of what is unsent or unacknowledged became due.
     fn oldest(&self) -> Option<Generation> {
-        let out = self.out.iter().flat_map(|push| push.items.iter().map(|item| &item.due));
-        self.due.values().chain(out).map(|due| due.generation).min()
+        let out = self.out.iter().flat_map(|push| &push.items).filter(|item| !item.moot);
+        self.due.values().chain(out.map(|item| &item.due)).map(|due| due.generation).min()
     }
 
     /// Whether the client refused something of the same plans: it keeps what it had, which may need

@@ -106,6 +106,7 @@ impl Session {
             }
             let table = tables.table(&watch.scope, &watch.type_url);
             watch.subscribe_sotw(&request.resource_names, table);
+            watch.world.renewed = false;
             self.watches.push(watch);
             self.watches.sort_by(|a, b| (a.kind, &a.type_url).cmp(&(b.kind, &b.type_url)));
             return self.weigh(tables);
@@ -321,6 +322,8 @@ impl Watch {
             }
         }
         self.wildcard = if all { Wildcard::Explicit } else { Wildcard::No };
+        self.world.renewed |= (self.start.is_some() || self.world.behind.is_some())
+            && names.iter().any(|name| !self.names.contains(name) || lapsed.contains(name));
         let fewer = names.len() < self.names.len()
             || self.names.iter().any(|name| !names.contains(name))
             || (before != Wildcard::No && !all);

@@ -172,7 +172,7 @@ impl Session {
                 let sent = resource
                     .as_ref()
                     .map(|resource| resource.version().since().unwrap_or_else(|| tables.token()));
-                items.push(Item { name, due, sent });
+                items.push(Item { name, due, sent, moot: false });
             }
         }
         watch.urgent = watch.due.values().any(|due| due.urgent);
@@ -182,7 +182,7 @@ impl Session {
         let world = whole.then(|| watch.whole(table).into_boxed_slice());
         let version = match self.opened.variant {
             Variant::Delta => tables.token().to_string(),
-            Variant::Sotw => watch.world_version(table, world.as_deref()),
+            Variant::Sotw => watch.world_version(table, &items, world.as_deref()),
         };
         let head = Head { version: &version, type_url: &watch.type_url, nonce: &nonce };
         let parts = match (self.opened.variant, &world) {

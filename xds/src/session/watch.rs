@@ -11,6 +11,7 @@ use crate::session::kind::Kind;
 use crate::session::names::Names;
 use crate::session::world::World;
 use crate::table::{Generation, Resource, Table};
+use crate::version::Version;
 
 /// Whether everything is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +200,11 @@ impl Watch {
         let through = if known || resource.is_none() { self.token } else { Token::NEVER };
         let plans = resource.map_or_else(|| Arc::new([]) as Arc<[_]>, |r| Arc::clone(&r.plans));
         self.mark(name, &plans, Cause { held: known, through, asked: true, urgent: false });
+        let behind = self.due.get_mut(name).and_then(|due| due.behind.as_deref_mut());
+        if let Some(Version::Ours { hash, .. }) = behind {
+            // It is answered even if it turns out to be what the client had.
+            *hash = 0;
+        }
     }
 
     /// The client wants something no more: nobody owes it that.
@@ -210,7 +216,9 @@ impl Watch {
         self.due.retain(|name, _| names.contains(name));
         self.denied.retain(|name, _| names.contains(name));
         for push in &mut self.out {
-            push.items.retain(|item| names.contains(&item.name));
+            for item in &mut push.items {
+                item.moot |= !names.contains(&item.name);
+            }
         }
         self.world.retain(|resource| names.contains(resource.name()));
     }
@@ -247,7 +255,8 @@ impl Watch {
 
     /// Everything that has not arrived.
     pub(super) fn exceptions(&self) -> impl Iterator<Item = &Due> {
-        let out = self.out.iter().flat_map(|push| push.items.iter().map(|item| &item.due));
+        let out = self.out.iter().flat_map(|push| &push.items).filter(|item| !item.moot);
+        let out = out.map(|item| &item.due);
         self.due.values().chain(out).chain(self.denied.values().map(|denied| &denied.due))
     }
 
