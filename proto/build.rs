@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     find(Path::new(ROOT), &mut files)?;
     files.sort();
     let set = protox::compile(&files, [ROOT])?;
-    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo says no OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")

@@ -42,9 +42,10 @@ pub(crate) struct Place {
 /// The directory that was asked for, or `name` beside the controller's.
 pub(crate) fn directory(asked: Option<&PathBuf>, name: &str) -> Result<PathBuf, Failure> {
     let default = || default_data().map(|data| data.join(name));
-    asked.cloned().or_else(default).ok_or_else(|| {
-        Failure::Usage("no data directory: give --data DIR, or set HOME".to_owned())
-    })
+    asked
+        .cloned()
+        .or_else(default)
+        .ok_or_else(|| Failure::Usage("no data directory: give --data DIR, or set HOME".to_owned()))
 }
 
 /// Makes the directory and takes it.

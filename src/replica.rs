@@ -1,7 +1,7 @@
 //! `crossfade dns --controller`: a DNS server that follows a controller and goes on without it.
 
-pub(crate) mod break_glass;
 mod actor;
+pub(crate) mod break_glass;
 mod report;
 mod state;
 
@@ -49,11 +49,8 @@ pub(crate) async fn run(args: Dns, _: &Context) -> Result<Exit, Failure> {
     }
     let glass = read_glass(&place.directory);
     let state = restored(&follower, glass);
-    let server = Server::bind(
-        &[args.listen],
-        threads(args.dns_threads),
-        Arc::clone(state.catalog()),
-    );
+    let server =
+        Server::bind(&[args.listen], threads(args.dns_threads), Arc::clone(state.catalog()));
     let server = Arc::new(server.map_err(local("the DNS server does not start"))?);
     for address in server.addresses() {
         page::print(&format!("dns {address} (UDP and TCP)\n"))?;
@@ -89,7 +86,9 @@ pub(crate) async fn run(args: Dns, _: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn local<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> Failure {
+fn local<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl Fn(E) -> Failure {
     move |error| Failure::Local { what, source: error.into() }
 }
 

@@ -15,8 +15,12 @@ pub(crate) struct Dns {
     #[command(subcommand)]
     pub(crate) verb: Option<DnsVerb>,
     /// A zone and its file; several times for several zones
-    #[arg(long = "zone", value_name = "ORIGIN=FILE", required_unless_present = "controller",
-        conflicts_with = "controller")]
+    #[arg(
+        long = "zone",
+        value_name = "ORIGIN=FILE",
+        required_unless_present = "controller",
+        conflicts_with = "controller"
+    )]
     pub(crate) zones: Vec<args::ZoneFile>,
     /// Where to answer, UDP and TCP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5300")]

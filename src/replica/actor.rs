@@ -30,16 +30,9 @@ const BY_CONTROLLER: &str = "controller";
 /// What the pump asks.
 pub(super) enum Ask {
     /// Put this in force.
-    Apply {
-        held: Arc<Held>,
-        named: Vec<Name>,
-        done: oneshot::Sender<Applied>,
-    },
+    Apply { held: Arc<Held>, named: Vec<Name>, done: oneshot::Sender<Applied> },
     /// Is this type in force now?
-    Applied {
-        type_url: TypeUrl,
-        done: oneshot::Sender<Applied>,
-    },
+    Applied { type_url: TypeUrl, done: oneshot::Sender<Applied> },
 }
 
 /// The pump's way to the actor.

@@ -154,8 +154,8 @@ pub(crate) fn append(
     };
     line.digest = line.digest();
     let start = if before.torn { "\n" } else { "" };
-    let json = serde_json::to_string(&line)
-        .map_err(|error| failed("write")(io::Error::other(error)))?;
+    let json =
+        serde_json::to_string(&line).map_err(|error| failed("write")(io::Error::other(error)))?;
     file.write_all(format!("{start}{json}\n").as_bytes()).map_err(failed("write"))?;
     file.sync_all().map_err(failed("sync"))?;
     if new {

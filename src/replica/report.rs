@@ -74,8 +74,6 @@ fn wire_count(id: &ServiceId, since: Token, count: &Count) -> wire::Count {
         squares_high: low(count.squares >> 64),
         legacy_errors: 0,
         target_errors: 0,
-        old_until_ms: count
-            .old_until
-            .map_or(0, |until| u64::try_from(until.millis()).unwrap_or(0)),
+        old_until_ms: count.old_until.map_or(0, |until| u64::try_from(until.millis()).unwrap_or(0)),
     }
 }

@@ -132,11 +132,8 @@ impl State {
     pub(super) fn rebuild(&mut self) {
         let services = self.leaves();
         let mut zones = self.zones();
-        let texts: BTreeMap<Digest, Arc<str>> = self
-            .texts
-            .values()
-            .map(|(_, text)| (text.digest, Arc::clone(&text.text)))
-            .collect();
+        let texts: BTreeMap<Digest, Arc<str>> =
+            self.texts.values().map(|(_, text)| (text.digest, Arc::clone(&text.text))).collect();
         self.bad.clear();
         loop {
             let snapshot = Snapshot {
@@ -285,10 +282,11 @@ impl State {
 /// The service as if its split were 0. Where the legacy side is no longer known, the plan's own
 /// endpoints of it are.
 fn on_legacy(leaf: &Service) -> Service {
-    let legacy = leaf.serving.legacy().cloned().unwrap_or_else(|| Pool {
-        serving: leaf.spec.legacy.clone(),
-        degraded: false,
-    });
+    let legacy = leaf
+        .serving
+        .legacy()
+        .cloned()
+        .unwrap_or_else(|| Pool { serving: leaf.spec.legacy.clone(), degraded: false });
     let serving = Serving::Legacy { legacy, target: leaf.serving.target().cloned() };
     Service { serving, motion: Motion::RolledBack, ..leaf.clone() }
 }

@@ -14,6 +14,8 @@ mod crash;
 mod demo;
 mod docs;
 mod ending;
+mod following;
 mod harness;
 mod main_job;
+mod mesh;
 mod peers;

@@ -23,9 +23,8 @@ fn held(type_url: &str, through: u64, items: &[(&str, u64, &[u8])]) -> Arc<Held>
 fn what_is_held_is_served_as_it_came() {
     let mut served = Served::nothing();
     served.take(&Arc::new(Held::nothing(TypeUrl::CLUSTER.into())));
-    let table = |served: &Served, kind: &str| {
-        served.tables().table(&SCOPE.into(), &kind.into()).cloned()
-    };
+    let table =
+        |served: &Served, kind: &str| served.tables().table(&SCOPE.into(), &kind.into()).cloned();
     assert!(table(&served, TypeUrl::CLUSTER).is_none(), "nothing was ever taken");
 
     let target = "shop/orders/http/target";

@@ -113,7 +113,7 @@ fn words(refused: &[Refusal]) -> String {
 pub fn judge(
     held: &Held,
     response: DeltaDiscoveryResponse,
-    check: &mut dyn FnMut(&str, &Bytes, Option<&Item>) -> Result<(), String>,
+    check: &mut impl FnMut(&str, &Bytes, Option<&Item>) -> Result<(), String>,
 ) -> Judged {
     let server: Option<Token> = response.system_version_info.parse().ok();
     let resources = response.resources.iter().map(|resource| &resource.name);
@@ -161,7 +161,7 @@ impl Next {
         &mut self,
         name: Name,
         item: Item,
-        check: &mut dyn FnMut(&str, &Bytes, Option<&Item>) -> Result<(), String>,
+        check: &mut impl FnMut(&str, &Bytes, Option<&Item>) -> Result<(), String>,
     ) {
         let old = self.held.resources.get(&name);
         if let Some(old) = old {
