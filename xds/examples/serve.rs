@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Serves until there are no more edits.
-pub async fn run(
+pub(crate) async fn run(
     listen: SocketAddr,
     mut edits: tokio::sync::mpsc::Receiver<String>,
     mut print: impl FnMut(String),

@@ -1,4 +1,10 @@
 //! The server over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what fails in a helper fails the test"
+)]
 
 #[path = "server/bad.rs"]
 mod bad;

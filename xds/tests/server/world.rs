@@ -25,22 +25,22 @@ use xds::{Publisher, Registry, Resources, TypeUrl};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server with resources.
-pub struct World {
-    pub address: SocketAddr,
-    pub resources: Resources,
-    pub publisher: Publisher,
-    pub registry: Registry,
-    pub meter: Meter,
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) resources: Resources,
+    pub(crate) publisher: Publisher,
+    pub(crate) registry: Registry,
+    pub(crate) meter: Meter,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
 
-pub fn clusters() -> TypeUrl {
+pub(crate) fn clusters() -> TypeUrl {
     TypeUrl::new(TypeUrl::CLUSTER)
 }
 
 /// Names with versions; the body is the name.
-pub fn named(entries: &[(&str, &str)]) -> BTreeMap<String, (String, Vec<u8>)> {
+pub(crate) fn named(entries: &[(&str, &str)]) -> BTreeMap<String, (String, Vec<u8>)> {
     let entry = |(name, version): &(&str, &str)| {
         ((*name).to_owned(), ((*version).to_owned(), name.as_bytes().to_vec()))
     };
@@ -48,7 +48,7 @@ pub fn named(entries: &[(&str, &str)]) -> BTreeMap<String, (String, Vec<u8>)> {
 }
 
 /// Every type that has a service.
-pub fn types() -> Vec<TypeUrl> {
+pub(crate) fn types() -> Vec<TypeUrl> {
     let all = [
         TypeUrl::CLUSTER,
         TypeUrl::ENDPOINTS,
@@ -64,11 +64,11 @@ pub fn types() -> Vec<TypeUrl> {
 }
 
 impl World {
-    pub async fn start(limits: Limits) -> Self {
+    pub(crate) async fn start(limits: Limits) -> Self {
         Self::with(limits, None).await
     }
 
-    pub async fn with(limits: Limits, tls: Option<Tls>) -> Self {
+    pub(crate) async fn with(limits: Limits, tls: Option<Tls>) -> Self {
         let server = Server::bind(Settings {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tls,
@@ -89,23 +89,23 @@ impl World {
     }
 
     /// Tells the server to stop; waits until it has.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         in_time(self.serving).await.unwrap();
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         endpoint.connect().await.unwrap()
     }
 
     /// A Delta client of clusters on a connection of its own.
-    pub async fn delta(&self, node: &str) -> Delta {
+    pub(crate) async fn delta(&self, node: &str) -> Delta {
         Delta::open(self.channel().await, node, &clusters()).await.unwrap()
     }
 
     /// Waits until a sink is so.
-    pub async fn sink(&self, node: &str, is: impl Fn(&SinkState) -> bool) -> SinkState {
+    pub(crate) async fn sink(&self, node: &str, is: impl Fn(&SinkState) -> bool) -> SinkState {
         let mut standings = self.registry.standings();
         let found = standings.wait_for(|now| now.sink(node).is_some_and(|sink| is(sink)));
         let found = in_time(found).await.unwrap();
@@ -113,20 +113,18 @@ impl World {
     }
 
     /// Waits until a sink has taken this.
-    pub async fn acked(&self, node: &str, mark: Token) {
+    pub(crate) async fn acked(&self, node: &str, mark: Token) {
         self.sink(node, |sink| sink.progress.acked >= mark).await;
     }
 }
 
 /// What must come, in time.
-#[track_caller]
-pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it comes in time")
 }
 
 /// Waits until something is so that nobody announces.
-#[track_caller]
-pub async fn until(is: impl Fn() -> bool) {
+pub(crate) async fn until(is: impl Fn() -> bool) {
     in_time(async {
         while !is() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -135,7 +133,7 @@ pub async fn until(is: impl Fn() -> bool) {
     .await;
 }
 
-pub fn node(id: &str, role: Option<&str>) -> Node {
+pub(crate) fn node(id: &str, role: Option<&str>) -> Node {
     let value = |role: &str| Value { kind: Some(Kind::StringValue(role.to_owned())) };
     let fields = role.map(|role| ("crossfade.role".to_owned(), value(role)));
     let metadata = Struct { fields: fields.into_iter().collect() };
@@ -143,19 +141,27 @@ pub fn node(id: &str, role: Option<&str>) -> Node {
 }
 
 /// A Delta stream.
-pub struct Delta {
-    pub requests: mpsc::Sender<DeltaDiscoveryRequest>,
-    pub responses: Streaming<DeltaDiscoveryResponse>,
+pub(crate) struct Delta {
+    pub(crate) requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    pub(crate) responses: Streaming<DeltaDiscoveryResponse>,
     type_url: TypeUrl,
 }
 
 impl Delta {
     /// Opens a stream and subscribes to everything of a type.
-    pub async fn open(channel: Channel, id: &str, type_url: &TypeUrl) -> Result<Self, Status> {
+    pub(crate) async fn open(
+        channel: Channel,
+        id: &str,
+        type_url: &TypeUrl,
+    ) -> Result<Self, Status> {
         Self::open_as(channel, node(id, None), type_url).await
     }
 
-    pub async fn open_as(channel: Channel, node: Node, type_url: &TypeUrl) -> Result<Self, Status> {
+    pub(crate) async fn open_as(
+        channel: Channel,
+        node: Node,
+        type_url: &TypeUrl,
+    ) -> Result<Self, Status> {
         let first = DeltaDiscoveryRequest {
             node: Some(node),
             type_url: type_url.as_str().to_owned(),
@@ -167,7 +173,7 @@ impl Delta {
     }
 
     /// Opens a stream and says nothing.
-    pub async fn silent(channel: Channel, type_url: &TypeUrl) -> Result<Self, Status> {
+    pub(crate) async fn silent(channel: Channel, type_url: &TypeUrl) -> Result<Self, Status> {
         let (requests, outgoing) = mpsc::channel(64);
         let mut client = ads::AggregatedDiscoveryServiceClient::new(channel);
         let call = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
@@ -175,13 +181,13 @@ impl Delta {
         Ok(Self { requests, responses, type_url: type_url.clone() })
     }
 
-    pub async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
+    pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
         let next = in_time(self.responses.message()).await?;
         next.ok_or_else(|| Status::ok("the stream ended"))
     }
 
     /// How the stream ends, whatever comes before.
-    pub async fn end(&mut self) -> Status {
+    pub(crate) async fn end(&mut self) -> Status {
         loop {
             if let Err(status) = self.next().await {
                 return status;
@@ -189,11 +195,11 @@ impl Delta {
         }
     }
 
-    pub async fn ack(&self, response: &DeltaDiscoveryResponse) {
+    pub(crate) async fn ack(&self, response: &DeltaDiscoveryResponse) {
         self.answer(response, None).await;
     }
 
-    pub async fn nack(&self, response: &DeltaDiscoveryResponse, words: &str) {
+    pub(crate) async fn nack(&self, response: &DeltaDiscoveryResponse, words: &str) {
         self.answer(response, Some(words)).await;
     }
 
@@ -208,7 +214,7 @@ impl Delta {
     }
 
     /// The names and versions of the next response, which is acked.
-    pub async fn took(&mut self) -> Vec<(String, String)> {
+    pub(crate) async fn took(&mut self) -> Vec<(String, String)> {
         let response = self.next().await.unwrap();
         self.ack(&response).await;
         let mut took: Vec<_> =
@@ -219,13 +225,13 @@ impl Delta {
 }
 
 /// A state-of-the-world stream of clusters.
-pub struct Sotw {
-    pub requests: mpsc::Sender<DiscoveryRequest>,
-    pub responses: Streaming<DiscoveryResponse>,
+pub(crate) struct Sotw {
+    pub(crate) requests: mpsc::Sender<DiscoveryRequest>,
+    pub(crate) responses: Streaming<DiscoveryResponse>,
 }
 
 impl Sotw {
-    pub async fn open(channel: Channel, id: &str) -> Self {
+    pub(crate) async fn open(channel: Channel, id: &str) -> Self {
         let (requests, outgoing) = mpsc::channel(64);
         let first = DiscoveryRequest {
             node: Some(node(id, None)),
@@ -240,7 +246,7 @@ impl Sotw {
     }
 
     /// The version and the bodies of the next response, which is acked.
-    pub async fn took(&mut self) -> (String, Vec<String>) {
+    pub(crate) async fn took(&mut self) -> (String, Vec<String>) {
         let response = in_time(self.responses.message()).await.unwrap().unwrap();
         let ack = DiscoveryRequest {
             type_url: TypeUrl::CLUSTER.to_owned(),
@@ -256,12 +262,12 @@ impl Sotw {
     }
 }
 
-pub fn refusal(words: &str) -> proto::google::rpc::Status {
-    proto::google::rpc::Status { code: 3, message: words.to_owned(), ..Default::default() }
+pub(crate) fn refusal(words: &str) -> proto::google::rpc::Status {
+    proto::google::rpc::Status { code: 3, message: words.to_owned() }
 }
 
 #[track_caller]
-pub fn assert_status(status: &Status, code: Code, words: &str) {
+pub(crate) fn assert_status(status: &Status, code: Code, words: &str) {
     assert_eq!(status.code(), code, "{status:?}");
     assert!(status.message().contains(words), "{status:?} has not `{words}`");
 }
