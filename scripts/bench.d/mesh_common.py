@@ -160,12 +160,13 @@ class Snapshot:
 class Envoy:
     """A real Envoy with the bootstrap that Crossfade prints."""
 
-    def __init__(self, xds, node, role="sidecar", bind=None, wait=True):
+    def __init__(self, xds, node, role="sidecar", bind=None):
         self.place = tempfile.mkdtemp(prefix="crossfade-envoy-")
         bound = ["--bind", bind] if bind else []
-        command = [BINARY, "bootstrap", "envoy", "--role", role, "--node", node, "--controller", xds, *bound]
+        command = [BINARY, "bootstrap", "envoy", "--role", role, "--node", node, "--controller", xds,
+                   "--admin-port", "0", *bound]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        self.file = os.path.join(self.place, "bootstrap.yaml")
+        self.file = os.path.join(self.place, "bootstrap.json")
         with open(self.file, "w", encoding="utf-8") as file:
             file.write(text)
         self.start()

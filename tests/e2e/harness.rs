@@ -125,13 +125,22 @@ pub(crate) struct Controller {
 impl Controller {
     /// Starts one over `data`, on ports of its own.
     pub(crate) fn start(data: &Path, args: &[&str]) -> Self {
-        Self::try_start(data, args).unwrap_or_else(|said| panic!("{}{}", said.out, said.err))
+        Self::start_at(data, "127.0.0.1:0", args)
+    }
+
+    /// Starts one whose clients know where xDS answers.
+    pub(crate) fn start_at(data: &Path, xds: &str, args: &[&str]) -> Self {
+        Self::run_at(data, xds, args).unwrap_or_else(|said| panic!("{}{}", said.out, said.err))
     }
 
     /// Starts one, or says why it does not start.
     pub(crate) fn try_start(data: &Path, args: &[&str]) -> Result<Self, Said> {
+        Self::run_at(data, "127.0.0.1:0", args)
+    }
+
+    fn run_at(data: &Path, xds: &str, args: &[&str]) -> Result<Self, Said> {
         let mut child = Command::new(BINARY)
-            .args(["serve", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--xds", "127.0.0.1:0"])
+            .args(["serve", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--xds", xds])
             .args(["--dns-threads", "2", "--data"])
             .arg(data)
             .args(args)

@@ -163,7 +163,12 @@ pub fn grpc(options: &Options) -> Value {
         })
     };
     let servers: Vec<Value> = options.controllers.iter().map(server).collect();
-    json!({ "xds_servers": servers, "node": node(options) })
+    let mut node = node(options);
+    if let Some(fields) = node.as_object_mut() {
+        // gRPC for Node reads no bootstrap whose node has none, and does not say so.
+        fields.insert("locality".to_owned(), json!({}));
+    }
+    json!({ "xds_servers": servers, "node": node })
 }
 
 fn node(options: &Options) -> Value {
