@@ -50,8 +50,8 @@ impl World {
 }
 
 impl Watch {
-    /// All that a response of clusters or listeners has: what changed and may be sent, and else what
-    /// the client has already, or was sent last. Sorted by name.
+    /// All that a response of clusters or listeners has: what changed and may be sent, and else
+    /// what the client has already, or was sent last. Sorted by name.
     pub(super) fn whole(&self, table: &Table) -> Vec<Arc<Resource>> {
         let waits = |name: &Name| self.due.contains_key(name) || self.denied.contains_key(name);
         let newest = self.out.last().and_then(|push| push.world.as_deref());
