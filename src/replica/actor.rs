@@ -135,7 +135,8 @@ impl Actor {
             return;
         }
         for force in &glass.force {
-            let service = force.service.as_ref().map_or("*".to_owned(), ToString::to_string);
+            let service =
+                force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
             tracing::warn!(%service, since = %force.since, by = %force.by, "break-glass in force");
         }
         if glass.force.is_empty() {

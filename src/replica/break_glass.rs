@@ -1,9 +1,9 @@
 //! Break-glass: a file beside what is held, by which a machine's own operator takes services back
 //! to legacy with no controller.
 //!
-//! `break-glass.log` is a line of JSON for each act, appended and never changed: each has the digest
-//! of the one before, so that what was done here can be told later. What is in force follows from
-//! the file alone, so it also holds for a replica that does not run yet.
+//! `break-glass.log` is a line of JSON for each act, appended and never changed: each has the
+//! digest of the one before, so that what was done here can be told later. What is in force follows
+//! from the file alone, so it also holds for a replica that does not run yet.
 
 #[cfg(test)]
 mod tests;
@@ -191,7 +191,12 @@ impl Glass {
             Self { force: Vec::new(), problems: Vec::new(), seq: 0, head: Digest::ZERO, torn };
         for (number, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.is_empty()) {
             let line = serde_json::from_str::<Line>(text).ok();
-            let Some(line) = line.filter(|line| line.digest() == line.digest) else {
+            // Another text of the same meaning is a change by hand as well.
+            let whole = |line: &Line| {
+                line.digest() == line.digest
+                    && serde_json::to_string(line).is_ok_and(|written| written == text)
+            };
+            let Some(line) = line.filter(whole) else {
                 glass.problems.push(format!("line {number} is damaged"));
                 continue;
             };

@@ -146,7 +146,8 @@ fn print(glass: &Glass, running: bool, context: &Context) -> Result<Exit, Failur
     }
     let mut text = String::new();
     for force in &glass.force {
-        let service = force.service.as_ref().map_or("everything".to_owned(), ToString::to_string);
+        let service =
+            force.service.as_ref().map_or_else(|| "everything".to_owned(), ToString::to_string);
         let _ = writeln!(text, "{service}  legacy here since {} by {}", force.since, force.by);
     }
     if glass.force.is_empty() {

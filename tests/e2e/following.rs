@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, aggregated_discovery_service_client as ads,
+};
 use xds::TypeUrl;
 
 use crate::harness::{BINARY, Controller, Scratch, crossfade, program, root};
@@ -176,7 +177,7 @@ fn break_glass_needs_no_controller_and_is_reconciled_later() {
 /// What a client that asks for all routes is given: names and versions. `None`: nothing in time.
 async fn routes(xds: SocketAddr) -> Option<BTreeMap<String, String>> {
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{xds}")).unwrap();
-    let mut client = AggregatedDiscoveryServiceClient::new(channel.connect().await.ok()?);
+    let mut client = ads::AggregatedDiscoveryServiceClient::new(channel.connect().await.ok()?);
     let request = DeltaDiscoveryRequest {
         node: Some(xds::follow::node("proxy", "1", &[("role", "sidecar")])),
         type_url: TypeUrl::ROUTES.to_owned(),

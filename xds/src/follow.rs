@@ -1,8 +1,8 @@
 //! Following a controller: our own Delta client, which never takes anything older than it holds.
 //!
-//! What arrives is compared with what is held, written to disk, put in force and only then acked; so
-//! a follower that restarts with no controller in reach goes on with what it had, and what it acked
-//! is what it has.
+//! What arrives is compared with what is held, written to disk, put in force and only then acked;
+//! so a follower that restarts with no controller in reach goes on with what it had, and what it
+//! acked is what it has.
 //!
 //! | part | does | pure |
 //! |---|---|---|
@@ -204,7 +204,8 @@ struct Kept {
 }
 
 impl Follower {
-    /// The most that is kept on disk of one type, in bytes: the longest zone text and as much again.
+    /// The most that is kept on disk of one type, in bytes: the longest zone text and as much
+    /// again.
     pub const BYTES_MAX: u64 = 512 << 20;
 
     /// How long a response may go unanswered because something else must come first.

@@ -9,11 +9,11 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use plan::snapshot::{Service, Zone};
+use plan::snapshot::{Motion, Service, Zone};
 use plan::{Digest, PlanName, Snapshot, Token, ZoneName};
 use prost::Message as _;
 
@@ -130,6 +130,8 @@ pub struct Own {
     zones: BTreeMap<ZoneName, Arc<Zone>>,
     missing: Vec<Digest>,
     declared: bool,
+    /// Plans wait for an operator after a restore, and nothing of them is in the tables.
+    partial: bool,
 }
 
 impl Own {
@@ -152,28 +154,44 @@ pub fn tables(
     before: &Own,
 ) -> (Own, Vec<Edit>) {
     let mut edits = Vec::new();
-    if !before.declared {
-        let declare = |type_url: &str| Edit {
+    let waiting = waiting(snapshot, before);
+    let say = |change: Change| {
+        [TypeUrl::ZONE, TypeUrl::ZONE_TABLE].map(|type_url| Edit {
             scope: SCOPE.into(),
             type_url: type_url.into(),
-            change: Change::Declare,
-        };
-        edits.extend([TypeUrl::ZONE, TypeUrl::ZONE_TABLE].map(declare));
+            change: change.clone(),
+        })
+    };
+    if !before.declared {
+        edits.extend(say(Change::Declare));
     }
-    let (zones, missing) = zone_edits(snapshot, text, before, &mut edits);
-    plan_edits(snapshot, before, &mut edits);
-    (Own { plans: Arc::clone(&snapshot.plans), zones, missing, declared: true }, edits)
+    if before.partial == waiting.is_empty() {
+        edits.extend(say(Change::Partial(!waiting.is_empty())));
+    }
+    let (zones, missing) = zone_edits(snapshot, text, before, &waiting, &mut edits);
+    let plans = plan_edits(snapshot, before, &waiting, &mut edits);
+    (Own { plans, zones, missing, declared: true, partial: !waiting.is_empty() }, edits)
+}
+
+/// The plans that came up from a backup, that no operator has acted on, and that nothing was
+/// rendered of: receivers keep what they have of them.
+fn waiting(snapshot: &Snapshot, before: &Own) -> BTreeSet<PlanName> {
+    let restored = snapshot.services.iter().filter(|leaf| leaf.motion == Motion::Restored);
+    let plans: BTreeSet<&PlanName> = restored.map(|leaf| &leaf.id.plan).collect();
+    let known = |plan: &PlanName| before.plans.iter().any(|(name, _)| name == plan);
+    plans.into_iter().filter(|plan| !known(plan)).cloned().collect()
 }
 
 fn zone_edits(
     snapshot: &Snapshot,
     text: &mut dyn FnMut(&Digest) -> Option<Arc<str>>,
     before: &Own,
+    waiting: &BTreeSet<PlanName>,
     edits: &mut Vec<Edit>,
 ) -> (BTreeMap<ZoneName, Arc<Zone>>, Vec<Digest>) {
     let type_url = TypeUrl::from(TypeUrl::ZONE);
     let (mut zones, mut missing) = (BTreeMap::new(), Vec::new());
-    for leaf in snapshot.zones.iter() {
+    for leaf in snapshot.zones.iter().filter(|leaf| !waiting.contains(&leaf.plan)) {
         let Some(digest) = leaf.text else { continue };
         let old = before.zones.get(&leaf.name);
         if let Some(old) = old.filter(|old| Arc::ptr_eq(old, leaf)) {
@@ -195,11 +213,16 @@ fn zone_edits(
     (zones, missing)
 }
 
-fn plan_edits(snapshot: &Snapshot, before: &Own, edits: &mut Vec<Edit>) {
+fn plan_edits(
+    snapshot: &Snapshot,
+    before: &Own,
+    waiting: &BTreeSet<PlanName>,
+    edits: &mut Vec<Edit>,
+) -> Arc<[(PlanName, Token)]> {
     let type_url = TypeUrl::from(TypeUrl::ZONE_TABLE);
     let mut old = before.plans.iter().peekable();
     let mut gone = Vec::new();
-    for (plan, since) in snapshot.plans.iter() {
+    for (plan, since) in snapshot.plans.iter().filter(|(plan, _)| !waiting.contains(plan)) {
         while let Some((name, _)) = old.next_if(|(name, _)| name < plan) {
             gone.push(remove(&type_url, name.as_str()));
         }
@@ -216,6 +239,10 @@ fn plan_edits(snapshot: &Snapshot, before: &Own, edits: &mut Vec<Edit>) {
     }
     edits.extend(gone);
     edits.extend(old.map(|(name, _)| remove(&type_url, name.as_str())));
+    if waiting.is_empty() {
+        return Arc::clone(&snapshot.plans);
+    }
+    snapshot.plans.iter().filter(|(plan, _)| !waiting.contains(plan)).cloned().collect()
 }
 
 fn put(type_url: &TypeUrl, name: &str, since: Token, plan: &PlanName, body: &[u8]) -> Edit {

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, PoisonError};
 
-use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, aggregated_discovery_service_client as ads,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -58,7 +59,7 @@ impl Follower {
             links.send_if_modified(|link| link.take().is_some());
             let End::Gone(why) = end else { continue };
             let pause = self.dial.failed(random());
-            tracing::warn!(%address, %why, ?pause, "the controller is away; what is held is served");
+            tracing::warn!(%address, %why, ?pause, "the controller is away; stale is served");
             tokio::time::sleep(pause).await;
         }
     }
@@ -77,7 +78,7 @@ impl Follower {
                 return End::Gone("the stream ended".to_owned());
             }
         }
-        let mut client = AggregatedDiscoveryServiceClient::new(channel.clone())
+        let mut client = ads::AggregatedDiscoveryServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_MAX);
         let opened = client.delta_aggregated_resources(ReceiverStream::new(sending)).await;
         let mut responses = match opened {

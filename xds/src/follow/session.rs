@@ -1,8 +1,8 @@
 //! The client's side of a Delta stream, without input or output of its own.
 //!
 //! Versions of ours are ordered by the record that they are of. What is held is replaced only by
-//! what is not older, and removed only by a server that is not behind what is held. A server that is
-//! behind is refused as a whole: it knows less than we do.
+//! what is not older, and removed only by a server that is not behind what is held. A server that
+//! is behind is refused as a whole: it knows less than we do.
 
 #[cfg(test)]
 mod tests;

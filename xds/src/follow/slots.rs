@@ -1,8 +1,8 @@
 //! Two slots on disk, written in turn: whatever happens while one is written, the other is whole.
 //!
 //! A slot is `magic ‖ sequence ‖ length ‖ SHA-256(sequence ‖ length ‖ payload) ‖ payload`, numbers
-//! in network order, 8 bytes each. Of two whole slots the one with the higher sequence counts. Files
-//! are written over in place, so that a full disk does not stop a slot that is no longer than
+//! in network order, 8 bytes each. Of two whole slots the one with the higher sequence counts.
+//! Files are written over in place, so that a full disk does not stop a slot that is no longer than
 //! before; what stands after the payload means nothing.
 
 #[cfg(test)]

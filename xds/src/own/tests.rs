@@ -242,62 +242,64 @@ fn message() -> wire::ZoneTable {
     )
 }
 
-/// Everything that cannot be is refused, and the words say where.
-#[test]
-fn what_cannot_be_is_refused() {
-    let decode = |change: &dyn Fn(&mut wire::ZoneTable)| {
-        let mut message = message();
-        change(&mut message);
-        ZoneTable::decode(&message.encode_to_vec())
-    };
-    assert!(decode(&|_| ()).is_ok());
-    fn leaf(table: &mut wire::ZoneTable) -> &mut wire::Service {
-        &mut table.plan.as_mut().unwrap().services[0]
-    }
-    struct Case {
-        name: &'static str,
-        change: fn(&mut wire::ZoneTable),
-        words: &'static str,
-    }
-    let cases = [
+/// A change to a table, and words of the refusal.
+struct Case {
+    name: &'static str,
+    change: fn(&mut wire::ZoneTable),
+    words: &'static str,
+}
+
+fn leaf_of(table: &mut wire::ZoneTable) -> &mut wire::Service {
+    &mut table.plan.as_mut().unwrap().services[0]
+}
+
+/// Rules, shares and kinds.
+fn of_shares() -> Vec<Case> {
+    vec![
         Case { name: "newer rules", change: |t| t.requires = 2, words: "version 2" },
         Case { name: "no plan", change: |t| t.plan = None, words: "plan is missing" },
         Case {
             name: "split over",
-            change: |t| leaf(t).split_bp = 10_001,
+            change: |t| leaf_of(t).split_bp = 10_001,
             words: "plan shop: service orders: split: 10001 basis points",
         },
-        Case { name: "split far over", change: |t| leaf(t).split_bp = 65_536, words: "split" },
+        Case { name: "split far over", change: |t| leaf_of(t).split_bp = 65_536, words: "split" },
         Case {
             name: "no endpoint",
-            change: |t| leaf(t).target.as_mut().unwrap().pool.as_mut().unwrap().serving.clear(),
+            change: |t| leaf_of(t).target.as_mut().unwrap().pool.as_mut().unwrap().serving.clear(),
             words: "target: at least one endpoint is missing",
         },
         Case {
             name: "no pool",
-            change: |t| leaf(t).target.as_mut().unwrap().pool = None,
+            change: |t| leaf_of(t).target.as_mut().unwrap().pool = None,
             words: "the pool of target",
         },
-        Case { name: "unknown motion", change: |t| leaf(t).motion = 9, words: "motion" },
+        Case { name: "unknown motion", change: |t| leaf_of(t).motion = 9, words: "motion" },
         Case {
             name: "unknown protocol",
-            change: |t| leaf(t).ports[0].protocol = 77,
+            change: |t| leaf_of(t).ports[0].protocol = 77,
             words: "protocol",
         },
         Case {
             name: "unknown affinity",
-            change: |t| leaf(t).affinity.as_mut().unwrap().kind = 50,
+            change: |t| leaf_of(t).affinity.as_mut().unwrap().kind = 50,
             words: "affinity",
         },
-        Case { name: "other hash", change: |t| leaf(t).seed ^= 1, words: "seed" },
-        Case { name: "no ttl", change: |t| leaf(t).hosts[0].ttl = 0, words: "ttl" },
-        Case { name: "no hosts", change: |t| leaf(t).hosts.clear(), words: "host" },
-        Case { name: "no ports", change: |t| leaf(t).ports.clear(), words: "port" },
-        Case { name: "port 0", change: |t| leaf(t).ports[0].number = 0, words: "port" },
-        Case { name: "no since", change: |t| leaf(t).since = None, words: "since" },
+        Case { name: "other hash", change: |t| leaf_of(t).seed ^= 1, words: "seed" },
+    ]
+}
+
+/// Names, numbers and bytes.
+fn of_shape() -> Vec<Case> {
+    vec![
+        Case { name: "no ttl", change: |t| leaf_of(t).hosts[0].ttl = 0, words: "ttl" },
+        Case { name: "no hosts", change: |t| leaf_of(t).hosts.clear(), words: "host" },
+        Case { name: "no ports", change: |t| leaf_of(t).ports.clear(), words: "port" },
+        Case { name: "port 0", change: |t| leaf_of(t).ports[0].number = 0, words: "port" },
+        Case { name: "no since", change: |t| leaf_of(t).since = None, words: "since" },
         Case {
             name: "three bytes",
-            change: |t| leaf(t).address = vec![1, 2, 3].into(),
+            change: |t| leaf_of(t).address = vec![1, 2, 3].into(),
             words: "neither 4 nor 16",
         },
         Case {
@@ -315,8 +317,19 @@ fn what_cannot_be_is_refused() {
         },
         Case { name: "digest", change: |t| t.zones[0].text = vec![1].into(), words: "32 bytes" },
         Case { name: "ttl over", change: |t| t.zones[0].ttl_steady = u32::MAX, words: "ttl" },
-    ];
-    for Case { name, change, words } in cases {
+    ]
+}
+
+/// Everything that cannot be is refused, and the words say where.
+#[test]
+fn what_cannot_be_is_refused() {
+    let decode = |change: &dyn Fn(&mut wire::ZoneTable)| {
+        let mut message = message();
+        change(&mut message);
+        ZoneTable::decode(&message.encode_to_vec())
+    };
+    assert!(decode(&|_| ()).is_ok());
+    for Case { name, change, words } in of_shares().into_iter().chain(of_shape()) {
         let reject = decode(&change).expect_err(name).to_string();
         assert!(reject.contains(words), "{name}: {reject}");
     }
@@ -338,6 +351,7 @@ fn snapshot(at: u64, plans: &[(&str, u64)], zones: &[Arc<Zone>]) -> Snapshot {
 /// Edits in words: `+ZoneTable shop 1.4`, `-Zone a.example`.
 fn words(edits: &[Edit]) -> Vec<String> {
     let word = |edit: &Edit| match &edit.change {
+        Change::Partial(partial) => format!("partial {partial}"),
         Change::Put { encoded, .. } => {
             let since = encoded.version.since().unwrap();
             format!("+{} {} {since}", edit.type_url.short(), encoded.name)

@@ -61,19 +61,21 @@ fn shown(held: &Held) -> BTreeSet<String> {
     items.map(line).collect()
 }
 
-#[test]
-fn responses_are_compared_with_what_is_held() {
-    struct Case {
-        name: &'static str,
-        response: DeltaDiscoveryResponse,
-        held: &'static [&'static str],
-        refused: &'static [&'static str],
-    }
+/// A response to what holds `a` of 1.5 and `b` of 1.9, taken of tables at 1.10.
+struct Case {
+    name: &'static str,
+    response: DeltaDiscoveryResponse,
+    held: &'static [&'static str],
+    refused: &'static [&'static str],
+}
+
+/// What is held before each case, and after those that are refused.
+const SAME: &[&str] = &["a 1.5 A", "b 1.9 B"];
+
+/// Newer, older and behind.
+fn ordered() -> Vec<Case> {
     let t = |revision| token(1, revision);
-    // Held: a of 1.5 and b of 1.9, taken of tables at 1.10.
-    let before = held(t(10), &[("a", t(5), "A"), ("b", t(9), "B")]);
-    let same: &[&str] = &["a 1.5 A", "b 1.9 B"];
-    let cases = [
+    vec![
         Case {
             name: "newer",
             response: response("1.12", vec![resource("a", t(12), "A2")], &[]),
@@ -83,7 +85,7 @@ fn responses_are_compared_with_what_is_held() {
         Case {
             name: "a server behind is refused as a whole",
             response: response("1.9", vec![resource("c", t(8), "C")], &["a"]),
-            held: same,
+            held: SAME,
             refused: &["*"],
         },
         Case {
@@ -114,10 +116,17 @@ fn responses_are_compared_with_what_is_held() {
             held: &["b 1.9 B"],
             refused: &[],
         },
+    ]
+}
+
+/// What has no order, and what is no resource.
+fn unusual() -> Vec<Case> {
+    let t = |revision| token(1, revision);
+    vec![
         Case {
             name: "removed by who knows what",
             response: response("", vec![], &["a"]),
-            held: same,
+            held: SAME,
             refused: &["a"],
         },
         Case {
@@ -127,7 +136,7 @@ fn responses_are_compared_with_what_is_held() {
                 vec![Resource { version: "7".to_owned(), ..resource("a", t(99), "x") }],
                 &[],
             ),
-            held: same,
+            held: SAME,
             refused: &["a"],
         },
         Case {
@@ -150,7 +159,7 @@ fn responses_are_compared_with_what_is_held() {
                 }],
                 &[],
             ),
-            held: same,
+            held: SAME,
             refused: &["c"],
         },
         Case {
@@ -160,11 +169,17 @@ fn responses_are_compared_with_what_is_held() {
                 vec![Resource { resource: None, ..resource("a", t(12), "") }],
                 &[],
             ),
-            held: same,
+            held: SAME,
             refused: &[],
         },
-    ];
-    for Case { name, response, held: expected, refused } in cases {
+    ]
+}
+
+#[test]
+fn responses_are_compared_with_what_is_held() {
+    let t = |revision| token(1, revision);
+    let before = held(t(10), &[("a", t(5), "A"), ("b", t(9), "B")]);
+    for Case { name, response, held: expected, refused } in ordered().into_iter().chain(unusual()) {
         let judged = judge_all(&before, response);
         let after = judged.held.unwrap_or_else(|| before.clone());
         let expected: BTreeSet<String> = expected.iter().map(|line| (*line).to_owned()).collect();
@@ -256,7 +271,9 @@ proptest! {
     #[test]
     fn nothing_ever_goes_back(
         history in history(),
-        script in prop::collection::vec((any::<usize>(), prop::collection::vec(any::<bool>(), 4)), 1..30),
+        script in prop::collection::vec(
+            (any::<usize>(), prop::collection::vec(any::<bool>(), 4)), 1..30
+        ),
         late in prop::collection::vec((any::<usize>(), any::<usize>()), 0..10),
     ) {
         let mut responses: Vec<_> =
