@@ -18,6 +18,7 @@ mod claims;
 mod cluster;
 mod common;
 mod door;
+mod drain;
 mod gateway;
 mod item;
 mod listener;
@@ -66,6 +67,8 @@ pub struct Rendered {
     shared: Arc<Vec<Item>>,
     shape: Token,
     withheld: Arc<BTreeSet<PlanName>>,
+    /// Port numbers at which nothing that is shared is rendered.
+    closed: Arc<BTreeSet<u16>>,
     conflicts: Arc<[Conflict]>,
 }
 
@@ -80,16 +83,23 @@ impl Default for Rendered {
             shared: Arc::default(),
             shape: Token::NEVER,
             withheld: Arc::default(),
+            closed: Arc::default(),
             conflicts: Arc::new([]),
         }
     }
 }
 
 impl Rendered {
-    /// Plans that came up from a backup and wait for an operator: nothing is rendered for anybody,
-    /// so that no client loses what it has, until each of them was acted on.
+    /// Plans that came up from a backup and wait for an operator: nothing is rendered of them, nor
+    /// of the gateways' ports that they share with others, and their tables are partial, so that
+    /// clients keep what they have.
     pub fn withheld(&self) -> &BTreeSet<PlanName> {
         &self.withheld
+    }
+
+    /// Whether leaves are not rendered whose resources clients may have.
+    fn is_partial(&self) -> bool {
+        !self.closed.is_empty()
     }
 
     /// What two services want and only one has, for `status` and the log.

@@ -80,6 +80,10 @@ pub enum Change {
     /// Nothing, but from now on the table is there: who asks for it is told that it is empty. A
     /// table that is not there is not rendered yet, and whoever asks for it waits.
     Declare,
+    /// From now on the table has not all that there is, or again has: what is not in it may be
+    /// there all the same, and nobody is told that it is gone. So it is after a restore from
+    /// backup, for plans that no operator has acted on yet: clients keep what they have.
+    Partial(bool),
 }
 
 /// Whether an edit may wait for others.
@@ -119,6 +123,8 @@ pub struct Table {
     hash: u64,
     /// What a library user calls the whole of it.
     label: Option<Arc<str>>,
+    /// As [`Change::Partial`].
+    partial: bool,
 }
 
 /// A name that was removed.
@@ -244,7 +250,13 @@ impl Table {
             changed: Generation(0),
             hash: 0,
             label: None,
+            partial: false,
         }
+    }
+
+    /// Whether what is not here may be there all the same ([`Change::Partial`]).
+    pub const fn is_partial(&self) -> bool {
+        self.partial
     }
 
     /// The resource of this name.
@@ -357,6 +369,10 @@ impl Table {
                     changed.insert(name, resource);
                 }
                 Change::Declare => {}
+                Change::Partial(partial) => {
+                    same &= next.partial == partial;
+                    next.partial = partial;
+                }
                 Change::Remove(name) => {
                     let Some(old) = next.resources.remove(&name) else { continue };
                     same = false;

@@ -14,12 +14,13 @@ mod show;
 #[path = "render/world.rs"]
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use plan::Command;
 use plan::command::Scope as Reach;
 use xds::render::{Door, Rendered, Role, side_of};
-use xds::{Change, Client, TypeUrl};
+use xds::{Change, Client, Edit, TypeUrl};
 
 use crate::world::World;
 
@@ -84,7 +85,7 @@ fn a_drained_side_keeps_its_endpoints() {
     let mut world = World::new(PLAN);
     world.shift(None, 10_000);
     let (before, _) = world.render(&Rendered::default());
-    world.drained.insert("shop/orders".parse().unwrap());
+    world.drained.extend(["shop/orders", "shop/store"].map(|id| id.parse().unwrap()));
     let (after, edits) = world.render(&before);
     golden("drain", &show::edits(&edits));
     world.drained.clear();
@@ -114,7 +115,8 @@ fn a_restored_plan_is_withheld_until_an_operator_acts() {
     let record = world.state.restore(&plan::Actor::new("alice"), world.facts.now);
     world.state = world.state.apply(&record).unwrap();
     let (held, edits) = world.render(&Rendered::default());
-    assert!(edits.is_empty(), "{edits:?}");
+    assert_eq!(plans_put(&edits), BTreeSet::new());
+    assert!(edits.iter().any(|edit| matches!(edit.change, Change::Partial(true))));
     assert_eq!(held.withheld().iter().map(plan::PlanName::as_str).collect::<Vec<_>>(), ["shop"]);
     world.ask(Command::Rollback(Reach::All));
     let (free, edits) = world.render(&held);
@@ -122,9 +124,41 @@ fn a_restored_plan_is_withheld_until_an_operator_acts() {
     // Everything is newer than what the lost incarnation may have sent, but for what never changes.
     let puts = edits.iter().filter_map(|edit| match &edit.change {
         Change::Put { encoded, plans, .. } if !plans.is_empty() => encoded.version.since(),
-        Change::Put { .. } | Change::Remove(_) | Change::Declare => None,
+        Change::Put { .. } | Change::Remove(_) | Change::Declare | Change::Partial(_) => None,
     });
     assert!(puts.min() > old);
+    assert!(edits.iter().any(|edit| matches!(edit.change, Change::Partial(false))));
+}
+
+/// What waits beside it does not hold a rollback up; only what they share at a gateway's port does.
+#[test]
+fn a_restored_plan_that_is_rolled_back_is_rendered_while_another_waits() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    let tail = PLAN.replace("name: shop", "name: tail").replace("corp.example", "tail.example");
+    world.add(&tail.replace("10.0.1.", "10.0.3.").replace("10.0.2.", "10.0.4."));
+    let record = world.state.restore(&plan::Actor::new("alice"), world.facts.now);
+    world.state = world.state.apply(&record).unwrap();
+    let (held, _) = world.render(&Rendered::default());
+    world.ask(Command::Rollback(Reach::Plan("shop".parse().unwrap())));
+    let (shop, edits) = world.render(&held);
+    assert_eq!(plans_put(&edits), BTreeSet::from(["shop".to_owned()]));
+    assert!(!show::edits(&edits).contains("gateway/8080"), "tail has hosts there, too");
+    assert!(!edits.iter().any(|edit| matches!(edit.change, Change::Partial(false))));
+    world.ask(Command::Rollback(Reach::All));
+    let (free, edits) = world.render(&shop);
+    assert!(free.withheld().is_empty());
+    assert!(show::edits(&edits).contains("gateway/8080"));
+    assert!(edits.iter().any(|edit| matches!(edit.change, Change::Partial(false))));
+}
+
+/// The plans of which anything is put.
+fn plans_put(edits: &[Edit]) -> BTreeSet<String> {
+    let plans = edits.iter().flat_map(|edit| match &edit.change {
+        Change::Put { plans, .. } => plans.to_vec(),
+        Change::Remove(_) | Change::Declare | Change::Partial(_) => Vec::new(),
+    });
+    plans.map(|plan| plan.to_string()).collect()
 }
 
 #[test]
@@ -135,7 +169,7 @@ fn what_two_services_want_the_first_has_and_it_is_told() {
     let conflicts: Vec<String> = rendered.conflicts().iter().map(ToString::to_string).collect();
     golden("conflicts", &conflicts.join("\n"));
     // Envoy refuses two listeners at one address.
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for edit in edits.iter().filter(|edit| edit.type_url.as_str() == TypeUrl::LISTENER) {
         if let Change::Put { encoded, .. } = &edit.change {
             let address = show::listener_address(encoded.body());

@@ -88,11 +88,12 @@ fn group_name(number: u16) -> String {
 }
 
 impl Ports {
-    /// From all services. O(services): only when one came, went, or changed its shape.
-    pub(super) fn of(edge: Edge, leaves: &[Arc<Service>]) -> Self {
+    /// From all services, but for these port numbers. O(services): only when one came, went, or
+    /// changed its shape.
+    pub(super) fn of(edge: Edge, leaves: &[Arc<Service>], closed: &BTreeSet<u16>) -> Self {
         let mut by_number: BTreeMap<u16, Vec<(&Arc<Service>, &Port)>> = BTreeMap::new();
         for leaf in leaves.iter().filter(|leaf| edge.takes(leaf)) {
-            for port in ports(leaf) {
+            for port in ports(leaf).filter(|port| !closed.contains(&port.port.get())) {
                 by_number.entry(port.port.get()).or_default().push((leaf, port));
             }
         }

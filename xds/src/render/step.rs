@@ -10,6 +10,7 @@ use crate::name::{Scope, TypeUrl};
 use crate::render::claims::Claims;
 use crate::render::door::{CATCH, Door, GATEWAY, GRPC, MESH, Role, Roles};
 use crate::render::gateway::{Edge, Ports, client_address};
+use crate::render::drain;
 use crate::render::item::{Item, differences};
 use crate::render::listener::{self, PASSTHROUGH};
 use crate::render::{Rendered, Wanted, service};
@@ -23,10 +24,8 @@ struct Pair {
 
 pub(super) fn step(wanted: &Wanted<'_>, before: &Rendered) -> (Rendered, Vec<Edit>) {
     let (leaves, withheld) = effective(wanted.snapshot, before);
-    if before.leaves.is_empty() && !withheld.is_empty() {
-        return (Rendered { withheld: Arc::new(withheld), ..before.clone() }, Vec::new());
-    }
     let mut next = Rendered {
+        closed: Arc::new(closed(wanted.snapshot, &leaves)),
         leaves,
         withheld: Arc::new(withheld),
         shape: wanted.snapshot.shape,
@@ -41,7 +40,9 @@ pub(super) fn step(wanted: &Wanted<'_>, before: &Rendered) -> (Rendered, Vec<Edi
     let mut edits = Vec::new();
     let mut pairs = changed(before, &next);
     let new_door = before.doors != next.doors;
-    if new_door || before.shape != next.shape || pairs.values().any(Pair::is_reshaped) {
+    let opened = before.closed != next.closed;
+    let reshaped = || before.shape != next.shape || pairs.values().any(Pair::is_reshaped);
+    if new_door || opened || reshaped() {
         next.claims = Arc::new(Claims::of(&next.leaves));
         if Roles::of(&before.doors) == Roles::of(&next.doors) {
             also(&mut pairs, next.claims.changed(&before.claims), before, &next);
@@ -154,7 +155,7 @@ fn services(
 fn reshape(before: &Rendered, next: &mut Rendered, edits: &mut Vec<Edit>) {
     let edges: BTreeSet<Edge> = next.doors.iter().filter_map(|door| Edge::of(door.role)).collect();
     let ports: BTreeMap<Edge, Ports> =
-        edges.into_iter().map(|edge| (edge, Ports::of(edge, &next.leaves))).collect();
+        edges.into_iter().map(|edge| (edge, Ports::of(edge, &next.leaves, &next.closed))).collect();
     let mut conflicts = next.claims.conflicts.clone();
     conflicts.extend(ports.values().flat_map(|ports| ports.conflicts.iter().cloned()));
     let mut shared = Vec::new();
@@ -166,6 +167,7 @@ fn reshape(before: &Rendered, next: &mut Rendered, edits: &mut Vec<Edit>) {
         }
     }
     shared.extend(sidecars(&next.doors));
+    shared.extend(drains(&next.doors, &next.leaves));
     conflicts.sort();
     conflicts.dedup();
     next.edges = Arc::new(ports);
@@ -201,6 +203,19 @@ fn sidecars(doors: &BTreeSet<Door>) -> Vec<Item> {
     any.then(onwards).into_iter().chain(scopes.iter().map(capture)).collect()
 }
 
+/// What answers the checks that close connections, where there are any.
+fn drains(doors: &BTreeSet<Door>, leaves: &[Arc<Service>]) -> Vec<Item> {
+    if !leaves.iter().any(|leaf| drain::needs_listener(leaf)) {
+        return Vec::new();
+    }
+    let envoys = doors.iter().filter(|door| door.role != Role::Grpc);
+    let scopes: BTreeSet<Scope> = envoys.map(Door::listeners).collect();
+    let one = |scope: &Scope| {
+        Item::new(scope, "drain".into(), Token::START, &drain::listener("drain"))
+    };
+    scopes.iter().map(one).collect()
+}
+
 /// New weights in what services share.
 fn reweigh(next: &mut Rendered, pairs: &BTreeMap<ServiceId, Pair>, edits: &mut Vec<Edit>) {
     let leaves: Vec<&Arc<Service>> = pairs.values().filter_map(|pair| pair.new.as_ref()).collect();
@@ -215,11 +230,34 @@ fn reweigh(next: &mut Rendered, pairs: &BTreeMap<ServiceId, Pair>, edits: &mut V
 }
 
 /// A table that is there and empty says that there is nothing; one that is not there makes clients
-/// wait. Each table that somebody newly sees is declared.
+/// wait. Each table that somebody newly sees is declared. While leaves are not rendered, what is not
+/// in a table is not gone.
 fn declare(before: &Rendered, next: &Rendered, edits: &mut Vec<Edit>) {
     let known = tables(&before.doors);
-    let new = tables(&next.doors).into_iter().filter(|table| !known.contains(table));
-    edits.extend(new.map(|(scope, type_url)| Edit { scope, type_url, change: Change::Declare }));
+    let (was, is) = (before.is_partial(), next.is_partial());
+    for table in tables(&next.doors) {
+        let is_new = !known.contains(&table);
+        let (scope, type_url) = table;
+        let mut say = |change| {
+            edits.push(Edit { scope: scope.clone(), type_url: type_url.clone(), change });
+        };
+        if is_new {
+            say(Change::Declare);
+        }
+        if is != was || (is && is_new) {
+            say(Change::Partial(is));
+        }
+    }
+}
+
+/// The ports of leaves that are not rendered at all: what others share with them there is not
+/// rendered either, as it would take theirs away.
+fn closed(snapshot: &Snapshot, leaves: &[Arc<Service>]) -> BTreeSet<u16> {
+    if leaves.len() == snapshot.services.len() {
+        return BTreeSet::new();
+    }
+    let missing = snapshot.services.iter().filter(|leaf| find(leaves, &leaf.id).is_none());
+    missing.flat_map(|leaf| leaf.spec.ports.iter().map(|port| port.port.get())).collect()
 }
 
 fn tables(doors: &BTreeSet<Door>) -> BTreeSet<(Scope, TypeUrl)> {

@@ -60,6 +60,10 @@ impl Picker<'_> {
                 continue;
             }
             let resource = self.table.of(name);
+            if resource.is_none() && self.table.is_partial() {
+                // It may be there: known once the table is whole, which wakes the stream.
+                continue;
+            }
             if resource.is_none() && self.is_silent(watch) {
                 picked.settled.push(name.clone());
                 continue;

@@ -135,6 +135,10 @@ impl Session {
             return None;
         }
         let table = tables.table(&watch.scope, &watch.type_url)?;
+        if table.is_partial() && self.opened.variant == Variant::Sotw && watch.kind.is_whole() {
+            // Whatever is not in it would be deleted.
+            return None;
+        }
         let gates = Gates { watches: &self.watches, tables, warming: &self.warming };
         let bytes = self.rules.limits.response_bytes;
         let variant = self.opened.variant;

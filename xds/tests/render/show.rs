@@ -49,6 +49,10 @@ pub(crate) fn edits(edits: &[Edit]) -> String {
             Change::Remove(name) => {
                 writeln!(out, "{}: {} {name} goes", edit.scope, edit.type_url.short()).unwrap();
             }
+            Change::Partial(partial) => {
+                let what = if *partial { "partial" } else { "whole" };
+                writeln!(out, "{}: {} {what}", edit.scope, edit.type_url.short()).unwrap();
+            }
             Change::Declare => {
                 writeln!(out, "{}: {} declared", edit.scope, edit.type_url.short()).unwrap();
             }
@@ -115,6 +119,9 @@ fn cluster(cluster: &Cluster) -> String {
     if cluster.lrs_server.is_some() {
         out.push_str(", reports load");
     }
+    if cluster.close_connections_on_host_health_failure {
+        out.push_str(", checked");
+    }
     out + "\n"
 }
 
@@ -125,7 +132,8 @@ fn endpoints(set: &ClusterLoadAssignment) -> String {
         for endpoint in &group.lb_endpoints {
             let Some(HostIdentifier::Endpoint(at)) = &endpoint.host_identifier else { continue };
             let at = address(at.address.as_ref().unwrap());
-            writeln!(out, "  {at} in [{}] {}", locality.zone, locality.sub_zone).unwrap();
+            let marked = if endpoint.metadata.is_some() { ", marked" } else { "" };
+            writeln!(out, "  {at} in [{}] {}{marked}", locality.zone, locality.sub_zone).unwrap();
         }
     }
     out
