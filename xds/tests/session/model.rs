@@ -224,7 +224,8 @@ impl Model {
         if !news {
             return;
         }
-        if !on && !(self.world.variant == Variant::Sotw && cache.wildcard) {
+        let told = self.world.variant == Variant::Delta || !cache.wildcard;
+        if !on && told {
             // Delta: what is given back under the star is told anew.
             cache.held.remove(name);
             cache.let_go.insert(name);
