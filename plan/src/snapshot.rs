@@ -88,7 +88,7 @@ pub struct Service {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parts {
-    /// Hosts, logical address, ports, affinity, gateways or client rows.
+    /// Hosts, logical address, ports, affinity, gateways, client rows or whether there is a drain.
     pub shape: Token,
     /// The split.
     pub split: Token,
@@ -139,6 +139,7 @@ impl Service {
             && a.affinity == b.affinity
             && self.gateways == old.gateways
             && self.clients == old.clients
+            && self.drain.is_some() == old.drain.is_some()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Clusters and endpoint sets: one of each for every side of every port.
 //!
 //! A cluster says how a side is reached, and never changes while the service's ports and affinity
-//! do not: a cluster that Envoy builds anew loses its connections and counts. Who serves is in the
-//! endpoint set alone.
+//! do not, nor whether there is a time to drain: a cluster that Envoy builds anew loses its
+//! connections and counts. Who serves is in the endpoint set alone.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,10 +14,12 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::UInt32Value;
 use envoy_types::util::pack_any;
 use plan::endpoint::Pool;
+use plan::snapshot::Service;
 use plan::spec::{Port, Protocol};
 use plan::split::Side;
 
 use crate::render::common::{address, ads, duration, word};
+use crate::render::drain;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +40,32 @@ pub(super) enum Reader {
     Grpc,
 }
 
+/// How what is left on a drained side is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closes {
+    /// Endpoints move to another zone. To Envoy they are other hosts, so it closes idle connections
+    /// to those of before at once and the rest with their last request.
+    ByZone,
+    /// Endpoints are marked: see [`drain`]. Closes TCP connections, with whatever they carry.
+    ByCheck,
+}
+
+impl Closes {
+    /// How it is with this port.
+    pub(super) fn of(leaf: &Service, port: &Port) -> Self {
+        if drain::is_checked(leaf, port) { Self::ByCheck } else { Self::ByZone }
+    }
+
+    fn cluster(self, cluster: pb::Cluster) -> pb::Cluster {
+        match self {
+            Self::ByZone => cluster,
+            Self::ByCheck => drain::checked(cluster),
+        }
+    }
+}
+
 /// How one side of a port is reached.
-pub(super) fn cluster(name: &str, port: &Port, reader: Reader) -> pb::Cluster {
+pub(super) fn cluster(name: &str, port: &Port, reader: Reader, closes: Closes) -> pb::Cluster {
     let policy = match reader {
         Reader::Envoy => pb::cluster::LbPolicy::LeastRequest,
         // The one that every gRPC library has.
@@ -58,12 +84,12 @@ pub(super) fn cluster(name: &str, port: &Port, reader: Reader) -> pb::Cluster {
         ..Default::default()
     };
     match reader {
-        Reader::Envoy => pb::Cluster {
+        Reader::Envoy => closes.cluster(pb::Cluster {
             per_connection_buffer_limit_bytes: Some(UInt32Value { value: CONNECTION_BUFFER }),
             circuit_breakers: Some(circuit_breakers()),
             typed_extension_protocol_options: protocol_options(port.protocol),
             ..cluster
-        },
+        }),
         Reader::Grpc => pb::Cluster {
             lrs_server: Some(core::ConfigSource {
                 config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Self_(
@@ -113,28 +139,35 @@ const DRAINED: &str = "drained";
 
 /// Who serves one side of a port. A degraded set is served whole: it is the last good one.
 ///
-/// A drained side keeps its endpoints, in another zone. To Envoy they are other hosts, so it closes
-/// idle connections to those of before at once and the rest with their last request, on this side
-/// alone; and the new ones serve if weights come back before endpoints do. An empty set would close
-/// no more and answer 503 then. What no endpoint set can close are TCP connections and upgraded
-/// requests: they end when one of their ends does.
+/// A drained side keeps its endpoints, in another zone or marked; so they serve if weights come back
+/// before endpoints do. An empty set would close no more and answer 503 then. What no endpoint set
+/// can close are requests that do not end, upgraded ones among them: they end when one of their
+/// ends does.
 pub(super) fn endpoints(
     name: &str,
     port: &Port,
     side: Side,
     pool: Option<&Pool>,
     drained: bool,
+    closes: Closes,
 ) -> endpoint::ClusterLoadAssignment {
     let one = |at: &plan::endpoint::Endpoint| {
         let number = at.port.unwrap_or(port.port).get();
-        lb_endpoint(at.address, number)
+        match closes {
+            Closes::ByZone => lb_endpoint(at.address, number, None),
+            Closes::ByCheck => endpoint::LbEndpoint {
+                metadata: drained.then(drain::mark),
+                ..lb_endpoint(at.address, number, Some(drain::check_config()))
+            },
+        }
     };
+    let moves = drained && closes == Closes::ByZone;
     let lb_endpoints: Vec<_> =
         pool.into_iter().flat_map(|pool| pool.serving.iter()).map(one).collect();
     let group = endpoint::LocalityLbEndpoints {
         // gRPC wants a locality and a weight; Envoy reports load by it.
         locality: Some(core::Locality {
-            zone: if drained { DRAINED.to_owned() } else { String::new() },
+            zone: if moves { DRAINED.to_owned() } else { String::new() },
             sub_zone: word(side).to_owned(),
             ..Default::default()
         }),
@@ -150,8 +183,13 @@ pub(super) fn endpoints(
     }
 }
 
-fn lb_endpoint(ip: IpAddr, port: u16) -> endpoint::LbEndpoint {
-    let at = endpoint::Endpoint { address: Some(address(ip, port)), ..Default::default() };
+fn lb_endpoint(
+    ip: IpAddr,
+    port: u16,
+    health_check_config: Option<endpoint::endpoint::HealthCheckConfig>,
+) -> endpoint::LbEndpoint {
+    let address = Some(address(ip, port));
+    let at = endpoint::Endpoint { address, health_check_config, ..Default::default() };
     endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(at)),
         ..Default::default()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
+use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
@@ -154,6 +155,30 @@ pub(super) fn api(name: &str, routes: &str) -> pb::Listener {
         name: name.to_owned(),
         api_listener: Some(pb::ApiListener { api_listener: Some(pack_any(manager)) }),
         ..Default::default()
+    }
+}
+
+/// A listener that answers by itself.
+pub(super) fn answers(name: &str, at: (IpAddr, u16), host: VirtualHost) -> pb::Listener {
+    let routes = RouteConfiguration {
+        name: name.to_owned(),
+        virtual_hosts: vec![host],
+        ..Default::default()
+    };
+    let manager = hcm::HttpConnectionManager {
+        stat_prefix: name.to_owned(),
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(routes)),
+        http_filters: vec![router(&Router::default())],
+        generate_request_id: flag(false),
+        ..Default::default()
+    };
+    let filter = pb::Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(pb::filter::ConfigType::TypedConfig(pack_any(manager))),
+    };
+    pb::Listener {
+        address: Some(address(at.0, at.1)),
+        ..listener(name, pb::FilterChain { filters: vec![filter], ..Default::default() })
     }
 }
 

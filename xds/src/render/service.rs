@@ -10,7 +10,7 @@ use plan::{PlanName, ServiceId, Token};
 
 use crate::name::{Name, Scope};
 use crate::render::claims::Claims;
-use crate::render::cluster::{self, Reader};
+use crate::render::cluster::{self, Closes, Reader};
 use crate::render::common::word;
 use crate::render::door::{CATCH, Door, GRPC, MESH, Role, Roles};
 use crate::render::item::Item;
@@ -151,7 +151,7 @@ impl One<'_> {
         items: &mut Vec<Item>,
     ) {
         for name in [&pair.target, &pair.legacy] {
-            let cluster = cluster::cluster(name, port, reader);
+            let cluster = cluster::cluster(name, port, reader, Closes::of(self.leaf, port));
             let item = Item::new(scope, name.as_str().into(), self.leaf.parts.shape, &cluster);
             items.push(item.of_plans(&self.plans));
         }
@@ -163,6 +163,7 @@ impl One<'_> {
             (Side::Target, &pair.target, serving.target(), parts.target),
             (Side::Legacy, &pair.legacy, serving.legacy(), parts.legacy),
         ];
+        let closes = Closes::of(self.leaf, port);
         for (side, name, pool, since) in sides {
             let idle = match serving.split() {
                 Split::LEGACY => Some(Side::Target),
@@ -172,7 +173,7 @@ impl One<'_> {
             // What is drained is as old as what is not: which of the two it is comes and goes with
             // the process, and nothing may be taken for older than the other.
             let (drained, since) = (self.drained && idle == Some(side), since.max(parts.shape));
-            let set = cluster::endpoints(name, port, side, pool, drained);
+            let set = cluster::endpoints(name, port, side, pool, drained, closes);
             let item = Item::new(&self.mesh, name.as_str().into(), since, &set);
             items.push(item.of_plans(&self.plans));
         }

@@ -73,7 +73,7 @@ fn act(world: &mut World, step: &Step) {
             0 => PLAN.replace("10.0.1.12]", "10.0.1.13]"),
             1 => PLAN.replace("port: 8081", "port: 8080"),
             2 => PLAN.replace("o.corp.example", "oo.corp.example"),
-            3 => PLAN.replace("drain: 30s", "drain: 60s"),
+            3 => PLAN.replace("drain: 30s", "drain: none"),
             _ => PLAN.to_owned(),
         }),
         Step::Second => {

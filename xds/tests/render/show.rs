@@ -161,6 +161,18 @@ fn routes(routes: &RouteConfiguration) -> String {
     out
 }
 
+/// Routes that answer by themselves.
+fn answers(routes: &RouteConfiguration) -> String {
+    let mut out = String::new();
+    for route in routes.virtual_hosts.iter().flat_map(|host| &host.routes) {
+        let headers = &route.r#match.as_ref().unwrap().headers;
+        let headers: Vec<&str> = headers.iter().map(|header| header.name.as_str()).collect();
+        let Some(Action::DirectResponse(answer)) = &route.action else { panic!("{route:?}") };
+        writeln!(out, "  [{}] → {}", headers.join(", "), answer.status).unwrap();
+    }
+    out
+}
+
 fn filter(filter: &TypedExtensionConfig) -> String {
     let any = filter.typed_config.as_ref().unwrap();
     let proxy = tcp::TcpProxy::decode(any.value.as_slice()).unwrap();
@@ -205,9 +217,10 @@ fn listener(listener: &Listener) -> String {
 
 fn manager(body: &[u8]) -> String {
     let manager = hcm::HttpConnectionManager::decode(body).unwrap();
-    let Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)) = &manager.route_specifier
-    else {
-        panic!("{manager:?}")
+    let rds = match &manager.route_specifier {
+        Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)) => rds,
+        Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(own)) => return answers(own),
+        other => panic!("{other:?}"),
     };
     let hops = manager.xff_num_trusted_hops;
     let append = if manager.skip_xff_append { ", adds no X-Forwarded-For" } else { "" };
