@@ -15,9 +15,10 @@
 //! somebody else, counts towards a threshold that is never reached. An endpoint that leaves the set
 //! leaves at once, as without checks.
 //!
-//! Measured with Envoy 1.40 and two endpoints on each side: all connections of the losing side were
-//! closed 0.2 s to 1.7 s after the mark (25 of 25, twice), none of the winning side, and of 400
-//! connections opened right after the way back, half of them before the mark was gone, none failed.
+//! Measured with Envoy 1.40 and 400 connections to two endpoints on each side, six times: all of the
+//! losing side's (200 to 205) were closed 0.2 s to 2.2 s after the mark, none of the winning side's;
+//! of 1 950 connections opened right after the way back, 300 of them before the mark was gone, none
+//! failed. Requests of HTTP ports are not closed so: Envoy has no such thing for them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -43,6 +44,9 @@ const AT: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 15_077);
 
 /// How often an endpoint is checked, and so how long closing may take.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// By how much more at most, in percent, so that checks do not all come at once.
+const JITTER: u32 = 10;
 
 /// How long a check may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -108,7 +112,8 @@ fn check() -> core::HealthCheck {
         interval: Some(duration(EVERY)),
         // Otherwise an endpoint that had no traffic yet is checked once a minute.
         no_traffic_interval: Some(duration(EVERY)),
-        initial_jitter: Some(duration(EVERY)),
+        // Not the first: a new cluster waits for it.
+        interval_jitter_percent: JITTER,
         unhealthy_threshold: Some(UInt32Value { value: u32::MAX }),
         healthy_threshold: Some(UInt32Value { value: 1 }),
         health_checker: Some(HealthChecker::HttpHealthCheck(http)),

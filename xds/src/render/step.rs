@@ -9,8 +9,8 @@ use plan::{PlanName, ServiceId, Snapshot, Token};
 use crate::name::{Scope, TypeUrl};
 use crate::render::claims::Claims;
 use crate::render::door::{CATCH, Door, GATEWAY, GRPC, MESH, Role, Roles};
-use crate::render::gateway::{Edge, Ports, client_address};
 use crate::render::drain;
+use crate::render::gateway::{Edge, Ports, client_address};
 use crate::render::item::{Item, differences};
 use crate::render::listener::{self, PASSTHROUGH};
 use crate::render::{Rendered, Wanted, service};
@@ -210,9 +210,8 @@ fn drains(doors: &BTreeSet<Door>, leaves: &[Arc<Service>]) -> Vec<Item> {
     }
     let envoys = doors.iter().filter(|door| door.role != Role::Grpc);
     let scopes: BTreeSet<Scope> = envoys.map(Door::listeners).collect();
-    let one = |scope: &Scope| {
-        Item::new(scope, "drain".into(), Token::START, &drain::listener("drain"))
-    };
+    let one =
+        |scope: &Scope| Item::new(scope, "drain".into(), Token::START, &drain::listener("drain"));
     scopes.iter().map(one).collect()
 }
 

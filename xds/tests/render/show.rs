@@ -219,7 +219,9 @@ fn manager(body: &[u8]) -> String {
     let manager = hcm::HttpConnectionManager::decode(body).unwrap();
     let rds = match &manager.route_specifier {
         Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)) => rds,
-        Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(own)) => return answers(own),
+        Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(own)) => {
+            return answers(own);
+        }
         other => panic!("{other:?}"),
     };
     let hops = manager.xff_num_trusted_hops;
