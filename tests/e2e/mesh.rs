@@ -4,6 +4,8 @@
 //! 127.(N).0.1 is where its gateway binds, .0.11 legacy, .0.21 target, and clients are in
 //! 127.(N+1).0.0/16.
 
+mod catch;
+mod drain;
 mod grpc;
 mod http;
 mod refusal;

@@ -27,7 +27,7 @@ impl World {
         format!("127.{}.0.1", self.0)
     }
 
-    fn legacy(self) -> String {
+    pub(super) fn legacy(self) -> String {
         format!("127.{}.0.11", self.0)
     }
 
@@ -68,20 +68,44 @@ impl World {
         peer
     }
 
+    /// The target's backend alone.
+    pub(super) fn target_backend(self, kind: &str) -> Peer {
+        let mut peer =
+            Peer::python("backends.py", &[kind, &format!("target={}:{PORT}", self.target())]);
+        peer.told();
+        peer
+    }
+
     /// So many clients of the gateway.
     pub(super) fn load(self, kind: &str, clients: u32) -> Peer {
-        let (to, clients) = (format!("{}:{PORT}", self.gateway()), clients.to_string());
+        self.load_to(kind, &format!("{}:{PORT}", self.gateway()), clients)
+    }
+
+    /// So many clients of this place.
+    pub(super) fn load_to(self, kind: &str, to: &str, clients: u32) -> Peer {
+        let clients = clients.to_string();
         let host = format!("web.mesh.example:{PORT}");
-        Peer::python("load.py", &[kind, &to, &self.first_client(), &clients, &host])
+        Peer::python("load.py", &[kind, to, &self.first_client(), &clients, &host])
     }
 
     /// An Envoy at the gateway's address.
     pub(super) fn envoy(self, scratch: &Scratch, controller: &Controller, node: &str) -> Envoy {
+        self.envoy_as("gateway", scratch, controller, node)
+    }
+
+    /// An Envoy at the gateway's address, with this role.
+    pub(super) fn envoy_as(
+        self,
+        role: &str,
+        scratch: &Scratch,
+        controller: &Controller,
+        node: &str,
+    ) -> Envoy {
         let bootstrap = crossfade(&[
             "bootstrap",
             "envoy",
             "--role",
-            "gateway",
+            role,
             "--bind",
             &self.gateway(),
             "--admin-port",
