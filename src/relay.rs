@@ -1,6 +1,7 @@
 //! `crossfade relay`: follows a controller for the proxies beside it, keeps what they need on disk,
 //! and serves it again on loopback, with the controller or without.
 
+mod loads;
 mod names;
 mod report;
 mod tables;
@@ -28,7 +29,7 @@ const DIRECTORY: &str = "relay";
 
 /// How long the controller's ack waits for those of the proxies: theirs are reported besides, and
 /// one that does not answer must not hold up the next change.
-const ACKS_MAX: Duration = Duration::from_secs(1);
+const ACKS_MAX: Duration = Duration::from_millis(250);
 
 /// Serves until told to stop.
 pub(crate) async fn run(args: Relay, _: &Context) -> Result<Exit, Failure> {
@@ -69,20 +70,24 @@ pub(crate) async fn run(args: Relay, _: &Context) -> Result<Exit, Failure> {
     let (_asker, again) = watch::channel(Again::default());
     let sink = Relaying { served, publisher: server.publisher(), registry: registry.clone() };
     let say = report::say(registry.standings(), clock);
+    let (load_service, loads) = xds::lrs::service();
+    let loads = loads::hand_on(node.clone(), loads, links.subscribe());
     let reports = following::report(node, links.subscribe(), &noticed, say);
     let changes = report::notice(registry.standings(), &noticed);
     let pump = follower.run(sink, links, again, following::random());
     let (stop, ended) = oneshot::channel::<()>();
-    let (routes, _health) = standard_routes().await.map_err(|error| Failure::Local {
+    let (mut routes, _health) = standard_routes().await.map_err(|error| Failure::Local {
         what: "the server does not start",
         source: error.into(),
     })?;
+    routes.add_service(load_service);
     let serving = tokio::spawn(server.serve(routes.routes(), async { drop(ended.await) }));
     tokio::select! {
         stopped = stopped() => stopped?,
         () = pump => {}
         () = reports => {}
         () = changes => {}
+        () = loads => {}
     }
     // The server may have ended already; then there is nobody to tell.
     let _ = stop.send(());

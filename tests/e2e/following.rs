@@ -18,8 +18,9 @@ use crate::harness::{BINARY, Controller, Scratch, crossfade, program, root};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A replica or a relay.
-struct Follower {
-    address: SocketAddr,
+pub(crate) struct Follower {
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
     child: Child,
     _out: BufReader<ChildStdout>,
 }
@@ -34,7 +35,7 @@ impl Follower {
     }
 
     /// Starts one on a port of its own, and reads the line that names it.
-    fn start(line: &str, args: &[&str], controller: SocketAddr, data: &Path) -> Self {
+    pub(crate) fn start(line: &str, args: &[&str], controller: SocketAddr, data: &Path) -> Self {
         let mut child = Command::new(BINARY)
             .args(args)
             .args(["--listen", "127.0.0.1:0", "--log", "error"])
@@ -51,7 +52,8 @@ impl Follower {
         Self { address: address.unwrap_or_else(|| panic!("{said}")), child, _out: out }
     }
 
-    fn kill(mut self) {
+    /// SIGKILL, as a crash.
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

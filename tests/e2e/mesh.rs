@@ -9,6 +9,7 @@ mod drain;
 mod grpc;
 mod http;
 mod refusal;
+mod relay;
 mod restarts;
 mod tcp;
 mod world;

@@ -139,7 +139,14 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 let standings = Arc::clone(&standings.borrow_and_update());
                 plane.standing(&standings);
             }
-            Some(said) = reports.said.recv() => plane.reported.take(said),
+            Some(said) = reports.said.recv() => {
+                let is_relay = said.client.says("role") == Some("relay");
+                plane.reported.take(said);
+                if is_relay {
+                    let standings = Arc::clone(&standings.borrow());
+                    plane.standing(&standings);
+                }
+            }
             Some(report) = loads.reports.recv() => plane.loaded(&report),
             _ = tick.tick() => plane.counted(),
         }

@@ -101,6 +101,17 @@ impl World {
         controller: &Controller,
         node: &str,
     ) -> Envoy {
+        self.envoy_of(role, scratch, controller.xds, node)
+    }
+
+    /// The same, following whoever serves xDS there.
+    pub(super) fn envoy_of(
+        self,
+        role: &str,
+        scratch: &Scratch,
+        xds: SocketAddr,
+        node: &str,
+    ) -> Envoy {
         let bootstrap = crossfade(&[
             "bootstrap",
             "envoy",
@@ -113,7 +124,7 @@ impl World {
             "--node",
             node,
             "--controller",
-            &controller.xds.to_string(),
+            &xds.to_string(),
         ]);
         let file = scratch.file(&format!("{node}.json"), &bootstrap.ok());
         Envoy::start(file, node)
