@@ -29,8 +29,8 @@ use std::path::PathBuf;
 
 use plan::file::Problem as FileProblem;
 
-use crate::cli::paint::Paint;
 use crate::cli::follow::DnsVerb;
+use crate::cli::paint::Paint;
 use crate::cli::{Cli, Dns, Output, Verb};
 use crate::client::{Client, ClientError, Problem};
 

@@ -103,13 +103,7 @@ pub struct Parts {
 impl Parts {
     /// Every part changed at once.
     pub const fn all(token: Token) -> Self {
-        Self {
-            shape: token,
-            split: token,
-            catch: token,
-            legacy: token,
-            target: token,
-        }
+        Self { shape: token, split: token, catch: token, legacy: token, target: token }
     }
 }
 

@@ -165,10 +165,9 @@ fn share_bp(share: &Share) -> String {
 fn sinks(status: &Status, paint: Paint) -> String {
     let sinks = &status.sinks;
     let mut text = format!("  sinks  {} of {} acked", sinks.acked, sinks.expected);
-    for (word, ids, count) in [
-        ("lagging", &sinks.lagging, sinks.lagging_count),
-        ("away", &sinks.away, sinks.away_count),
-    ] {
+    for (word, ids, count) in
+        [("lagging", &sinks.lagging, sinks.lagging_count), ("away", &sinks.away, sinks.away_count)]
+    {
         if !ids.is_empty() {
             let _ = write!(text, "  {}", paint.warn(&format!("{word}: {}", named(ids, count))));
         }

@@ -1,5 +1,5 @@
-//! Load reports of the proxies behind a relay, handed on to the controller: a stream for each proxy,
-//! as if it had opened one itself.
+//! Load reports of the proxies behind a relay, handed on to the controller: a stream for each
+//! proxy, as if it had opened one itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;

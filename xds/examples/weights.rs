@@ -1,8 +1,8 @@
 //! What one changed weight costs in a plan of many services: rendering, diff and the next tables.
 //!
 //! `cargo run --release -p xds --example weights -- [SERVICES]` prints a row of the figures:
-//! tab-separated, as `scripts/bench` reads it. CPU time is the kernel's account of the thread over all
-//! changes, which follow one another; the slowest single one is by the clock.
+//! tab-separated, as `scripts/bench` reads it. CPU time is the kernel's account of the thread over
+//! all changes, which follow one another; the slowest single one is by the clock.
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::collections::BTreeSet;

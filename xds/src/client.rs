@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use proto::envoy::config::core::v3::Node;
 use proto::envoy::config::core::v3::node::UserAgentVersionType;
-use proto::google::protobuf::Struct;
 use proto::google::protobuf::value::Kind;
+use proto::google::protobuf::{Struct, Value};
 
 use crate::name::{Scope, TypeUrl};
 use crate::session::Close;
@@ -78,16 +78,16 @@ fn says(metadata: &Struct) -> BTreeMap<String, String> {
         .fields
         .iter()
         .filter_map(|(key, value)| Some((key.strip_prefix(Client::PREFIX)?, value)));
-    let nested = metadata.fields.get("crossfade").and_then(|value| match value.kind.as_ref()? {
-        Kind::StructValue(inner) => Some(inner),
-        _ => None,
+    let nested = metadata.fields.get("crossfade").and_then(|value| {
+        let Some(Kind::StructValue(inner)) = &value.kind else { return None };
+        Some(inner)
     });
     let nested = nested
         .into_iter()
         .flat_map(|inner| inner.fields.iter().map(|(key, value)| (key.as_str(), value)));
-    let text = |value: &proto::google::protobuf::Value| match value.kind.as_ref()? {
-        Kind::StringValue(text) => Some(cut(text)),
-        _ => None,
+    let text = |value: &Value| {
+        let Some(Kind::StringValue(text)) = &value.kind else { return None };
+        Some(cut(text))
     };
     nested
         .chain(flat)

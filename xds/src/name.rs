@@ -160,7 +160,8 @@ impl fmt::Debug for TypeUrl {
     }
 }
 
-/// A set of tables that some clients see and others do not: `mesh`, `gateway 10.0.0.1`, `host vm-7`.
+/// A set of tables that some clients see and others do not: `mesh`, `gateway 10.0.0.1`, `host
+/// vm-7`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(Arc<str>);
 

@@ -63,6 +63,7 @@ impl World {
             files,
             scratch: Some(directory.clone()),
             dns: Some(server),
+            xds: None,
         };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(api::serve(bound, settings, handle.clone(), async {

@@ -23,7 +23,8 @@ impl Drop for Scratch {
 }
 
 fn services(glass: &Glass) -> Vec<String> {
-    let name = |force: &Force| force.service.as_ref().map_or("*".to_owned(), ToString::to_string);
+    let name =
+        |force: &Force| force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
     glass.force.iter().map(name).collect()
 }
 

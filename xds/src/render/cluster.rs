@@ -139,9 +139,9 @@ const DRAINED: &str = "drained";
 
 /// Who serves one side of a port. A degraded set is served whole: it is the last good one.
 ///
-/// A drained side keeps its endpoints, in another zone or marked; so they serve if weights come back
-/// before endpoints do. An empty set would close no more and answer 503 then. What no endpoint set
-/// can close are requests that do not end, upgraded ones among them: they end when one of their
+/// A drained side keeps its endpoints, in another zone or marked; so they serve if weights come
+/// back before endpoints do. An empty set would close no more and answer 503 then. What no endpoint
+/// set can close are requests that do not end, upgraded ones among them: they end when one of their
 /// ends does.
 pub(super) fn endpoints(
     name: &str,

@@ -11,14 +11,14 @@
 //!
 //! Nothing else depends on these checks. At a panic threshold of 100 % Envoy balances as if there
 //! were none, so a side takes new connections while it is marked, and marks and weights may arrive
-//! in either order. Only [`GONE`] makes a host fail: a check that is not answered, or is answered by
-//! somebody else, counts towards a threshold that is never reached. An endpoint that leaves the set
-//! leaves at once, as without checks.
+//! in either order. Only [`GONE`] makes a host fail: a check that is not answered, or is answered
+//! by somebody else, counts towards a threshold that is never reached. An endpoint that leaves the
+//! set leaves at once, as without checks.
 //!
-//! Measured with Envoy 1.40 and 400 connections to two endpoints on each side, six times: all of the
-//! losing side's (200 to 205) were closed 0.2 s to 2.2 s after the mark, none of the winning side's;
-//! of 1 950 connections opened right after the way back, 300 of them before the mark was gone, none
-//! failed. Requests of HTTP ports are not closed so: Envoy has no such thing for them.
+//! Measured with Envoy 1.40 and 400 connections to two endpoints on each side, six times: all of
+//! the losing side's (200 to 205) were closed 0.2 s to 2.2 s after the mark, none of the winning
+//! side's; of 1 950 connections opened right after the way back, 300 of them before the mark was
+//! gone, none failed. Requests of HTTP ports are not closed so: Envoy has no such thing for them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

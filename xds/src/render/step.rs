@@ -229,8 +229,8 @@ fn reweigh(next: &mut Rendered, pairs: &BTreeMap<ServiceId, Pair>, edits: &mut V
 }
 
 /// A table that is there and empty says that there is nothing; one that is not there makes clients
-/// wait. Each table that somebody newly sees is declared. While leaves are not rendered, what is not
-/// in a table is not gone.
+/// wait. Each table that somebody newly sees is declared. While leaves are not rendered, what is
+/// not in a table is not gone.
 fn declare(before: &Rendered, next: &Rendered, edits: &mut Vec<Edit>) {
     let known = tables(&before.doors);
     let (was, is) = (before.is_partial(), next.is_partial());

@@ -9,7 +9,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// TLS 1.2 or 1.3 with a certificate of ours, and clients that must show one signed by a CA of ours.
+/// TLS 1.2 or 1.3 with a certificate of ours, and clients that must show one signed by a CA of
+/// ours.
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,

@@ -11,13 +11,17 @@ const SHARDS: usize = 256;
 /// A map from names; unchanged lists are shared with the map it was copied from.
 #[derive(Clone, Debug)]
 pub(super) struct Shards<T> {
-    lists: Arc<[Arc<[(Name, T)]>]>,
+    lists: Arc<[List<T>]>,
     len: usize,
 }
 
+/// Sorted by name.
+#[derive(Clone, Debug)]
+struct List<T>(Arc<[(Name, T)]>);
+
 impl<T: Clone> Shards<T> {
     pub(super) fn empty() -> Self {
-        let nothing: Arc<[(Name, T)]> = Arc::new([]);
+        let nothing = List(Arc::new([]));
         Self { lists: std::iter::repeat_n(nothing, SHARDS).collect(), len: 0 }
     }
 
@@ -26,11 +30,11 @@ impl<T: Clone> Shards<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.lists.iter().flat_map(|list| list.iter()).map(|(_, value)| value)
+        self.lists.iter().flat_map(|list| list.0.iter()).map(|(_, value)| value)
     }
 
     pub(super) fn get(&self, hash: u64, text: &str) -> Option<&T> {
-        let list = self.lists.get(shard(hash))?;
+        let list = &self.lists.get(shard(hash))?.0;
         let at = list.binary_search_by(|(name, _)| name.cmp_text(hash, text)).ok()?;
         list.get(at).map(|(_, value)| value)
     }
@@ -67,9 +71,9 @@ impl<T: Clone> Shards<T> {
 
     fn edit(&mut self, name: &Name, edit: impl FnOnce(&mut Vec<(Name, T)>)) {
         if let Some(slot) = Arc::make_mut(&mut self.lists).get_mut(shard(name.hash_value())) {
-            let mut list = slot.to_vec();
+            let mut list = slot.0.to_vec();
             edit(&mut list);
-            *slot = list.into();
+            *slot = List(list.into());
         }
     }
 }

@@ -97,7 +97,7 @@ proptest! {
             prop_assert_eq!(&state, &newest);
         }
         // The hash knows names and versions, not history.
-        let again = newest.iter().map(|(name, _)| {
+        let again = newest.keys().map(|name| {
             let resource = table(&tables).get(name).unwrap();
             Edit { scope: "s".into(), type_url: TypeUrl::CLUSTER.into(), change: Change::Put {
                 encoded: Arc::clone(&resource.encoded), plans: Arc::new([]), needs: Arc::new([]) } }

@@ -24,11 +24,7 @@ pub(super) fn rows(sheet: &mut Sheet, counts: &Counts) {
     sheet.counter(
         "xds_requests",
         "Discovery requests, those that ack and those that refuse",
-        [
-            (kind("all"), counts.requests),
-            (kind("ack"), counts.acks),
-            (kind("nack"), counts.nacks),
-        ],
+        [(kind("all"), counts.requests), (kind("ack"), counts.acks), (kind("nack"), counts.nacks)],
     );
     let one = |value| [(vec![], value)];
     sheet.counter("xds_responses", "Discovery responses", one(counts.responses));
