@@ -152,7 +152,8 @@ pub(crate) enum ConfigError {
     Parse { path: PathBuf, source: Box<toml::de::Error> },
     /// Some of the three files are named, not all.
     #[error(
-        "TLS for xDS needs three files: --xds-cert, --xds-key and --xds-client-ca; missing: {missing}"
+        "TLS for xDS needs three files: --xds-cert, --xds-key and --xds-client-ca; \
+         missing: {missing}"
     )]
     HalfTls { missing: String },
     /// Anybody could connect, and would be told where everything is.

@@ -147,7 +147,8 @@ fn show(scene: &Scene, first: bool, context: &Context) -> Result<(), Failure> {
     let proxied = |text: &str| scene.proxied_bp.map_or_else(String::new, |_| text.to_owned());
     if first {
         let head = format!(
-            "STEP      INTENDED    ACKED   MEASURED   LANDED{}   MOVED ON   MOVED BACK   ACKED IN\n",
+            "STEP      INTENDED    ACKED   MEASURED   LANDED{}   MOVED ON   MOVED BACK   \
+             ACKED IN\n",
             proxied("   BY ENVOY")
         );
         page::print(&context.paint.bold(&head))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proto::envoy::config::core::v3::Node;
 use proto::envoy::config::endpoint::v3::{ClusterStats, UpstreamLocalityStats};
 use proto::envoy::service::load_stats::v3::LoadStatsRequest;
-use proto::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
+use proto::envoy::service::load_stats::v3::load_reporting_service_client as lrs;
 use proto::google::protobuf;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,7 +71,7 @@ fn take(
 
 /// One proxy's stream to the controller. What the controller wants is what it is told.
 async fn stream(link: Link, requests: mpsc::Receiver<LoadStatsRequest>) {
-    let mut client = LoadReportingServiceClient::new(link.channel);
+    let mut client = lrs::LoadReportingServiceClient::new(link.channel);
     let told = client.stream_load_stats(ReceiverStream::new(requests)).await;
     let ended = match told {
         Ok(answers) => {

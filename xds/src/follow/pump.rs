@@ -1,4 +1,4 @@
-//! The pump: network, disk and sink around [`session`](super::session).
+//! The pump: network, disk and sink around [`session`].
 
 use std::sync::{Arc, PoisonError};
 

@@ -69,7 +69,10 @@ proptest! {
     /// Whoever applies the changes since any generation to what the table was has what it is.
     #[test]
     fn changes_lead_from_any_generation_to_the_newest(
-        steps in prop::collection::vec(prop::collection::vec((0u8..12, prop::option::of(0u8..3)), 1..6), 1..40)
+        steps in prop::collection::vec(
+            prop::collection::vec((0u8..12, prop::option::of(0u8..3)), 1..6),
+            1..40,
+        )
     ) {
         let mut tables = Tables::empty();
         let mut history: Vec<BTreeMap<String, Version>> = vec![BTreeMap::new()];
@@ -79,7 +82,8 @@ proptest! {
                 None => remove(&name.to_string()),
             });
             tables = tables.next(Token::START, Urgency::Ordinary, edits.collect());
-            history.push(table(&tables).iter().map(|r| (r.name().to_string(), r.version().clone())).collect());
+            let now = table(&tables).iter();
+            history.push(now.map(|r| (r.name().to_string(), r.version().clone())).collect());
         }
         let newest = history.last().unwrap().clone();
         for (at, state) in history.iter().enumerate() {
