@@ -12,6 +12,7 @@
 //! | routes of sidecars and gRPC libraries, for each port | `plan/service/port` | the split |
 //! | routes of gateways and catches, for each number | `gateway/8080` | a split of its services |
 //! | the filter of a TCP port | `plan/service/port/tcp` | the split |
+//! | what answers the checks that close TCP connections | `drain` | nothing |
 //! | listeners | as their routes; for gRPC what is dialled | ports, hosts, address, gateways |
 
 mod claims;
