@@ -11,6 +11,7 @@ use proto::google::protobuf::{Struct, Value};
 
 use crate::name::{Scope, TypeUrl};
 use crate::session::Close;
+use crate::table::Tables;
 
 /// A client as it named itself with the first request of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,12 +110,23 @@ pub struct View {
     pub default: Scope,
     /// Types that are elsewhere. `None`: this client may not ask for them.
     pub types: Arc<[(TypeUrl, Option<Scope>)]>,
+    /// Nothing is served before the table of this type is there: that comes last, or together with
+    /// all else of the view. Where views share tables, one may be there that has only what others
+    /// see; of what it has not, this client would be told that it is gone. `None`: each table
+    /// speaks for itself.
+    pub after: Option<TypeUrl>,
 }
 
 impl View {
     /// Everything from one scope.
     pub fn all(scope: impl Into<Scope>) -> Self {
-        Self { default: scope.into(), types: Arc::new([]) }
+        Self { default: scope.into(), types: Arc::new([]), after: None }
+    }
+
+    /// Whether the tables have all of it.
+    pub fn is_there(&self, tables: &Tables) -> bool {
+        let Some(type_url) = &self.after else { return true };
+        self.scope(type_url).is_none_or(|scope| tables.table(scope, type_url).is_some())
     }
 
     /// Where this type is; `None` where the client may not ask for it.

@@ -163,7 +163,8 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The newest tables that the stream has looked at: what they changed and it subscribes to is
-    /// in `owes` until acked.
+    /// in `owes` until acked. None as long as it may be about to ask for further types: a client
+    /// that comes again asks for one after the other.
     pub seen: Generation,
     /// The newest token up to which everything it subscribes to is acked.
     pub acked: Token,

@@ -143,7 +143,10 @@ pub fn view(door: &Door) -> View {
     let listeners = (TypeUrl::from(TypeUrl::LISTENER), Some(door.listeners()));
     let elsewhere =
         elsewhere.iter().map(|(type_url, scope)| ((*type_url).into(), Some((*scope).into())));
-    View { default: MESH.into(), types: [listeners].into_iter().chain(elsewhere).collect() }
+    // Tables that other doors were rendered for have what they show, which may be less.
+    let after = Some(TypeUrl::LISTENER.into());
+    let types = [listeners].into_iter().chain(elsewhere).collect();
+    View { default: MESH.into(), types, after }
 }
 
 /// What there is to be rendered for a set of doors.

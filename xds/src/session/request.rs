@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::name::{Name, Scope, TypeUrl};
 use crate::session::ack::Verdict;
 use crate::session::kind::{self, Kind};
-use crate::session::stream::Session;
+use crate::session::stream::{SETTLING, Session};
 use crate::session::watch::{Start, Watch, Wildcard};
 use crate::session::{Close, Code, Request, Variant, standing};
 use crate::table::{Table, Tables};
@@ -74,8 +74,7 @@ impl Session {
             watch.subscribe_delta(&request.resource_names_subscribe, table);
             // From now on asking for a name overrides what is said of it here.
             watch.start = Some(Box::new(Start::Delta(request.initial_resource_versions)));
-            self.watches.push(watch);
-            self.watches.sort_by(|a, b| (a.kind, &a.type_url).cmp(&(b.kind, &b.type_url)));
+            self.watch(watch, now);
             return self.weigh(tables);
         };
         self.settle(at, &request.response_nonce, request.error_detail.as_ref(), tables, now);
@@ -107,8 +106,7 @@ impl Session {
             let table = tables.table(&watch.scope, &watch.type_url);
             watch.subscribe_sotw(&request.resource_names, table);
             watch.world.renewed = false;
-            self.watches.push(watch);
-            self.watches.sort_by(|a, b| (a.kind, &a.type_url).cmp(&(b.kind, &b.type_url)));
+            self.watch(watch, now);
             return self.weigh(tables);
         };
         let newest = self.watches.get(at).map_or(0, |watch| watch.nonce);
@@ -128,6 +126,13 @@ impl Session {
         }
         self.cool(at);
         self.weigh(tables)
+    }
+
+    /// A type that was not asked for before.
+    fn watch(&mut self, watch: Watch, now: Duration) {
+        self.watches.push(watch);
+        self.watches.sort_by(|a, b| (a.kind, &a.type_url).cmp(&(b.kind, &b.type_url)));
+        self.settles = Some(now.saturating_add(SETTLING));
     }
 
     /// The first request says who asks; later nodes are not read.

@@ -21,6 +21,11 @@ use crate::table::{Generation, Resource, Table, Tables};
 /// that never acks is not sent more for ever.
 const OUT_MAX: usize = 64;
 
+/// How long a stream counts as not having looked at anything after it asked for a type that it had
+/// not asked for before. A client that comes again asks for one type after the other, and what it
+/// has of one says nothing of the others.
+pub(super) const SETTLING: Duration = Duration::from_millis(250);
+
 /// One stream of one client: what it subscribes to, what it was sent, what it took.
 ///
 /// Sans-IO: requests and tables in, responses out; time is an argument.
@@ -42,6 +47,8 @@ pub struct Session {
     pub(super) idle: Option<Generation>,
     /// When a gate opens by itself.
     wake: Option<Duration>,
+    /// Until when it may ask for further types.
+    pub(super) settles: Option<Duration>,
     /// Names were forgotten that this client may have: it must come again and say what it has.
     pub(super) lost: bool,
 }
@@ -60,6 +67,7 @@ impl Session {
             progress: Progress::default(),
             idle: None,
             wake: None,
+            settles: None,
             lost: false,
         }
     }
@@ -95,6 +103,11 @@ impl Session {
             }
         }
         standing::refresh(&mut self.progress, &self.watches, tables);
+        self.settles = self.settles.filter(|until| *until > now);
+        if self.settles.is_some() {
+            self.progress.seen = Generation::default();
+            self.wake = [self.wake, self.settles].into_iter().flatten().min();
+        }
         self.watches.iter_mut().for_each(Watch::shrink);
         if self.warming.is_empty() {
             self.warming = Vec::new();
@@ -105,8 +118,12 @@ impl Session {
 
     /// Every type looks at the same tables before anything of them is sent: gates depend on it.
     fn look(&mut self, tables: &Tables) {
+        let is_there = self.client.as_ref().is_none_or(|(_, view)| view.is_there(tables));
         for watch in &mut self.watches {
             let begins = watch.start.is_some();
+            if begins && !is_there {
+                continue;
+            }
             let Folded { plans, lost } = watch.fold(tables, self.opened.variant);
             standing::add_plans(&mut self.progress, plans.iter());
             if lost {

@@ -376,6 +376,9 @@ impl Model {
     /// Everything on its way arrives; then `owes` is exact.
     fn settle(&mut self) {
         self.catch_up();
+        while self.up() || self.poll_down() || self.read() {}
+        // It has asked for all that it asks for.
+        self.world.now += Duration::from_secs(1);
         for _ in 0..10_000 {
             while self.up() || self.poll_down() || self.read() {}
             let now = self.world.now;

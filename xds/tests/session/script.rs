@@ -18,6 +18,7 @@
 //!                                    exactly this is sent, `~` as it was and not as it is in
 //!                                    the table; what is not told must not be sent
 //! owes PLAN...                       what the stream says of itself; likewise `plans`
+//! seen NUMBER                        of the tables
 //! acked TOKEN
 //! refused [PLAN... "WORDS"]
 //! close CODE WORD...                 the request before closes the stream, with these words
@@ -144,7 +145,7 @@ impl Player {
             "<" => return self.expect(words),
             "pass" => self.world.now += Duration::from_secs(first.parse().unwrap()),
             "close" => return self.close(first, rest),
-            "owes" | "acked" | "refused" | "plans" => return self.progress(verb, words),
+            "owes" | "acked" | "refused" | "plans" | "seen" => return self.progress(verb, words),
             _ => panic!("no verb {verb}"),
         }
         Ok(())
@@ -295,6 +296,7 @@ impl Player {
             "owes" => progress.owes.iter().map(ToString::to_string).collect(),
             "plans" => progress.plans.iter().map(ToString::to_string).collect(),
             "acked" => vec![progress.acked.to_string()],
+            "seen" => vec![progress.seen.0.to_string()],
             _ => {
                 let refused = progress.refused.iter();
                 refused

@@ -75,7 +75,8 @@ impl Viewer for NoSecrets {
             return Err(Close::invalid("we do not know you"));
         }
         let types = [(TypeUrl::new(TypeUrl::SECRET), None)];
-        Ok(View { default: Scope::new(SCOPE), types: Arc::new(types) })
+        let after = (&*client.id == "last").then(|| TypeUrl::new(TypeUrl::LISTENER));
+        Ok(View { default: Scope::new(SCOPE), types: Arc::new(types), after })
     }
 }
 
