@@ -130,6 +130,8 @@ pub enum Why {
     Nacked {
         /// Which sink.
         sink: SinkId,
+        /// Its plane.
+        plane: Plane,
         /// What.
         token: Token,
         /// Its own words.
@@ -293,7 +295,9 @@ impl Hold {
             }
             Why::Ready => Some(format!("crossfade start {plan}")),
             Why::NoSink { .. } | Why::Nacked { .. } | Why::Lagging { .. } => overriding("acks"),
-            Why::Away { sink, .. } => Some(format!("crossfade sinks forget {sink}")),
+            Why::Away { sink, .. } => {
+                Some(format!("crossfade sinks forget {}", word(sink.as_str())))
+            }
             Why::Degraded { service, side: Side::Target } => {
                 Some(format!("crossfade rollback {plan}/{service}"))
             }
@@ -322,8 +326,14 @@ impl Hold {
             Why::NoSink { plane } => {
                 format!("nothing receives in plane {plane}, which the plan uses")
             }
-            Why::Nacked { sink, token, detail, at, more } => {
-                format!("{sink} refused {token} at {at}: {detail}{}", others(*more, "refused"))
+            Why::Nacked { sink, plane, token, detail, at, more } => {
+                let others = others(*more, "refused");
+                // Nothing tells a server that what a proxy stumbled over is out of its way.
+                let mend = match plane {
+                    Plane::Mesh => "; mend that, then restart it: it is not sent the same again",
+                    Plane::Dns | Plane::Host => "",
+                };
+                format!("{sink} refused {token} at {at}: {detail}{others}{mend}")
             }
             Why::Away { sink, left, more } => {
                 let since = left.map_or(String::new(), |left| format!(" since {left}"));
@@ -379,6 +389,17 @@ pub const NAMED_MAX: usize = 3;
 /// The most holds of one reason with a sink or a service each: a status stays small, however many
 /// sinks are away.
 pub const HOLDS_MAX: usize = 20;
+
+/// A text as one word of a shell's line: what clients call themselves is pasted into shells.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._/:@%+=,-".contains(c);
+    let quoted = if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    };
+    if text.starts_with('-') { format!("-- {quoted}") } else { quoted }
+}
 
 fn others(more: usize, what: &str) -> String {
     if more == 0 { String::new() } else { format!("; {more} more {what}") }

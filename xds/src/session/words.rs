@@ -7,7 +7,7 @@ use crate::name::Name;
 /// Words longer than this may name more than is looked at: then they count as naming nothing.
 const READ_MAX: usize = 1 << 14;
 
-/// At most so many bytes, without control characters.
+/// At most so many bytes, without control characters and what they leave at the end.
 pub(super) fn cut(words: &str, bytes: usize) -> String {
     let mut out = String::new();
     for c in words.chars() {
@@ -17,6 +17,7 @@ pub(super) fn cut(words: &str, bytes: usize) -> String {
         }
         out.push(c);
     }
+    out.truncate(out.trim_end().len());
     out
 }
 

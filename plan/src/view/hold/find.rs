@@ -95,6 +95,7 @@ fn by_sinks(facts: &Facts, plan: &PlanState, whys: &mut Vec<Why>) {
     }));
     whys.extend(first(&nacked, HOLDS_MAX).map(|((sink, nack), more)| Why::Nacked {
         sink: sink.id.clone(),
+        plane: sink.plane,
         token: nack.token,
         detail: nack.detail.clone(),
         at: nack.at,

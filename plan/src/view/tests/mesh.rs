@@ -318,3 +318,41 @@ fn explain_tells_what_proxies_tell_clients_apart_by() {
         assert_eq!(view.planes.dns.unwrap().keyed_by, keyed_by.map(|_| "network".to_owned()));
     }
 }
+
+#[test]
+fn what_a_sink_calls_itself_is_one_word_of_the_command_that_forgets_it() {
+    for (id, word) in [
+        ("dns/paris:53", "dns/paris:53"),
+        ("a b", "'a b'"),
+        ("$(id)", "'$(id)'"),
+        ("x;id'`id`", r"'x;id'\''`id`'"),
+        ("-o", "-- -o"),
+        ("- o", "-- '- o'"),
+    ] {
+        let mut world = due(plan(&Affinity::ClientIp), &[]);
+        let gone =
+            Sink { since: None, left: Some(world.facts.now), ..proxy(id, "envoy", "1.40.0") };
+        arrive(&mut world, vec![gone]);
+        let holds = world.status().holds;
+        let clear = holds.iter().find(|hold| hold.reason.as_str() == "away").unwrap().clear.clone();
+        assert_eq!(clear, Some(format!("crossfade sinks forget {word}")));
+    }
+}
+
+#[test]
+fn a_proxy_that_refused_is_mended_and_started_again() {
+    let mut world = due(plan(&Affinity::ClientIp), &[]);
+    let (token, plans) = (world.state.token(), BTreeSet::from([world.name()]));
+    let nack =
+        Nack { token, plans: plans.clone(), detail: "port in use".into(), at: world.facts.now };
+    arrive(
+        &mut world,
+        vec![Sink { owes: plans, nack: Some(nack), ..proxy("p", "envoy", "1.40.0") }],
+    );
+    let holds = world.status().holds;
+    let hold = holds.iter().find(|hold| hold.reason.as_str() == "nacked").unwrap();
+    assert!(
+        hold.detail
+            .ends_with("port in use; mend that, then restart it: it is not sent the same again")
+    );
+}
