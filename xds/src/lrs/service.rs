@@ -94,7 +94,7 @@ struct Reporting {
     inbox: Inbox,
     incoming: Option<Streaming<LoadStatsRequest>>,
     client: Option<Arc<Client>>,
-    /// Clusters whose numbers were not believed: told once each.
+    /// Clusters whose numbers were not believed, as [`shown`]: told once each.
     doubted: BTreeSet<String>,
     told: Option<std::time::Duration>,
 }
@@ -162,9 +162,9 @@ impl Reporting {
 
     fn doubt(&mut self, client: &Client, cluster: &str, absurd: crate::lrs::Absurd) {
         self.inbox.absurd.fetch_add(1, Ordering::Relaxed);
+        let cluster = shown(cluster);
         let room = self.doubted.len() < Self::DOUBTED_MAX;
-        if room && self.doubted.insert(cluster.to_owned()) {
-            let cluster = cluster.escape_debug().to_string();
+        if room && self.doubted.insert(cluster.clone()) {
             tracing::warn!(node = %client.id, %cluster, %absurd, "a load report is not believed");
         }
     }
@@ -181,6 +181,36 @@ impl Drop for Reporting {
         self.inbox.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(client) = self.client.take() {
             self.hand_in(LoadReport { client, clusters: None });
+        }
+    }
+}
+
+/// As much of a cluster's name as is told and remembered: the longest report is one name.
+fn shown(cluster: &str) -> String {
+    /// In characters.
+    const MAX: usize = 120;
+    let mut chars = cluster.chars();
+    let head: String = chars.by_ref().take(MAX).collect();
+    let head = head.escape_debug();
+    match chars.next() {
+        None => head.to_string(),
+        Some(_) => format!("{head}…"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_in_a_line_whatever_its_length() {
+        let long = "é".repeat(1 << 20);
+        for (name, is) in [
+            ("shop/orders/target", "shop/orders/target".to_owned()),
+            ("two\nlines\u{1b}[31m", r"two\nlines\u{1b}[31m".to_owned()),
+            (&long, format!("{}…", "é".repeat(120))),
+        ] {
+            assert_eq!(shown(name), is);
         }
     }
 }
