@@ -4,12 +4,22 @@ use xds::render::{self, Door};
 use xds::session::Close;
 use xds::{Client, View, Viewer, own};
 
+use crate::planes::dns;
+
 /// Views by the role that a client's node names.
 #[derive(Clone, Copy, Debug)]
 pub struct Roles;
 
 impl Viewer for Roles {
     fn view(&self, client: &Client) -> Result<View, Close> {
+        // Sinks are told apart by their ids alone, over all planes: under this one a client would
+        // be expected for ever, since the controller's own DNS is never away to be forgotten.
+        if *client.id == *dns::SINK {
+            return Err(Close::invalid(format!(
+                "node.id `{}` is the controller's own DNS; give the client another",
+                dns::SINK
+            )));
+        }
         match door(client)? {
             Some(door) => Ok(render::view(&door)),
             None => Ok(View::all(own::SCOPE)),
@@ -29,5 +39,25 @@ pub(super) fn door(client: &Client) -> Result<Option<Door>, Close> {
             render::door(&served).map(Some)
         }
         Some(_) | None => render::door(client).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_comes_under_the_name_of_the_controllers_own_dns() {
+        let client = |id: &str, role: &str| Client {
+            id: id.into(),
+            cluster: "".into(),
+            says: [("role".to_owned(), role.to_owned())].into(),
+            agent: "".into(),
+            version: None,
+        };
+        for role in ["sidecar", "gateway", "relay", "dns"] {
+            assert!(Roles.view(&client(dns::SINK, role)).is_err(), "{role}");
+            assert!(Roles.view(&client("dns/paris", role)).is_ok(), "{role}");
+        }
     }
 }
