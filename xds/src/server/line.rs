@@ -17,12 +17,13 @@ use super::limits::Limits;
 use super::service::Desk;
 use super::shared::{LineGuard, Shared};
 
-/// What a client may send on a stream before we have read it. Requests are small, and what is read
-/// at once is what buffers grow to.
-const STREAM_WINDOW: u32 = 32 << 10;
+/// What a client may send on a stream before we have read it: what HTTP/2 begins with (RFC 9113
+/// section 6.9.2). Clients send their first requests before they hear of anything less, so less
+/// would save nothing and cost round trips.
+const STREAM_WINDOW: u32 = 65_535;
 
-/// The same for a connection: the least that HTTP/2 begins with.
-const CONNECTION_WINDOW: u32 = 64 << 10;
+/// The same for a connection.
+const CONNECTION_WINDOW: u32 = 65_535;
 
 /// What lies in HTTP/2's buffers of a stream before more is asked of it: one chunk.
 const SEND_BUFFER: usize = 16 << 10;

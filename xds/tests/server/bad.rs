@@ -134,6 +134,20 @@ async fn a_hundred_thousand_names_are_taken_and_answered() {
     }
 }
 
+/// More than any window, before the server has said what its windows are.
+#[tokio::test]
+async fn a_long_first_request_is_read_to_its_end() {
+    let world = World::start(Limits::default()).await;
+    world.resources.replace(&clusters(), "1", named(&[("a", "1")]));
+    let names = (0..20_000).map(|n| format!("name-{n}")).collect();
+    let first =
+        DeltaDiscoveryRequest { resource_names_subscribe: names, ..request(TypeUrl::CLUSTER) };
+    let bytes = framed(0, &first.encode_to_vec());
+    // It is whole, so that the stream ends well with the client's side of it.
+    assert_eq!(call(&world, "POST", bytes).await.0, 0);
+    assert_eq!(world.meter.counts().requests, 1);
+}
+
 #[tokio::test]
 async fn a_flood_of_requests_is_read_slowly_and_whole() {
     let limits = Limits { requests_per_second: 500, requests_burst: 10, ..Limits::default() };
