@@ -4,6 +4,7 @@
 //! them, in the planes that they are receivers of.
 
 mod between;
+mod conflicts;
 mod drain;
 mod load;
 mod quiet;
@@ -267,6 +268,7 @@ impl MeshPlane {
         let (snapshot, drained) = (&self.snapshot, self.drain.drained());
         let wanted = Wanted { snapshot, drained, doors: &self.doors };
         let (rendered, mut edits) = render::envoy(&wanted, &self.rendered);
+        conflicts::tell(self.rendered.conflicts(), rendered.conflicts());
         self.rendered = rendered;
         if self.replicas_came {
             edits.extend(self.own_tables(urgency).await);
