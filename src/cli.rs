@@ -378,12 +378,12 @@ pub(crate) struct Sinks {
 /// What can be done with sinks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SinksVerb {
-    /// Expect this sink no more
-    #[command(after_help = "Example: crossfade sinks forget dns/old")]
+    /// Expect these sinks no more
+    #[command(after_help = "Example: crossfade sinks forget dns/old edge-7 edge-8")]
     Forget {
-        /// The sink, as `crossfade sinks` names it
-        #[arg(value_name = "ID")]
-        id: String,
+        /// The sinks, as `crossfade sinks` names them
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
     },
 }
 

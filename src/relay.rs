@@ -108,6 +108,13 @@ fn says(args: &Relay) -> Vec<(&'static str, String)> {
 }
 
 fn bind(args: &Relay, says: &[(&'static str, String)], clock: Clock) -> Result<Server, Failure> {
+    if !args.listen.ip().is_loopback() {
+        return Err(Failure::Usage(format!(
+            "--listen {}: a relay serves the proxies of its own host, on loopback alone; listen on \
+             127.0.0.1, or let the others follow a controller with certificates",
+            args.listen
+        )));
+    }
     let served = says.iter().filter(|(key, _)| *key != "role").map(|(key, value)| {
         let key = if *key == "serves" { "role" } else { key };
         (key.to_owned(), value.clone())

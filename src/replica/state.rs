@@ -1,6 +1,7 @@
 //! What a replica holds and answers: tables and texts to a catalog, with break-glass over it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -224,11 +225,8 @@ impl State {
         let above = table.services.iter().filter(|leaf| leaf.serving.split() > Split::LEGACY);
         let mut kept = above.filter_map(|leaf| Some((leaf, self.glass.on(&leaf.id)?)));
         let (leaf, force) = kept.next()?;
-        let mut services = leaf.id.service.as_str().to_owned();
-        for (leaf, _) in kept {
-            services.push_str(", ");
-            services.push_str(leaf.id.service.as_str());
-        }
+        let rest = kept.map(|(leaf, _)| leaf);
+        let services = listed(iter::once(leaf).chain(rest).map(|leaf| leaf.id.service.as_str()));
         let Force { since, by, .. } = force;
         let why = format!(
             "break-glass in force since {since} by {by}: rolled back here ({services}); roll back \
@@ -340,6 +338,35 @@ fn words(error: &CatalogError) -> (String, String) {
         CatalogError::Problems { zone, problems } => {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();
             (zone.clone(), format!("{error}: {first}"))
+        }
+    }
+}
+
+/// The first few of many names, and how many more there are: it is read on one line.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 5;
+    let mut names = names;
+    let first: Vec<&str> = names.by_ref().take(MOST).collect();
+    match names.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_services_are_listed_on_a_line() {
+        let names: Vec<String> = (1..=1000).map(|at| format!("s{at}")).collect();
+        for (many, is) in [
+            (1, "s1"),
+            (5, "s1, s2, s3, s4, s5"),
+            (6, "s1, s2, s3, s4, s5 and 1 more"),
+            (1000, "s1, s2, s3, s4, s5 and 995 more"),
+        ] {
+            assert_eq!(listed(names.iter().take(many).map(String::as_str)), is);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use controller::handle::Info;
+use xds::Client;
 use xds::bootstrap::{self, Controller, Options, Tls};
 use xds::render::Role;
 
@@ -33,7 +34,7 @@ async fn options(args: Bootstrap, context: &Context) -> Result<Options, Failure>
         _ => None,
     };
     let node = match args.node {
-        Some(node) => node,
+        Some(node) => named(node)?,
         None => format!("{}-{}", hostname()?, role.as_str()),
     };
     let controllers = match args.controllers {
@@ -95,6 +96,18 @@ async fn ask(context: &Context) -> Result<Vec<Controller>, Failure> {
         return Err(Failure::Usage(fix.to_owned()));
     }
     Ok(addresses.into_iter().map(Controller::from).collect())
+}
+
+/// A name that a controller takes.
+fn named(node: String) -> Result<String, Failure> {
+    let fits = !node.is_empty() && node.len() <= Client::ID_MAX;
+    if fits && !node.chars().any(char::is_control) {
+        return Ok(node);
+    }
+    Err(Failure::Usage(format!(
+        "--node is what the client is called: 1 to {} bytes without control characters",
+        Client::ID_MAX
+    )))
 }
 
 fn hostname() -> Result<String, Failure> {

@@ -7,11 +7,11 @@ use super::{Context, Exit, Failure};
 use crate::cli::{Output, Sinks, SinksVerb, page, tree};
 use crate::client::encode;
 
-/// Lists, or forgets one.
+/// Lists, or forgets some.
 pub(crate) async fn run(args: &Sinks, context: &Context) -> Result<Exit, Failure> {
     match &args.verb {
         None => list(context).await,
-        Some(SinksVerb::Forget { id }) => forget(id, context).await,
+        Some(SinksVerb::Forget { ids }) => forget(ids, context).await,
     }
 }
 
@@ -49,12 +49,15 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn forget(id: &str, context: &Context) -> Result<Exit, Failure> {
-    let path = format!("/v1/sinks/{}", encode(id));
-    let answer: Value = context.client.delete(&path, &[]).await?;
-    match context.output {
-        Output::Json => page::json(&answer)?,
-        Output::Text => page::print(&format!("{id} is expected no more\n"))?,
+/// One after the other; the first that is refused ends it.
+async fn forget(ids: &[String], context: &Context) -> Result<Exit, Failure> {
+    for id in ids {
+        let path = format!("/v1/sinks/{}", encode(id));
+        let answer: Value = context.client.delete(&path, &[]).await?;
+        match context.output {
+            Output::Json => page::json(&answer)?,
+            Output::Text => page::print(&format!("{id} is expected no more\n"))?,
+        }
     }
     Ok(Exit::Done)
 }
