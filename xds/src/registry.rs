@@ -62,9 +62,20 @@ impl Standings {
     /// the business of whoever reads this.
     pub const AWAY_MAX: usize = 10_000;
 
-    /// The least time between two tellings while somebody lags. Short against what people and gates
-    /// wait for, long against the time in which thousands of acks come.
+    /// The least time between two tellings while somebody of few lags. Short against what people and
+    /// gates wait for.
     pub const PACE: Duration = Duration::from_millis(20);
+
+    /// The least time between two tellings while somebody of so many streams lags: making one and
+    /// taking it up costs a few microseconds a sink, which must stay a small part of the time in
+    /// which their acks come. When nobody lags any more that is told at once, however many there
+    /// are.
+    pub fn pace(streams: usize) -> Duration {
+        /// Of one stream.
+        const SHARE: Duration = Duration::from_micros(50);
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+        Self::PACE.max(SHARE.saturating_mul(streams))
+    }
 
     /// Nobody, as of nothing.
     pub(crate) fn empty() -> Self {
@@ -117,7 +128,7 @@ impl Registry {
     }
 
     /// How far everybody is. Told anew at once when nobody lags, and at most every
-    /// [`Standings::PACE`] while somebody does.
+    /// [`Standings::pace`] while somebody does.
     pub fn standings(&self) -> watch::Receiver<Arc<Standings>> {
         self.hub.standings.subscribe()
     }

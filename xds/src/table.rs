@@ -80,6 +80,9 @@ pub enum Change {
     /// Nothing, but from now on the table is there: who asks for it is told that it is empty. A
     /// table that is not there is not rendered yet, and whoever asks for it waits.
     Declare,
+    /// From now on the table is not there, as before it was declared: whoever asks for it waits,
+    /// and who had looked at it keeps what he has. For tables that nobody sees any more.
+    Withdraw,
     /// From now on the table has not all that there is, or again has: what is not in it may be
     /// there all the same, and nobody is told that it is gone. So it is after a restore from
     /// backup, for plans that no operator has acted on yet: clients keep what they have.
@@ -183,8 +186,17 @@ impl Tables {
         for edit in edits {
             by_table.entry((edit.scope, edit.type_url)).or_default().push(edit.change);
         }
-        for (key, changes) in by_table {
-            let table = next.tables.entry(key).or_insert_with(|| Arc::new(Table::empty()));
+        for (key, mut changes) in by_table {
+            let withdrawn = |change: &Change| matches!(change, Change::Withdraw);
+            if let Some(at) = changes.iter().rposition(withdrawn) {
+                next.tables.remove(&key);
+                changes.drain(..=at);
+                if changes.is_empty() {
+                    continue;
+                }
+            }
+            let before = self.generation;
+            let table = next.tables.entry(key).or_insert_with(|| Arc::new(Table::since(before)));
             if let Some(changed) = table.next(generation, changes) {
                 *table = Arc::new(changed);
             }
@@ -197,7 +209,7 @@ impl Tables {
     #[must_use]
     pub fn labelled(mut self, scope: Scope, type_url: TypeUrl, label: &str) -> Self {
         let table = self.tables.entry((scope, type_url));
-        let table = table.or_insert_with(|| Arc::new(Table::empty()));
+        let table = table.or_insert_with(|| Arc::new(Table::since(self.generation)));
         if table.label() != Some(label) {
             Arc::make_mut(table).label = Some(label.into());
         }
@@ -239,14 +251,16 @@ impl Table {
     /// The most removed names that are kept.
     const GONE_MAX: usize = 65_536;
 
-    fn empty() -> Self {
+    /// An empty table that knows nothing of what was there up to this statement: one of its name
+    /// may have been withdrawn.
+    fn since(floor: Generation) -> Self {
         Self {
             resources: Shards::empty(),
             gone: BTreeMap::new(),
             gone_count: 0,
-            gone_floor: Generation(0),
+            gone_floor: floor,
             recent: Arc::new([]),
-            recent_floor: Generation(0),
+            recent_floor: floor,
             changed: Generation(0),
             hash: 0,
             label: None,
@@ -368,7 +382,7 @@ impl Table {
                     gone.remove(&name);
                     changed.insert(name, resource);
                 }
-                Change::Declare => {}
+                Change::Declare | Change::Withdraw => {}
                 Change::Partial(partial) => {
                     same &= next.partial == partial;
                     next.partial = partial;

@@ -67,6 +67,11 @@ impl Book {
         }
     }
 
+    /// How many streams there are.
+    pub(super) const fn streams(&self) -> usize {
+        self.streams
+    }
+
     /// Whether some stream lags behind what is published.
     pub(super) const fn anybody_lags(&self) -> bool {
         self.current < self.streams

@@ -35,7 +35,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
         }
         if published && !stale {
             // Streams are given this long to look at what they were just woken for.
-            due = due.max(now + Standings::PACE);
+            due = due.max(now + Standings::pace(book.streams()));
         }
         if book.anybody_lags() && now < due {
             continue;
@@ -45,6 +45,6 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             book.standings(recent)
         });
         hub.standings.send_replace(Arc::new(standings));
-        due = now + Standings::PACE;
+        due = now + Standings::pace(book.streams());
     }
 }

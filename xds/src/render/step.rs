@@ -53,6 +53,7 @@ pub(super) fn step(wanted: &Wanted<'_>, before: &Rendered) -> (Rendered, Vec<Edi
         declare(before, &next, &mut edits);
         services(before, &next, &pairs, &mut edits);
         reshape(before, &mut next, &mut edits);
+        withdraw(before, &next, &mut edits);
     } else {
         services(before, &next, &pairs, &mut edits);
         reweigh(&mut next, &pairs, &mut edits);
@@ -247,6 +248,14 @@ fn declare(before: &Rendered, next: &Rendered, edits: &mut Vec<Edit>) {
             say(Change::Partial(is));
         }
     }
+}
+
+/// A table that nobody sees any more is not there: were it left empty, whoever comes back by the
+/// same door would be told that there is nothing before it is rendered again.
+fn withdraw(before: &Rendered, next: &Rendered, edits: &mut Vec<Edit>) {
+    let seen = tables(&next.doors);
+    let unseen = tables(&before.doors).into_iter().filter(|table| !seen.contains(table));
+    edits.extend(unseen.map(|(scope, type_url)| Edit { scope, type_url, change: Change::Withdraw }));
 }
 
 /// The ports of leaves that are not rendered at all: what others share with them there is not

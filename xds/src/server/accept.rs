@@ -18,6 +18,10 @@ use super::shared::Shared;
 /// Connections that may wait to be accepted: two seconds of them.
 const BACKLOG: i32 = 4_096;
 
+/// How long a connection waits for others to have taken what they asked for: even where none ever
+/// does, 500 a second are accepted.
+const FILLING_WAIT: Duration = Duration::from_millis(2);
+
 /// How long to wait before accepting again when the process is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,6 +80,10 @@ impl Door {
                 shared.counters.delayed.add(1);
             }
             tokio::time::sleep(wait).await;
+        }
+        if shared.is_busy_filling() {
+            // Those that take their time, or never ask, hold nobody up for longer.
+            let _ = tokio::time::timeout(FILLING_WAIT, shared.grown.notified()).await;
         }
         let Some(guard) = shared.enter(peer) else {
             shared.counters.refused.add(1);

@@ -30,6 +30,10 @@ pub(super) struct Shared {
     pub(super) empty: Notify,
     /// Streams of other services.
     pub(super) routed: AtomicUsize,
+    /// Connections that have not yet taken what they first asked for.
+    young: AtomicUsize,
+    /// Rung when one of them has.
+    pub(super) grown: Notify,
     pub(super) arrivals: Mutex<Bucket>,
     pub(super) openings: Mutex<Bucket>,
 }
@@ -48,6 +52,10 @@ pub(super) struct Line {
     streams: AtomicUsize,
     /// When it had its last stream, in milliseconds of uptime.
     quiet_since: AtomicU64,
+    /// When it came, in milliseconds of uptime.
+    since: u64,
+    /// It has not yet taken what it first asked for.
+    young: AtomicBool,
     /// The connection's task.
     pub(super) waker: AtomicWaker,
     cut: AtomicBool,
@@ -66,6 +74,8 @@ impl Shared {
             lines: Mutex::default(),
             empty: Notify::new(),
             routed: AtomicUsize::new(0),
+            young: AtomicUsize::new(0),
+            grown: Notify::new(),
             arrivals: Mutex::new(Bucket::new(rate, rate)),
             openings: Mutex::new(Bucket::new(rate, rate)),
         }
@@ -100,10 +110,13 @@ impl Shared {
             peer,
             streams: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(millis(self.clock.uptime())),
+            since: millis(self.clock.uptime()),
+            young: AtomicBool::new(true),
             waker: AtomicWaker::new(),
             cut: AtomicBool::new(false),
         });
         lines.by_key.insert(key, Arc::clone(&line));
+        self.young.fetch_add(1, Ordering::AcqRel);
         Some(LineGuard { shared: Arc::clone(self), line })
     }
 
@@ -140,6 +153,29 @@ impl Shared {
                 && line.quiet_since.load(Ordering::Acquire) < millis(since)
         };
         lines.by_key.values().filter(idle).cloned().collect()
+    }
+
+    /// Whether so many connections are taking what they first asked for that another one had
+    /// better wait a moment.
+    pub(super) fn is_busy_filling(&self) -> bool {
+        self.young.load(Ordering::Acquire) >= self.limits.filling
+    }
+
+    /// A connection has taken what it first asked for, or is counted no more for another reason.
+    pub(super) fn grow(&self, line: &Line) {
+        if line.young.swap(false, Ordering::AcqRel) {
+            self.young.fetch_sub(1, Ordering::AcqRel);
+            self.grown.notify_one();
+        }
+    }
+
+    /// Connections that came before `since` are young no more, whatever they did.
+    pub(super) fn grow_old(&self, since: Duration) {
+        for line in lock(&self.lines).by_key.values() {
+            if line.since < millis(since) {
+                self.grow(line);
+            }
+        }
     }
 
     /// Takes a permit for a new stream.
@@ -182,6 +218,7 @@ pub(super) struct LineGuard {
 
 impl Drop for LineGuard {
     fn drop(&mut self) {
+        self.shared.grow(&self.line);
         let mut lines = lock(&self.shared.lines);
         lines.by_key.remove(&self.line.key);
         if lines.by_key.is_empty() {
@@ -193,7 +230,7 @@ impl Drop for LineGuard {
 /// A stream's place on its connection; leaves when dropped.
 pub(super) struct Seat {
     clock: Clock,
-    line: Arc<Line>,
+    pub(super) line: Arc<Line>,
 }
 
 impl Seat {

@@ -32,6 +32,10 @@ const TURN: usize = 32;
 /// What a request of so many bytes costs as much as another one.
 const BYTES_PER_REQUEST: usize = 16 << 10;
 
+/// How long a client has to ask for more after what it asked for first: Envoy asks for endpoints
+/// once it has clusters. With [`super::Limits::FILLING`] it allows the arrivals that are allowed.
+const YOUNG: Duration = Duration::from_millis(50);
+
 /// The least time that a timer is set to, so that a moment in the past costs no core.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -39,7 +43,9 @@ const TICK: Duration = Duration::from_millis(1);
 pub(super) struct Pump {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
-    _seat: Seat,
+    seat: Seat,
+    /// Until when the connection counts as young at least.
+    young_until: Option<Duration>,
     variant: Variant,
     session: Session,
     incoming: Incoming,
@@ -78,7 +84,8 @@ impl Pump {
         let limits = shared.limits;
         Self {
             slot,
-            _seat: seat,
+            seat,
+            young_until: Some(shared.clock.uptime() + YOUNG),
             variant: opened.variant,
             session: Session::new(opened, Arc::clone(&shared.rules)),
             incoming,
@@ -137,7 +144,8 @@ impl Pump {
         match next {
             Next::Send(response) => self.respond(response),
             Next::Wait(until) => {
-                self.wait([until, wake, self.read_by], now, cx);
+                self.grow(now);
+                self.wait([until, wake, self.read_by, self.young_until], now, cx);
                 Poll::Pending
             }
         }
@@ -263,6 +271,18 @@ impl Pump {
         })
     }
 
+    /// Whoever has what it asked for, and has had time to ask for more, makes room for another one.
+    fn grow(&mut self, now: Duration) {
+        let Some(until) = self.young_until else { return };
+        if self.session.is_in_step() && until <= now {
+            self.young_until = None;
+            self.shared.grow(&self.seat.line);
+        } else if until <= now {
+            // Its next ack wakes it.
+            self.young_until = Some(now + YOUNG);
+        }
+    }
+
     /// Tells the registry what changed.
     fn tell(&mut self) {
         let progress = self.session.progress();
@@ -279,7 +299,7 @@ impl Pump {
     }
 
     /// Has the task woken at the first of these moments.
-    fn wait(&mut self, moments: [Option<Duration>; 3], now: Duration, cx: &mut Context<'_>) {
+    fn wait(&mut self, moments: [Option<Duration>; 4], now: Duration, cx: &mut Context<'_>) {
         let Some(first) = moments.into_iter().flatten().min() else {
             self.timer = None;
             return;

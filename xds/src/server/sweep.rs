@@ -30,6 +30,9 @@ fn sweep(shared: &Shared) {
             shared.cut_line(slot.line);
         }
     }
+    if let Some(since) = now.checked_sub(EVERY) {
+        shared.grow_old(since);
+    }
     if let Some(since) = now.checked_sub(shared.limits.idle) {
         for line in shared.idle_lines(since) {
             shared.bad(Bad::Idle, line.peer, &"a connection has no stream; it is cut");

@@ -77,6 +77,11 @@ impl Session {
         self.client.as_ref().map(|(client, _)| client)
     }
 
+    /// Whether the client has acked everything that it has asked for so far.
+    pub fn is_in_step(&self) -> bool {
+        !self.watches.iter().any(|watch| watch.start.is_some() || watch.lags())
+    }
+
     /// How far the stream is, as of the last [`Session::poll`] that said [`Next::Wait`].
     pub const fn progress(&self) -> &Progress {
         &self.progress

@@ -65,6 +65,23 @@ fn removed_names_are_forgotten_in_the_end_and_that_is_told() {
     assert_eq!(changes.gone.len(), Table::GONE_MAX);
 }
 
+#[test]
+fn a_withdrawn_table_is_not_there_and_comes_back_knowing_nothing() {
+    let edit = |change| Edit { scope: "s".into(), type_url: TypeUrl::CLUSTER.into(), change };
+    let next = |tables: &Tables, edits| tables.next(Token::START, Urgency::Ordinary, edits);
+    let one = next(&Tables::empty(), vec![put("a", "1"), put("b", "1")]);
+    let two = next(&one, vec![remove("a"), remove("b"), edit(Change::Withdraw)]);
+    assert!(two.table(&"s".into(), &TypeUrl::CLUSTER.into()).is_none());
+    let three = next(&two, vec![edit(Change::Declare), put("a", "1")]);
+    // Who had looked before must be told of `b`, which nobody here has heard of.
+    let changes = table(&three).changes(one.generation());
+    assert_eq!((changes.changed.len(), changes.forgotten), (1, true));
+    assert!(!table(&three).changes(two.generation()).forgotten);
+    // Within one statement, what follows counts.
+    let again = next(&one, vec![remove("a"), edit(Change::Withdraw), put("c", "1")]);
+    assert_eq!(table(&again).iter().map(|it| it.name().as_str()).collect::<Vec<_>>(), ["c"]);
+}
+
 proptest! {
     /// Whoever applies the changes since any generation to what the table was has what it is.
     #[test]

@@ -109,6 +109,11 @@ proptest! {
             let (_, fresh) = world.render(&Rendered::default());
             let fresh = Tables::empty().next(world.state.token(), Urgency::Ordinary, fresh);
             prop_assert_eq!(show::versions(&tables), show::versions(&fresh), "after {:?}", step);
+            // A table that is there is rendered, and one that nobody sees is not there.
+            let there = |tables: &Tables| -> Vec<_> {
+                tables.iter().map(|(scope, kind, _)| (scope.clone(), kind.clone())).collect()
+            };
+            prop_assert_eq!(there(&tables), there(&fresh), "after {:?}", step);
         }
     }
 }
