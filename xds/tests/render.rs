@@ -124,7 +124,11 @@ fn a_restored_plan_is_withheld_until_an_operator_acts() {
     // Everything is newer than what the lost incarnation may have sent, but for what never changes.
     let puts = edits.iter().filter_map(|edit| match &edit.change {
         Change::Put { encoded, plans, .. } if !plans.is_empty() => encoded.version.since(),
-        Change::Put { .. } | Change::Remove(_) | Change::Declare | Change::Partial(_) => None,
+        Change::Put { .. }
+        | Change::Remove(_)
+        | Change::Declare
+        | Change::Withdraw
+        | Change::Partial(_) => None,
     });
     assert!(puts.min() > old);
     assert!(edits.iter().any(|edit| matches!(edit.change, Change::Partial(false))));
@@ -156,7 +160,7 @@ fn a_restored_plan_that_is_rolled_back_is_rendered_while_another_waits() {
 fn plans_put(edits: &[Edit]) -> BTreeSet<String> {
     let plans = edits.iter().flat_map(|edit| match &edit.change {
         Change::Put { plans, .. } => plans.to_vec(),
-        Change::Remove(_) | Change::Declare | Change::Partial(_) => Vec::new(),
+        Change::Remove(_) | Change::Declare | Change::Withdraw | Change::Partial(_) => Vec::new(),
     });
     plans.map(|plan| plan.to_string()).collect()
 }

@@ -358,6 +358,7 @@ fn words(edits: &[Edit]) -> Vec<String> {
         }
         Change::Remove(name) => format!("-{} {name}", edit.type_url.short()),
         Change::Declare => edit.type_url.short().to_owned(),
+        Change::Withdraw => format!("{} withdrawn", edit.type_url.short()),
     };
     edits.iter().map(word).collect()
 }

@@ -255,7 +255,11 @@ fn declare(before: &Rendered, next: &Rendered, edits: &mut Vec<Edit>) {
 fn withdraw(before: &Rendered, next: &Rendered, edits: &mut Vec<Edit>) {
     let seen = tables(&next.doors);
     let unseen = tables(&before.doors).into_iter().filter(|table| !seen.contains(table));
-    edits.extend(unseen.map(|(scope, type_url)| Edit { scope, type_url, change: Change::Withdraw }));
+    edits.extend(unseen.map(|(scope, type_url)| Edit {
+        scope,
+        type_url,
+        change: Change::Withdraw,
+    }));
 }
 
 /// The ports of leaves that are not rendered at all: what others share with them there is not

@@ -56,6 +56,9 @@ pub(crate) fn edits(edits: &[Edit]) -> String {
             Change::Declare => {
                 writeln!(out, "{}: {} declared", edit.scope, edit.type_url.short()).unwrap();
             }
+            Change::Withdraw => {
+                writeln!(out, "{}: {} withdrawn", edit.scope, edit.type_url.short()).unwrap();
+            }
         }
     }
     out
