@@ -100,7 +100,7 @@ impl Hub {
             let count = u64::try_from(changed.resources).unwrap_or(u64::MAX);
             self.encodings.fetch_add(count, Ordering::Relaxed);
             // Known before anybody can see the tables, so nobody is taken to owe less.
-            recent.add(tables.generation(), changed.plans);
+            recent.add(&tables, changed.plans);
             self.tables.store(tables);
         }
         self.wake_all();

@@ -14,16 +14,23 @@ pub(crate) struct Recent {
     entries: VecDeque<(Generation, Arc<BTreeSet<PlanName>>)>,
     /// Everything after this is in `entries`.
     floor: Generation,
-    /// Every plan that ever changed.
+    /// Every plan that changed and is in some table or in `entries`, and some that are no more.
     all: Arc<BTreeSet<PlanName>>,
+    /// How many of `all` there were when those that are no more were last forgotten.
+    swept: usize,
 }
 
 impl Recent {
     /// A stream that is further behind than so many statements counts as owing every plan.
     const KEPT: usize = 1_024;
 
-    /// Remembers what this statement changed.
-    pub(crate) fn add(&mut self, generation: Generation, plans: BTreeSet<PlanName>) {
+    /// So many plans that are no more are kept beside as many as there are: looking for them costs
+    /// O(tables).
+    const SLACK: usize = 1_024;
+
+    /// Remembers what the statement that these tables are changed.
+    pub(crate) fn add(&mut self, tables: &Tables, plans: BTreeSet<PlanName>) {
+        let generation = tables.generation();
         if !plans.is_subset(&self.all) {
             Arc::make_mut(&mut self.all).extend(plans.iter().cloned());
         }
@@ -33,6 +40,20 @@ impl Recent {
         {
             self.floor = oldest;
         }
+        if self.all.len() > self.swept.saturating_mul(2).saturating_add(Self::SLACK) {
+            self.sweep(tables);
+        }
+    }
+
+    /// Forgets plans that are no more: nobody asks who owes them.
+    fn sweep(&mut self, tables: &Tables) {
+        let resources = tables.iter().flat_map(|(_, _, table)| table.iter());
+        let there = resources.flat_map(|resource| resource.plans.iter());
+        let recent = self.entries.iter().flat_map(|(_, plans)| plans.iter());
+        // By reference first: most are named many times.
+        let kept: BTreeSet<&PlanName> = there.chain(recent).collect();
+        self.swept = kept.len();
+        self.all = Arc::new(kept.into_iter().cloned().collect());
     }
 
     /// The plans that changed after `seen`: those, or more.

@@ -1,6 +1,5 @@
 //! The book, with streams that have no sockets.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use proto::envoy::config::core::v3::Node;
 use super::Standings;
 use super::book::Book;
 use super::hub::{Hub, Slot};
-use super::recent::Recent;
 use crate::client::Client;
+use crate::name::TypeUrl;
 use crate::session::{Opened, Progress, Variant};
 use crate::table::{Change, Edit, Encoded, Generation, Urgency};
 use crate::version::Version;
@@ -38,12 +37,21 @@ impl World {
 
     /// Changes one resource of this plan.
     fn publish(&self, revision: u64, owner: &str) {
-        let type_url = "t".into();
+        let type_url = TypeUrl::from("t");
         let version = Version::of(token(revision), &revision.to_le_bytes());
         let encoded = Encoded::new(&type_url, owner.into(), version, b"");
         let plans = Arc::new([plan(owner)]);
         let change = Change::Put { encoded: Arc::new(encoded), plans, needs: Arc::new([]) };
-        let edit = Edit { scope: "s".into(), type_url, change };
+        self.edit(revision, change);
+    }
+
+    /// Removes the resource of this plan.
+    fn remove(&self, revision: u64, owner: &str) {
+        self.edit(revision, Change::Remove(owner.into()));
+    }
+
+    fn edit(&self, revision: u64, change: Change) {
+        let edit = Edit { scope: "s".into(), type_url: "t".into(), change };
         let next = self.hub.tables().next(token(revision), Urgency::Ordinary, vec![edit]);
         self.hub.publish(Arc::new(next));
     }
@@ -136,16 +144,33 @@ fn unchanged_sinks_are_the_same_as_before() {
 
 #[test]
 fn who_lags_further_than_is_remembered_owes_everything() {
-    let mut recent = Recent::default();
+    let world = World::new();
     for n in 1..=2_000 {
-        let owner = if n == 1 { "old" } else { "new" };
-        recent.add(Generation(n), BTreeSet::from([plan(owner)]));
+        world.publish(n, if n == 1 { "old" } else { "new" });
     }
     let names = |seen| -> Vec<String> {
-        recent.since(Generation(seen)).iter().map(PlanName::to_string).collect()
+        let since = world.hub.with_recent(|_, recent| recent.since(Generation(seen)));
+        since.iter().map(PlanName::to_string).collect()
     };
     assert_eq!(names(2_000), [""; 0]);
     assert_eq!(names(1_999), ["new"]);
     assert_eq!(names(1_990), ["new"]);
     assert_eq!(names(0), ["new", "old"]);
+}
+
+#[test]
+fn plans_that_are_no_more_are_forgotten() {
+    let world = World::new();
+    world.publish(1, "stays");
+    let statements = 6_000;
+    for n in (2..statements).step_by(2) {
+        let owner = format!("p{n}");
+        world.publish(n, &owner);
+        world.remove(n + 1, &owner);
+    }
+    let all = world.hub.with_recent(|_, recent| recent.since(Generation(0)));
+    assert!(all.contains(&plan("stays")) && all.contains(&plan("p5998")));
+    assert!(!all.contains(&plan("p2")));
+    // Those of the newest statements, twice, and some.
+    assert!(all.len() < 2_500, "{}", all.len());
 }
