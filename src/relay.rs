@@ -70,16 +70,18 @@ pub(crate) async fn run(args: Relay, _: &Context) -> Result<Exit, Failure> {
     let (_asker, again) = watch::channel(Again::default());
     let sink = Relaying { served, publisher: server.publisher(), registry: registry.clone() };
     let say = report::say(registry.standings(), clock);
-    let (load_service, loads) = xds::lrs::service();
+    let is_ours = |cluster: &str| render::side_of(cluster).is_some();
+    let (load_service, loads) = xds::lrs::service(is_ours, clock);
     let loads = loads::hand_on(node.clone(), loads, links.subscribe());
     let reports = following::report(node, links.subscribe(), &noticed, say);
     let changes = report::notice(registry.standings(), &noticed);
     let pump = follower.run(sink, links, again, following::random());
     let (stop, ended) = oneshot::channel::<()>();
-    let (mut routes, _health) = standard_routes().await.map_err(|error| Failure::Local {
+    let (mut routes, health) = standard_routes().await.map_err(|error| Failure::Local {
         what: "the server does not start",
         source: error.into(),
     })?;
+    xds::server::serving(&health, &load_service).await;
     routes.add_service(load_service);
     let serving = tokio::spawn(server.serve(routes.routes(), async { drop(ended.await) }));
     tokio::select! {

@@ -24,7 +24,7 @@ pub(super) async fn hand_on(
     mut loads: LoadReports,
     mut links: watch::Receiver<Option<Link>>,
 ) {
-    let mut streams: HashMap<Arc<str>, mpsc::Sender<LoadStatsRequest>> = HashMap::new();
+    let mut streams: HashMap<Arc<str>, Stream> = HashMap::new();
     loop {
         tokio::select! {
             changed = links.changed() => match changed {
@@ -32,7 +32,7 @@ pub(super) async fn hand_on(
                 Ok(()) => streams.clear(),
                 Err(_) => return,
             },
-            report = loads.reports.recv() => {
+            report = loads.next() => {
                 let Some(report) = report else { return };
                 let link = links.borrow().clone();
                 take(&relay, report, link, &mut streams);
@@ -41,18 +41,28 @@ pub(super) async fn hand_on(
     }
 }
 
+/// What goes to the controller of one proxy.
+struct Stream {
+    /// The newest of the proxy's own streams that said anything: the end of an older one is not
+    /// the proxy's.
+    number: u64,
+    requests: mpsc::Sender<LoadStatsRequest>,
+}
+
 fn take(
     relay: &Node,
     report: LoadReport,
     link: Option<Link>,
-    streams: &mut HashMap<Arc<str>, mpsc::Sender<LoadStatsRequest>>,
+    streams: &mut HashMap<Arc<str>, Stream>,
 ) {
     let id = &report.client.id;
     let (Some(clusters), Some(link)) = (report.clusters, link) else {
-        streams.remove(id);
+        if streams.get(id).is_some_and(|stream| stream.number <= report.stream) {
+            streams.remove(id);
+        }
         return;
     };
-    let closed = streams.get(id).is_none_or(mpsc::Sender::is_closed);
+    let closed = streams.get(id).is_none_or(|stream| stream.requests.is_closed());
     if closed {
         let (sending, requests) = mpsc::channel(WAITING_MAX);
         let version = report.client.version.as_deref().unwrap_or_default();
@@ -61,11 +71,12 @@ fn take(
         // A channel that is new has room.
         let _ = sending.try_send(first);
         tokio::spawn(stream(link, requests));
-        streams.insert(Arc::clone(id), sending);
+        streams.insert(Arc::clone(id), Stream { number: report.stream, requests: sending });
     }
     let cluster_stats = clusters.iter().map(stats).collect();
-    if let Some(stream) = streams.get(id) {
-        let _ = stream.try_send(LoadStatsRequest { node: None, cluster_stats });
+    if let Some(stream) = streams.get_mut(id) {
+        stream.number = stream.number.max(report.stream);
+        let _ = stream.requests.try_send(LoadStatsRequest { node: None, cluster_stats });
     }
 }
 

@@ -4,6 +4,8 @@
 //! how often, and then says at every interval what it did since the last report. One TCP connection
 //! counts as one request. A retry counts as issued; 4xx is success.
 
+mod often;
+mod queue;
 mod service;
 
 use std::time::Duration;
@@ -12,7 +14,8 @@ use proto::envoy::config::endpoint::v3::ClusterStats;
 use proto::envoy::service::load_stats::v3::LoadStatsResponse;
 use proto::google::protobuf;
 
-pub use self::service::{LoadReport, LoadReports, service};
+use self::often::Often;
+pub use self::service::{LoadCounts, LoadReport, LoadReports, service};
 
 /// What one proxy did with one cluster during one interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,12 +90,14 @@ fn period(interval: &protobuf::Duration) -> Option<Duration> {
     (period > Duration::ZERO && period <= PERIOD_MAX).then_some(period)
 }
 
+/// The shortest interval that any proxy is told.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// How often a proxy is to report where there are so many: often enough to watch a shift, seldom
 /// enough that reading all of them stays a small part of a core.
 pub const fn interval(proxies: usize) -> Duration {
     /// So many proxies report every [`SHORT`].
     const FEW: usize = 200;
-    const SHORT: Duration = Duration::from_secs(2);
     const LONG: Duration = Duration::from_secs(10);
     if proxies <= FEW { SHORT } else { LONG }
 }

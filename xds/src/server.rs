@@ -41,7 +41,7 @@ use crate::session::Rules;
 pub use self::clock::Clock;
 pub use self::counts::Counts;
 pub use self::limits::Limits;
-pub use self::routes::{RoutesError, standard_routes};
+pub use self::routes::{RoutesError, serving, standard_routes};
 pub use self::tls::{Tls, TlsError};
 
 /// What a server is made of.

@@ -5,6 +5,7 @@
 
 mod between;
 mod conflicts;
+mod doors;
 mod drain;
 mod load;
 mod quiet;
@@ -24,13 +25,14 @@ use tokio::sync::watch;
 use xds::lrs::LoadReports;
 use xds::own::{self, Own};
 use xds::registry::{Publisher, Registry, Standings};
-use xds::render::{self, Door, Rendered, Wanted};
-use xds::server::{RoutesError, Server, standard_routes};
+use xds::render::{self, Rendered, Wanted};
+use xds::server::{RoutesError, Server, serving, standard_routes};
 use xds::session::Rules;
 use xds::{Client, Edit, Tables, TypeUrl, Urgency};
 
 use crate::clock::Clock;
 use crate::planes::PlanePort;
+use crate::planes::mesh::doors::Doors;
 use crate::planes::mesh::drain::Drain;
 use crate::planes::mesh::load::Load;
 use crate::planes::mesh::quiet::Quiet;
@@ -41,9 +43,6 @@ use crate::planes::reports::{self, Reports};
 use crate::store::Store;
 
 pub use crate::planes::mesh::viewer::Roles;
-
-/// The most doors that are rendered for: each costs the listeners of every service.
-const DOORS_MAX: usize = 1_000;
 
 /// What the mesh plane is connected by.
 #[derive(Debug)]
@@ -88,17 +87,21 @@ pub async fn serve(
     server: Server,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RoutesError> {
-    let (mut routes, _health) = standard_routes().await?;
-    let (load_service, loads) = xds::lrs::service();
+    let (mut routes, health) = standard_routes().await?;
+    let is_ours = |cluster: &str| render::side_of(cluster).is_some();
+    let clock = xds::server::Clock::since(ports.clock.started());
+    let (load_service, loads) = xds::lrs::service(is_ours, clock);
     let (report_service, reports) = reports::service();
+    serving(&health, &load_service).await;
+    serving(&health, &report_service).await;
     routes.add_service(load_service).add_service(report_service);
     let (publisher, registry) = (server.publisher(), server.registry());
     let plane = run(ports, publisher, Back { registry, loads, reports });
-    let serving = server.serve(routes.routes(), stop);
-    tokio::pin!(serving);
+    let served = server.serve(routes.routes(), stop);
+    tokio::pin!(served);
     tokio::select! {
-        () = plane => serving.await,
-        () = &mut serving => {}
+        () = plane => served.await,
+        () = &mut served => {}
     }
     Ok(())
 }
@@ -148,7 +151,7 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                     plane.standing(&standings);
                 }
             }
-            Some(report) = loads.reports.recv() => plane.loaded(&report),
+            Some(report) = loads.next() => plane.loaded(&report),
             _ = tick.tick() => plane.counted(),
         }
     }
@@ -176,7 +179,7 @@ struct MeshPlane {
     rendered: Rendered,
     own: Own,
     tables: Arc<Tables>,
-    doors: BTreeSet<Door>,
+    doors: Doors,
     /// Whether any replica was ever connected: nobody else sees our own tables.
     replicas_came: bool,
     texts: Texts,
@@ -203,7 +206,7 @@ impl MeshPlane {
             rendered: Rendered::default(),
             own: Own::default(),
             tables: Arc::new(Tables::empty()),
-            doors: BTreeSet::new(),
+            doors: Doors::default(),
             replicas_came: false,
             texts: Texts::new(store),
             quiet: Quiet::default(),
@@ -230,30 +233,35 @@ impl MeshPlane {
         self.quiet.changed(now, urgent);
     }
 
-    /// Renders for doors that nobody had come through before.
+    /// Renders for the doors that somebody comes by.
     fn doors(&mut self, clients: &[Arc<Client>]) {
-        let before = (self.doors.len(), self.replicas_came);
+        let now = self.clock.uptime();
+        let came = self.replicas_came;
+        let mut used = BTreeSet::new();
         for client in clients {
             match viewer::door(client) {
-                Ok(Some(door)) if self.doors.len() < DOORS_MAX => drop(self.doors.insert(door)),
+                Ok(Some(door)) => drop(used.insert(door)),
                 Ok(None) => self.replicas_came = true,
-                Ok(Some(_)) | Err(_) => {}
+                Err(_) => {}
             }
         }
-        if (self.doors.len(), self.replicas_came) != before {
-            self.quiet.changed(self.clock.uptime(), false);
+        let others = self.doors.used(used, now);
+        self.doors.tell();
+        if others || self.replicas_came != came {
+            self.quiet.changed(now, false);
         }
     }
 
     /// When something is to go out.
     fn due(&self) -> Option<Duration> {
-        [self.quiet.due(), self.drain.due(), self.texts.due()].into_iter().flatten().min()
+        let dues = [self.quiet.due(), self.drain.due(), self.texts.due(), self.doors.due()];
+        dues.into_iter().flatten().min()
     }
 
     /// Sends out what is due.
     async fn pass(&mut self) {
         let now = self.clock.uptime();
-        if self.drain.pass(now) {
+        if self.drain.pass(now) | self.doors.pass(now) {
             self.quiet.changed(now, false);
         }
         if self.quiet.due().is_some_and(|due| due <= now)
@@ -266,7 +274,7 @@ impl MeshPlane {
     async fn publish(&mut self) {
         let urgency = if self.quiet.take() { Urgency::Urgent } else { Urgency::Ordinary };
         let (snapshot, drained) = (&self.snapshot, self.drain.drained());
-        let wanted = Wanted { snapshot, drained, doors: &self.doors };
+        let wanted = Wanted { snapshot, drained, doors: self.doors.rendered() };
         let (rendered, mut edits) = render::envoy(&wanted, &self.rendered);
         conflicts::tell(self.rendered.conflicts(), rendered.conflicts());
         self.rendered = rendered;
@@ -328,8 +336,10 @@ impl MeshPlane {
     fn loaded(&mut self, report: &xds::lrs::LoadReport) {
         let node = &report.client.id;
         match &report.clusters {
-            Some(clusters) => self.load.report(node, clusters, self.clock.uptime()),
-            None => self.load.gone(node),
+            Some(clusters) => {
+                self.load.report((node, report.stream), clusters, self.clock.uptime());
+            }
+            None => self.load.gone(node, report.stream),
         }
     }
 

@@ -5,28 +5,30 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::Stream;
 use proto::envoy::service::load_stats::v3::load_reporting_service_server::{
     LoadReportingService, LoadReportingServiceServer,
 };
 use proto::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::client::Client;
-use crate::lrs::{CLUSTERS_MAX, ClusterLoad, interval, wanted};
+use crate::lrs::queue::{Reader, Writer, queue};
+use crate::lrs::{CLUSTERS_MAX, ClusterLoad, Often, interval, wanted};
+use crate::server::Clock;
 
-/// How many reports may wait to be read. More are dropped and counted: the next one comes soon.
-const WAITING_MAX: usize = 4_096;
 /// The longest report, in bytes.
 const REPORT_BYTES_MAX: usize = 16 << 20;
 
 /// What one proxy did since it last reported.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LoadReport {
     /// Who.
     pub client: Arc<Client>,
+    /// On which of the service's streams; a later one has a higher number.
+    pub stream: u64,
     /// What it did. `None`: its stream has ended, and what it had under way is not known any more.
     pub clusters: Option<Vec<ClusterLoad>>,
 }
@@ -34,35 +36,59 @@ pub struct LoadReport {
 /// Where reports arrive.
 #[derive(Debug)]
 pub struct LoadReports {
-    /// In the order in which they came.
-    pub reports: mpsc::Receiver<LoadReport>,
-    /// Reports that were dropped because too many waited.
-    pub dropped: Arc<AtomicU64>,
-    /// Clusters that were not believed.
-    pub absurd: Arc<AtomicU64>,
+    reader: Reader,
 }
 
-/// The gRPC service, and where its reports arrive.
-pub fn service() -> (LoadReportingServiceServer<impl LoadReportingService>, LoadReports) {
-    let (sender, reports) = mpsc::channel(WAITING_MAX);
-    let inbox =
-        Inbox { sender, dropped: Arc::default(), absurd: Arc::default(), open: Arc::default() };
-    let seen = LoadReports {
-        reports,
-        dropped: Arc::clone(&inbox.dropped),
-        absurd: Arc::clone(&inbox.absurd),
-    };
+/// What was left out of account since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadCounts {
+    /// Reports that were dropped because too many waited.
+    pub dropped: u64,
+    /// Reports that were dropped because their stream reports far more often than it was told.
+    pub hurried: u64,
+    /// Clusters that were not believed.
+    pub absurd: u64,
+}
+
+impl LoadReports {
+    /// The next report, in the order in which they came, each stream's end after all that it
+    /// said; `None` when the service is no more. Loses nothing when dropped before it is ready.
+    pub async fn next(&mut self) -> Option<LoadReport> {
+        self.reader.next().await
+    }
+
+    /// What was left out.
+    pub fn counts(&self) -> LoadCounts {
+        let tally = self.reader.tally();
+        LoadCounts {
+            dropped: tally.dropped.load(Ordering::Relaxed),
+            hurried: tally.hurried.load(Ordering::Relaxed),
+            absurd: tally.absurd.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The gRPC service, and where its reports arrive. Of clusters only those are read whose names
+/// are to be kept.
+pub fn service(
+    keep: fn(&str) -> bool,
+    clock: Clock,
+) -> (LoadReportingServiceServer<impl LoadReportingService>, LoadReports) {
+    let (writer, reader) = queue();
+    let inbox = Inbox { writer, keep, clock, open: Arc::default(), next: Arc::default() };
     let server = LoadReportingServiceServer::new(inbox);
-    (server.max_decoding_message_size(REPORT_BYTES_MAX), seen)
+    (server.max_decoding_message_size(REPORT_BYTES_MAX), LoadReports { reader })
 }
 
 #[derive(Clone)]
 struct Inbox {
-    sender: mpsc::Sender<LoadReport>,
-    dropped: Arc<AtomicU64>,
-    absurd: Arc<AtomicU64>,
+    writer: Writer,
+    keep: fn(&str) -> bool,
+    clock: Clock,
     /// Streams that are open.
     open: Arc<AtomicUsize>,
+    /// The number of the next stream.
+    next: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Inbox {
@@ -92,11 +118,15 @@ impl LoadReportingService for Inbox {
 /// One proxy's stream.
 struct Reporting {
     inbox: Inbox,
+    number: u64,
+    often: Often,
+    /// A report of it was taken in, so its end is to be told.
+    reported: bool,
     incoming: Option<Streaming<LoadStatsRequest>>,
     client: Option<Arc<Client>>,
     /// Clusters whose numbers were not believed, as [`shown`]: told once each.
     doubted: BTreeSet<String>,
-    told: Option<std::time::Duration>,
+    told: Option<Duration>,
 }
 
 impl Reporting {
@@ -105,7 +135,17 @@ impl Reporting {
 
     fn new(inbox: Inbox, incoming: Streaming<LoadStatsRequest>) -> Self {
         inbox.open.fetch_add(1, Ordering::Relaxed);
-        Self { inbox, incoming: Some(incoming), client: None, doubted: BTreeSet::new(), told: None }
+        let number = inbox.next.fetch_add(1, Ordering::Relaxed);
+        Self {
+            inbox,
+            number,
+            often: Often::default(),
+            reported: false,
+            incoming: Some(incoming),
+            client: None,
+            doubted: BTreeSet::new(),
+            told: None,
+        }
     }
 
     /// The next answer: what is to be reported, said again where that changed.
@@ -149,29 +189,33 @@ impl Reporting {
         if message.cluster_stats.is_empty() {
             return Ok(());
         }
-        let mut clusters = Vec::with_capacity(message.cluster_stats.len());
-        for stats in &message.cluster_stats {
+        if !self.often.take(self.inbox.clock.uptime()) {
+            self.inbox.writer.tally().hurried.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        let keep = self.inbox.keep;
+        let mut clusters = Vec::new();
+        for stats in message.cluster_stats.iter().filter(|stats| keep(&stats.cluster_name)) {
             match ClusterLoad::read(stats) {
                 Ok(load) => clusters.push(load),
                 Err(absurd) => self.doubt(&client, &stats.cluster_name, absurd),
             }
         }
-        self.hand_in(LoadReport { client, clusters: Some(clusters) });
+        if clusters.is_empty() {
+            return Ok(());
+        }
+        clusters.shrink_to_fit();
+        let report = LoadReport { client, stream: self.number, clusters: Some(clusters) };
+        self.reported |= self.inbox.writer.report(report);
         Ok(())
     }
 
     fn doubt(&mut self, client: &Client, cluster: &str, absurd: crate::lrs::Absurd) {
-        self.inbox.absurd.fetch_add(1, Ordering::Relaxed);
+        self.inbox.writer.tally().absurd.fetch_add(1, Ordering::Relaxed);
         let cluster = shown(cluster);
         let room = self.doubted.len() < Self::DOUBTED_MAX;
         if room && self.doubted.insert(cluster.clone()) {
             tracing::warn!(node = %client.id, %cluster, %absurd, "a load report is not believed");
-        }
-    }
-
-    fn hand_in(&self, report: LoadReport) {
-        if self.inbox.sender.try_send(report).is_err() {
-            self.inbox.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -179,8 +223,8 @@ impl Reporting {
 impl Drop for Reporting {
     fn drop(&mut self) {
         self.inbox.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(client) = self.client.take() {
-            self.hand_in(LoadReport { client, clusters: None });
+        if let Some(client) = self.client.take().filter(|_| self.reported) {
+            self.inbox.writer.end(LoadReport { client, stream: self.number, clusters: None });
         }
     }
 }

@@ -3,6 +3,9 @@
 use crate::name::TypeUrl;
 use crate::session::{Opened, Variant};
 
+/// Aggregated discovery, as a service.
+pub(super) const ADS: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+
 /// The services of one type, with the last part of their methods.
 const SERVICES: [(&str, &str, &str); 9] = [
     ("cluster.v3.ClusterDiscoveryService", "Clusters", TypeUrl::CLUSTER),
@@ -34,7 +37,7 @@ pub(super) fn called(path: &str) -> Called {
     else {
         return Called::Other;
     };
-    if service == "discovery.v3.AggregatedDiscoveryService" {
+    if ADS.strip_prefix("envoy.service.") == Some(service) {
         return match method {
             "StreamAggregatedResources" => stream(Variant::Sotw, None),
             "DeltaAggregatedResources" => stream(Variant::Delta, None),

@@ -101,6 +101,19 @@ async fn health_and_reflection_share_the_port() {
     let mut health = HealthClient::new(world.channel().await);
     let check = health.check(HealthCheckRequest::default());
     assert_eq!(in_time(check).await.unwrap().into_inner().status, 1);
+    for (service, serves) in [
+        ("envoy.service.discovery.v3.AggregatedDiscoveryService", true),
+        ("envoy.service.load_stats.v3.LoadReportingService", true),
+        ("crossfade.v1.ReportService", false),
+    ] {
+        let check = health.check(HealthCheckRequest { service: service.to_owned() });
+        match in_time(check).await {
+            Ok(answer) => assert_eq!((answer.into_inner().status, serves), (1, true), "{service}"),
+            Err(status) => {
+                assert_eq!((status.code(), serves), (Code::NotFound, false), "{service}");
+            }
+        }
+    }
 
     let mut reflection = ServerReflectionClient::new(world.channel().await);
     let ask = ServerReflectionRequest {

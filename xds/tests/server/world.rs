@@ -17,8 +17,9 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
+use xds::lrs::LoadReports;
 use xds::registry::SinkState;
-use xds::server::{Clock, Limits, Meter, Server, Settings, Tls, standard_routes};
+use xds::server::{Clock, Limits, Meter, Server, Settings, Tls, serving, standard_routes};
 use xds::{Publisher, Registry, Resources, TypeUrl};
 
 /// How long a test waits for what must come.
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(crate) publisher: Publisher,
     pub(crate) registry: Registry,
     pub(crate) meter: Meter,
+    pub(crate) loads: LoadReports,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -69,23 +71,27 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits, tls: Option<Tls>) -> Self {
+        let clock = Clock::start();
         let server = Server::bind(Settings {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tls,
             rules: Resources::rules(types()),
             limits,
-            clock: Clock::start(),
+            clock,
         })
         .unwrap();
         let (stop, stopped) = oneshot::channel();
         let address = server.addresses()[0];
         let (publisher, registry, meter) = (server.publisher(), server.registry(), server.meter());
-        let (routes, _health) = standard_routes().await.unwrap();
+        let (mut routes, health) = standard_routes().await.unwrap();
+        let (load_service, loads) = xds::lrs::service(|cluster| cluster.contains('/'), clock);
+        serving(&health, &load_service).await;
+        routes.add_service(load_service);
         let serving = tokio::spawn(server.serve(routes.routes(), async {
             let _ = stopped.await;
         }));
         let resources = Resources::new(publisher.clone());
-        Self { address, resources, publisher, registry, meter, stop: Some(stop), serving }
+        Self { address, resources, publisher, registry, meter, loads, stop: Some(stop), serving }
     }
 
     /// Tells the server to stop; waits until it has.

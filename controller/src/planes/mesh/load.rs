@@ -43,7 +43,14 @@ struct Done {
     issued: u64,
     errors: u64,
     /// By node.
-    in_progress: HashMap<Arc<str>, u64>,
+    in_progress: HashMap<Arc<str>, Gauge>,
+}
+
+/// What one node had under way, as its newest stream of reports says.
+#[derive(Clone, Copy, Debug)]
+struct Gauge {
+    stream: u64,
+    requests: u64,
 }
 
 impl Load {
@@ -80,8 +87,13 @@ impl Load {
         });
     }
 
-    /// Takes up what a proxy did in the interval that ends now.
-    pub(super) fn report(&mut self, node: &Arc<str>, clusters: &[ClusterLoad], now: Duration) {
+    /// Takes up what a proxy did in the interval that ends now, as it says on this stream.
+    pub(super) fn report(
+        &mut self,
+        (node, stream): (&Arc<str>, u64),
+        clusters: &[ClusterLoad],
+        now: Duration,
+    ) {
         for load in clusters {
             let Some((service, side)) = xds::render::side_of(&load.cluster) else { continue };
             let Some(tally) = self.services.get_mut(&service) else { continue };
@@ -95,20 +107,29 @@ impl Load {
                 done.errors = done.errors.saturating_add(load.errors);
                 tally.until = now;
             }
+            let known = done.in_progress.get(node);
+            if known.is_some_and(|gauge| gauge.stream > stream) {
+                continue;
+            }
             if load.in_progress == 0 {
                 self.gauges -= usize::from(done.in_progress.remove(node).is_some());
-            } else if done.in_progress.contains_key(node) || self.gauges < GAUGES_MAX {
-                let new = done.in_progress.insert(Arc::clone(node), load.in_progress).is_none();
+            } else if known.is_some() || self.gauges < GAUGES_MAX {
+                let gauge = Gauge { stream, requests: load.in_progress };
+                let new = done.in_progress.insert(Arc::clone(node), gauge).is_none();
                 self.gauges += usize::from(new);
             }
         }
     }
 
-    /// A proxy's reports have ended: what it had under way is not known any more.
-    pub(super) fn gone(&mut self, node: &Arc<str>) {
+    /// A stream of reports has ended: what its proxy had under way is not known any more, but for
+    /// what it has said on a newer one.
+    pub(super) fn gone(&mut self, node: &Arc<str>, stream: u64) {
         for tally in self.services.values_mut() {
             for done in [&mut tally.legacy, &mut tally.target] {
-                self.gauges -= usize::from(done.in_progress.remove(node).is_some());
+                if done.in_progress.get(node).is_some_and(|gauge| gauge.stream <= stream) {
+                    done.in_progress.remove(node);
+                    self.gauges -= 1;
+                }
             }
         }
     }
@@ -151,7 +172,7 @@ impl Done {
     }
 
     fn under_way(&self) -> u64 {
-        self.in_progress.values().fold(0, |sum, n| sum.saturating_add(*n))
+        self.in_progress.values().fold(0, |sum, gauge| sum.saturating_add(gauge.requests))
     }
 }
 
@@ -185,17 +206,17 @@ mod tests {
             }
         };
         take(&mut load, &none, &quarter);
-        load.report(&node, &[did("target", 5, 0)], at(10));
+        load.report((&node, 1), &[did("target", 5, 0)], at(10));
         assert_eq!(orders(&load), None, "nobody has the split yet");
         load.arrived(at(10), |_| true);
-        load.report(&node, &[did("target", 5, 0)], at(13));
+        load.report((&node, 1), &[did("target", 5, 0)], at(13));
         assert_eq!(orders(&load), None, "somebody has not");
         load.arrived(at(20), |_| false);
-        load.report(&node, &[did("target", 5, 7)], at(21));
+        load.report((&node, 1), &[did("target", 5, 7)], at(21));
         let count = orders(&load).unwrap();
         assert_eq!((count.target, count.events), (0, 0), "the interval began before");
         assert_eq!(count.traffic.unwrap().target.in_progress, 7);
-        load.report(&node, &[did("target", 5, 0), did("legacy", 15, 3)], at(24));
+        load.report((&node, 1), &[did("target", 5, 0), did("legacy", 15, 3)], at(24));
         let count = orders(&load).unwrap();
         assert_eq!((count.legacy, count.target, count.events), (15, 5, 20));
         let traffic = count.traffic.unwrap();
@@ -205,17 +226,39 @@ mod tests {
         let count = orders(&load).unwrap();
         assert_eq!((count.legacy, count.target), (0, 0));
         assert_eq!(count.traffic.unwrap().legacy.in_progress, 3);
-        load.gone(&node);
+        load.gone(&node, 1);
         assert_eq!(orders(&load), None);
         take(&mut load, &half, &none);
         assert_eq!(load.gauges, 0);
     }
 
     #[test]
+    fn what_is_under_way_is_as_the_newest_stream_says() {
+        let (node, mut load) = (Arc::from("edge-1"), Load::default());
+        let (none, some) = (plan::Snapshot::empty(), world::snapshot_at(2_500));
+        for change in between::changes(&none, &some) {
+            load.changed(&change);
+        }
+        let under_way = |load: &Load| {
+            let traffic = orders(load).and_then(|count| count.traffic);
+            traffic.map_or((0, 0), |it| (it.legacy.in_progress, it.target.in_progress))
+        };
+        load.report((&node, 1), &[did("target", 1, 5), did("legacy", 1, 6)], at(2));
+        load.report((&node, 2), &[did("target", 1, 7)], at(4));
+        assert_eq!(under_way(&load), (6, 7));
+        load.report((&node, 1), &[did("target", 1, 0)], at(5));
+        assert_eq!(under_way(&load), (6, 7), "the newer stream knows better");
+        load.gone(&node, 1);
+        assert_eq!((under_way(&load), load.gauges), ((0, 7), 1));
+        load.gone(&node, 2);
+        assert_eq!((under_way(&load), load.gauges), ((0, 0), 0));
+    }
+
+    #[test]
     fn what_no_plan_has_is_not_counted() {
         let mut load = Load::default();
         let foreign = ClusterLoad { cluster: "elsewhere".to_owned(), ..did("target", 9, 9) };
-        load.report(&Arc::from("edge-1"), &[did("target", 9, 9), foreign], at(5));
+        load.report((&Arc::from("edge-1"), 1), &[did("target", 9, 9), foreign], at(5));
         assert_eq!((load.counts().services.len(), load.gauges), (0, 0));
     }
 }
