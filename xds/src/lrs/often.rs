@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// How often reports are taken of one stream in the long run: twice as often as any proxy is told
-/// ([`super::SHORT`]). What a relay hands on comes as often as the relay told its proxies, whatever it is told itself.
+/// How often reports are taken of one stream in the long run: twice as often as any proxy is
+/// told ([`super::SHORT`]). What a relay hands on comes as often as the relay told its proxies,
+/// whatever it is told itself.
 const GAP: Duration = Duration::from_secs(1);
 
 /// So many may come at once: what was held up on the way arrives together.
