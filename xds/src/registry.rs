@@ -62,8 +62,8 @@ impl Standings {
     /// the business of whoever reads this.
     pub const AWAY_MAX: usize = 10_000;
 
-    /// The least time between two tellings while somebody of few lags. Short against what people and
-    /// gates wait for.
+    /// The least time between two tellings while somebody of few lags. Short against what people
+    /// and gates wait for.
     pub const PACE: Duration = Duration::from_millis(20);
 
     /// The least time between two tellings while somebody of so many streams lags: making one and

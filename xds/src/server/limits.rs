@@ -50,8 +50,9 @@ impl Limits {
     pub const CONNECTIONS: usize = 12_000;
     /// One TLS handshake costs half a millisecond of a core.
     pub const ARRIVALS_PER_SECOND: u32 = 2_000;
-    /// The first state of a stream passes through ten times the memory that it then keeps. Thousands
-    /// at once would leave that memory in pieces: measured, 90 KB a stream in place of 39.
+    /// The first state of a stream passes through ten times the memory that it then keeps.
+    /// Thousands at once would leave that memory in pieces: measured, 90 KB a stream in place of
+    /// 39.
     pub const FILLING: usize = 100;
     /// Two round trips and some lost packets.
     pub const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -69,9 +70,9 @@ impl Limits {
     pub const REQUESTS_PER_SECOND: u32 = 200;
     /// A client that subscribes to its names one by one.
     pub const REQUESTS_BURST: u32 = 5_000;
-    /// Discovery streams are ended at once; what is left are streams of other services, whose clients
-    /// need no more than the end of their connection. A stop must be short: no rollback is taken
-    /// meanwhile.
+    /// Discovery streams are ended at once; what is left are streams of other services, whose
+    /// clients need no more than the end of their connection. A stop must be short: no rollback is
+    /// taken meanwhile.
     pub const STOP: Duration = Duration::from_secs(1);
 }
 
