@@ -67,6 +67,21 @@ impl Client {
         })
     }
 
+    /// Who reports on a stream: said with its first message, and known from then on.
+    ///
+    /// # Errors
+    /// The first message has no node, or as [`Client::read`].
+    pub fn of_reports(
+        known: &mut Option<Arc<Self>>,
+        node: Option<&Node>,
+    ) -> Result<Arc<Self>, Close> {
+        if let Some(client) = known {
+            return Ok(Arc::clone(client));
+        }
+        let node = node.ok_or_else(|| Close::invalid("the first report must have a node"))?;
+        Ok(Arc::clone(known.insert(Arc::new(Self::read(node)?))))
+    }
+
     /// What it says under `crossfade.KEY`.
     pub fn says(&self, key: &str) -> Option<&str> {
         self.says.get(key).map(String::as_str)

@@ -143,7 +143,7 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 let standings = Arc::clone(&standings.borrow_and_update());
                 plane.standing(&standings);
             }
-            Some(said) = reports.said.recv() => {
+            said = reports.next() => {
                 let is_relay = said.client.says("role") == Some("relay");
                 plane.reported.take(said);
                 if is_relay {
@@ -196,6 +196,11 @@ impl MeshPlane {
     fn new(ports: MeshPort, publisher: Publisher) -> Self {
         let MeshPort { port, replicas, hosts, store, clock } = ports;
         let snapshot = Arc::clone(&port.snapshots.borrow());
+        let mut load = Load::default();
+        // What was there before this process counts as soon as it has arrived.
+        for change in between::changes(&Snapshot::empty(), &snapshot) {
+            load.changed(&change);
+        }
         Self {
             snapshot,
             port,
@@ -211,7 +216,7 @@ impl MeshPlane {
             texts: Texts::new(store),
             quiet: Quiet::default(),
             drain: Drain::default(),
-            load: Load::default(),
+            load,
             sinks: Sinks::new(clock),
             reported: Reported::default(),
             said: Standing { through: plan::Token::NEVER, sinks: Arc::new([]) },
@@ -309,7 +314,9 @@ impl MeshPlane {
         let mut mesh = planes.remove(&Plane::Mesh).unwrap_or_else(|| self.said.clone());
         if !behind.is_empty() {
             let mut sinks: Vec<_> = mesh.sinks.iter().cloned().chain(behind).collect();
-            sinks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            // A client that calls itself as a relay's client is called is the one that is here.
+            sinks.sort_by(|a, b| a.id.cmp(&b.id));
+            sinks.dedup_by(|a, b| a.id == b.id);
             mesh.sinks = sinks.into();
         }
         self.load.arrived(self.clock.uptime(), |plan| {

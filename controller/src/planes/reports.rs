@@ -1,10 +1,11 @@
 //! Reports of receivers of our own: replicas, relays, agents.
 
+mod inbox;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::Stream;
@@ -12,13 +13,12 @@ use plan::{Count, PlanName, Plane, ServiceId, Timestamp, Token};
 use proto::crossfade::v1 as wire;
 use proto::crossfade::v1::report_service_server::{ReportService, ReportServiceServer};
 use proto::google::protobuf;
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 use xds::Client;
 
-/// How many reports may wait to be read; more are dropped and counted: each replaces the one
-/// before.
-const WAITING_MAX: usize = 4_096;
+use self::inbox::Inbox;
+pub use self::inbox::Reports;
+
 /// The longest report, in bytes: 20 000 services in three planes, or 5 000 sinks.
 const REPORT_BYTES_MAX: usize = 8 << 20;
 /// The most services, sinks and overrides of one report that are read.
@@ -67,28 +67,11 @@ pub struct Behind {
     pub nack: Option<(Token, BTreeSet<PlanName>, String, Duration)>,
 }
 
-/// Where reports arrive.
-#[derive(Debug)]
-pub struct Reports {
-    /// In the order in which they came.
-    pub said: mpsc::Receiver<Said>,
-    /// Reports that were dropped because too many waited.
-    pub dropped: Arc<AtomicU64>,
-}
-
 /// The gRPC service, and where its reports arrive.
 pub fn service() -> (ReportServiceServer<impl ReportService>, Reports) {
-    let (sender, said) = mpsc::channel(WAITING_MAX);
-    let dropped = Arc::<AtomicU64>::default();
-    let inbox = Inbox { sender, dropped: Arc::clone(&dropped) };
+    let (inbox, reports) = inbox::inbox();
     let server = ReportServiceServer::new(inbox).max_decoding_message_size(REPORT_BYTES_MAX);
-    (server, Reports { said, dropped })
-}
-
-#[derive(Clone, Debug)]
-struct Inbox {
-    sender: mpsc::Sender<Said>,
-    dropped: Arc<AtomicU64>,
+    (server, reports)
 }
 
 #[tonic::async_trait]
@@ -146,28 +129,11 @@ impl Reporting {
     }
 
     fn take(&mut self, message: &wire::ReportRequest) -> Result<(), Status> {
-        let client = match (&self.client, &message.node) {
-            (Some(client), _) => Arc::clone(client),
-            (None, Some(node)) => {
-                let client = Client::read(node);
-                let client = client.map_err(|close| Status::invalid_argument(close.message))?;
-                Arc::clone(self.client.insert(Arc::new(client)))
-            }
-            (None, None) => {
-                return Err(Status::invalid_argument("the first report must have a node"));
-            }
-        };
+        let client = Client::of_reports(&mut self.client, message.node.as_ref())
+            .map_err(|close| Status::invalid_argument(close.message))?;
         let report = Report::read(message).map_err(Status::invalid_argument)?;
         self.inbox.hand_in(Said { client, report: Some(report) });
         Ok(())
-    }
-}
-
-impl Inbox {
-    fn hand_in(&self, said: Said) {
-        if self.sender.try_send(said).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -180,6 +146,11 @@ impl Drop for Reporting {
 }
 
 impl Report {
+    /// How much it is: services, sinks and overrides.
+    pub fn parts(&self) -> usize {
+        self.counts.len() + self.sinks.len() + self.overrides.len()
+    }
+
     /// Reads a report.
     ///
     /// # Errors

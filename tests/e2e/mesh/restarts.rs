@@ -26,6 +26,11 @@ fn traffic_outlives_the_controller_and_a_restarted_envoy_comes_back_with_its_spl
     let controller = world.controller(&scratch, "http", &free);
     until_acked(&controller, "edge-restarts");
     assert_eq!(load.sweep(), before, "after its restart as before");
+    until("what was there before the restart is measured", || {
+        let status = controller.json(&["status", "mesh"]);
+        let measured = &status["services"][0]["planes"]["mesh"]["measured"];
+        measured["samples"].as_u64().filter(|samples| *samples > 0)
+    });
     shift(&controller, "60%");
     let after = load.sweep();
     assert!(before.iter().zip(&after).all(|(before, after)| !before || *after));

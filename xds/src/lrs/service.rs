@@ -172,17 +172,8 @@ impl Reporting {
     }
 
     fn take(&mut self, message: LoadStatsRequest) -> Result<(), Status> {
-        let client = match (&self.client, &message.node) {
-            (Some(client), _) => Arc::clone(client),
-            (None, Some(node)) => {
-                let client = Client::read(node);
-                let client = client.map_err(|close| Status::invalid_argument(close.message))?;
-                Arc::clone(self.client.insert(Arc::new(client)))
-            }
-            (None, None) => {
-                return Err(Status::invalid_argument("the first report must have a node"));
-            }
-        };
+        let client = Client::of_reports(&mut self.client, message.node.as_ref())
+            .map_err(|close| Status::invalid_argument(close.message))?;
         if message.cluster_stats.len() > CLUSTERS_MAX {
             return Err(Status::resource_exhausted("a report has at most 100000 clusters"));
         }

@@ -10,11 +10,14 @@ use crate::planes::reports::{Behind, Report, Said};
 
 /// The most receivers whose last report is kept.
 const NODES_MAX: usize = 10_000;
+/// The most services, sinks and overrides that are kept, of all reports: some 300 MB.
+const PARTS_MAX: usize = 1_000_000;
 
 /// The last report of each receiver that is connected.
 #[derive(Debug, Default)]
 pub(super) struct Reported {
     nodes: HashMap<Arc<str>, Report>,
+    parts: usize,
 }
 
 impl Reported {
@@ -22,7 +25,7 @@ impl Reported {
     pub(super) fn take(&mut self, said: Said) {
         let id = Arc::clone(&said.client.id);
         let Some(report) = said.report else {
-            self.nodes.remove(&id);
+            self.parts -= self.nodes.remove(&id).map_or(0, |gone| gone.parts());
             return;
         };
         let before = self.nodes.get(&id);
@@ -36,7 +39,10 @@ impl Reported {
                 tracing::info!(sink = %id, what = %ended, "break-glass has ended");
             }
         }
-        if before.is_some() || self.nodes.len() < NODES_MAX {
+        let parts = self.parts - before.map_or(0, Report::parts) + report.parts();
+        let has_room = before.is_some() || self.nodes.len() < NODES_MAX;
+        if has_room && parts <= PARTS_MAX {
+            self.parts = parts;
             self.nodes.insert(id, report);
         }
     }
