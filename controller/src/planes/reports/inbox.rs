@@ -1,4 +1,5 @@
-//! Where reports wait to be read: the newest word of each receiver, as each replaces the one before.
+//! Where reports wait to be read: the newest word of each receiver, as each replaces the one
+//! before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
