@@ -18,13 +18,14 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// Who may use whom, as ARCHITECTURE.md says. What is not here is not allowed.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("plan", &[]),
     ("proto", &[]),
     ("dns", &["plan"]),
     ("xds", &["plan", "proto"]),
+    ("agent", &["plan", "proto", "dns", "xds"]),
     ("controller", &["plan", "proto", "dns", "xds"]),
-    ("crossfade", &["plan", "proto", "dns", "xds", "controller"]),
+    ("crossfade", &["plan", "proto", "dns", "xds", "agent", "controller"]),
 ];
 
 /// What `plan` may be built from. Pure: no runtime, no log, no socket, no clock, no file.

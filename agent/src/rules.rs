@@ -1,0 +1,11 @@
+//! One table of kernel rules, as data.
+//!
+//! A [`Table`] says everything that stands in the kernel, in the few words of nftables that are
+//! used. It is compiled from leaves, written as text for `nft -f`, encoded for netlink, and
+//! walked by a fake kernel in tests: three readers of one value, so that they can be compared.
+
+pub mod table;
+
+pub use self::table::{
+    Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Stragglers, Table, Transport,
+};
