@@ -170,9 +170,12 @@ pub enum Action {
     },
     /// Counts in a named counter.
     Count(Name),
-    /// Notes the source's network in a dynamic set.
+    /// Notes the source's network in a dynamic set. In a rule of its own: where the set is full the
+    /// kernel does not do the rest of the rule.
     Note(Name),
-    /// Changes where the flow goes; ends the table. The address is of the packet's family.
+    /// Changes where the flow goes; ends the table. Packets of the other family go on. Port 0: the
+    /// port stays (`dnat ip to ADDRESS`), as for a service of several ports; any other port stands
+    /// in a rule that matches a [`Transport`], which nft wants.
     Translate(SocketAddr),
     /// Changes where the flow goes to this port of this host; ends the table.
     Redirect(u16),
