@@ -4,4 +4,6 @@
 //! one table of kernel rules and the answers of a stub DNS server, and leaves the host as it was.
 //! It never decides a split.
 
+pub mod dataplane;
+pub mod names;
 pub mod rules;
