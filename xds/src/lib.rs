@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod client;
 pub mod follow;
+pub mod join;
 pub mod lrs;
 pub mod name;
 pub mod own;
