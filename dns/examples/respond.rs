@@ -77,6 +77,7 @@ fn orders() -> Result<Arc<Service>, Box<dyn Error>> {
         legacy: endpoints("10.0.1.11")?,
         target: endpoints("10.9.1.21")?,
         after: Vec::new(),
+        preserve_source: false,
     };
     let pool = |serving: &Endpoints| Pool { serving: serving.clone(), degraded: false };
     Ok(Arc::new(Service {

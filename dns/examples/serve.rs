@@ -79,6 +79,7 @@ fn service(origin: &str, number: usize) -> Result<Service, Box<dyn Error>> {
         legacy,
         target,
         after: Vec::new(),
+        preserve_source: false,
     };
     Ok(Service {
         id: ServiceId { plan: "bench".parse()?, service: spec.name.clone() },

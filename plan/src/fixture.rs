@@ -1,6 +1,11 @@
 //! The demo plan `shop` and small builders, for tests here and in other crates.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::spec::Plan;
+use crate::split::Split;
+use crate::{Actor, Ask, Cause, Command, Decided, Facts, Snapshot, State};
 
 /// The text of the demo plan: `orders`, and `payments` after it, both in zone `corp.example.`; six
 /// steps, the one at 25 % behind the gate `sign-off`. Bakes are short, there is no `maxStep`.
@@ -52,5 +57,38 @@ pub fn plan_from(yaml: &str) -> Plan {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             panic!("the text is no plan:\n{}", lines.join("\n"));
         }
+    }
+}
+
+/// The snapshot of a controller that was given this plan and shifted all of it to `split`.
+///
+/// # Panics
+/// The text is no plan, or the rules refuse that.
+pub fn snapshot(yaml: &str, split: Split) -> Arc<Snapshot> {
+    let plan = plan_from(yaml);
+    let name = plan.name.clone();
+    let mut commands = vec![Command::Apply(Arc::new(plan))];
+    if split != Split::LEGACY {
+        let overrides = BTreeSet::new();
+        commands.push(Command::Shift { plan: name, service: None, split, overrides });
+    }
+    let mut state = State::empty();
+    for command in commands {
+        let (actor, reason) = (Actor::new("test"), Some("test".to_owned()));
+        let ask = Ask { command, if_revision: None, key: None, actor, reason };
+        state = after(&state, ask);
+    }
+    Arc::clone(state.snapshot())
+}
+
+#[expect(clippy::panic, reason = "only tests call this, with plans of their own")]
+fn after(state: &State, ask: Ask) -> State {
+    match state.decide(&Cause::Operator(ask), &Facts::default()) {
+        Ok(Decided::Commit(record)) => match state.apply(&record) {
+            Ok(state) => state,
+            Err(broken) => panic!("the rules made a record that does not fit: {broken}"),
+        },
+        Ok(Decided::Already(_)) => state.clone(),
+        Err(refused) => panic!("the rules refuse it: {refused}"),
     }
 }

@@ -261,6 +261,10 @@ pub struct Service {
     pub target: Endpoints,
     /// Its split is never above that of these services of the plan. No cycle.
     pub after: Vec<ServiceName>,
+    /// In the host plane, forwarded packets keep their source where the agent has proved that
+    /// answers come back through it; else they leave with the host's address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preserve_source: bool,
 }
 
 /// A port of a service.

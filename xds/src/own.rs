@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod hosts;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use plan::{Digest, PlanName, Snapshot, Token, ZoneName};
 use prost::Message as _;
 
 pub use self::decode::{REQUIRES, Reject};
+pub use self::hosts::{Concern, Hosts, Subject, host_tables};
 use crate::name::{Name, TypeUrl};
 use crate::table::{Change, Edit, Encoded};
 use crate::version::Version;
@@ -47,10 +49,10 @@ pub struct ZoneText {
     pub text: Arc<str>,
 }
 
-/// What one VM's agent renders.
+/// What a VM's agent renders: of one plan on the wire, of all of them once put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTable {
-    /// The host.
+    /// The host; empty: every host that is shown it.
     pub host: String,
     /// The leaves that concern it, of all plans, sorted by id.
     pub services: Vec<Arc<Service>>,
@@ -154,7 +156,8 @@ pub fn tables(
     before: &Own,
 ) -> (Own, Vec<Edit>) {
     let mut edits = Vec::new();
-    let waiting = waiting(snapshot, before);
+    let known = |plan: &PlanName| before.plans.iter().any(|(name, _)| name == plan);
+    let waiting = waiting(snapshot, known);
     let say = |change: Change| {
         [TypeUrl::ZONE, TypeUrl::ZONE_TABLE].map(|type_url| Edit {
             scope: SCOPE.into(),
@@ -175,10 +178,9 @@ pub fn tables(
 
 /// The plans that came up from a backup, that no operator has acted on, and that nothing was
 /// rendered of: receivers keep what they have of them.
-fn waiting(snapshot: &Snapshot, before: &Own) -> BTreeSet<PlanName> {
+fn waiting(snapshot: &Snapshot, known: impl Fn(&PlanName) -> bool) -> BTreeSet<PlanName> {
     let restored = snapshot.services.iter().filter(|leaf| leaf.motion == Motion::Restored);
     let plans: BTreeSet<&PlanName> = restored.map(|leaf| &leaf.id.plan).collect();
-    let known = |plan: &PlanName| before.plans.iter().any(|(name, _)| name == plan);
     plans.into_iter().filter(|plan| !known(plan)).cloned().collect()
 }
 

@@ -70,7 +70,11 @@ pub struct Followers {
 
 /// What every stream of the server goes by.
 pub fn rules() -> Rules {
-    let types = render::TYPES.iter().chain(&[TypeUrl::ZONE_TABLE, TypeUrl::ZONE]);
+    let types = render::TYPES.iter().chain(&[
+        TypeUrl::ZONE_TABLE,
+        TypeUrl::ZONE,
+        TypeUrl::HOST_TABLE,
+    ]);
     Rules {
         viewer: Arc::new(Roles),
         types: types.map(|type_url| TypeUrl::new(type_url)).collect(),

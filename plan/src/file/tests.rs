@@ -30,7 +30,7 @@ spec:
       ports: [{ name: a, port: 80, protocol: http }, { name: b, port: 81, protocol: grpc }]
       affinity: header:X-User
       salt: orders-2026
-      preserveSource: false
+      preserveSource: true
       legacy: { endpoints: [10.0.1.12, 10.0.1.11] }
       target: { endpoints: ['2001:db8::1', 10.9.1.21] }
     - name: payments
@@ -165,8 +165,6 @@ fn schema_parser_and_writer_agree_on_the_fields() {
     described(schema().as_value(), "", &mut in_schema);
     let mut written = BTreeSet::new();
     paths(&write(&fixture::plan_from(FULL)), "", &mut written);
-    // The default is not written.
-    written.insert("/spec/services/preserveSource".to_owned());
     assert_eq!(in_schema, written);
 }
 

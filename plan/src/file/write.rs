@@ -86,6 +86,9 @@ fn service(service: &Service) -> Value {
     map.insert("salt".into(), json!(service.salt));
     map.insert("legacy".into(), side(&service.legacy));
     map.insert("target".into(), side(&service.target));
+    if service.preserve_source {
+        map.insert("preserveSource".into(), json!(true));
+    }
     map.into()
 }
 

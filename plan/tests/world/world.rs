@@ -48,6 +48,7 @@ pub(crate) fn service(plan: &str, name: &str, net: u8, after: &[&str]) -> Servic
         legacy: endpoints(0),
         target: endpoints(9),
         after: after.iter().map(|name| parsed(name)).collect(),
+        preserve_source: false,
     }
 }
 

@@ -97,9 +97,6 @@ pub(super) fn zone(body: &[u8]) -> Result<ZoneText, Reject> {
 pub(super) fn host_table(body: &[u8]) -> Result<HostTable, Reject> {
     let table = wire::HostTable::decode(body)?;
     requires(table.requires)?;
-    if table.host.is_empty() {
-        return Err(Reject::Missing("host".to_owned()));
-    }
     let mut services = Vec::new();
     for part in table.plans {
         services.extend(of_plan(part)?.1);

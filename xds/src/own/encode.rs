@@ -95,6 +95,7 @@ fn service(leaf: &Service) -> wire::Service {
         split_bp: leaf.serving.split().bp().into(),
         motion: motion(leaf.motion).into(),
         after: spec.after.iter().map(|name| name.as_str().to_owned()).collect(),
+        preserve_source: spec.preserve_source,
     }
 }
 

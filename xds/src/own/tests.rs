@@ -130,6 +130,7 @@ fn leaf(plan: &'static str) -> impl Strategy<Value = Service> {
                     legacy,
                     target,
                     after: after.iter().map(|name| name.parse().unwrap()).collect(),
+                    preserve_source: after.len() % 2 == 1,
                 }),
                 clients: Arc::default(),
                 serving,

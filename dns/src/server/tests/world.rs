@@ -56,6 +56,7 @@ pub(super) fn orders(split: u16, legacy: Ipv4Addr, since: Token) -> Arc<Service>
         legacy,
         target,
         after: Vec::new(),
+        preserve_source: false,
     };
     Arc::new(Service {
         id: ServiceId { plan: "shop".parse().unwrap(), service: spec.name.clone() },

@@ -26,6 +26,7 @@ pub(super) struct Draft<'n, 't> {
     salt: Option<Arc<str>>,
     legacy: Option<Endpoints>,
     target: Option<Endpoints>,
+    preserve_source: bool,
 }
 
 impl Draft<'_, '_> {
@@ -40,6 +41,7 @@ impl Draft<'_, '_> {
             legacy: self.legacy?,
             target: self.target?,
             after: self.after.into_iter().map(|after| after.value).collect(),
+            preserve_source: self.preserve_source,
         })
     }
 }
@@ -121,15 +123,8 @@ fn service<'n, 't>(
         .get("name")
         .and_then(|node| read::name(problems, node).map(|value| Placed { node, value }));
     let ports = ports(problems, fields, demands);
-    if fields.get("preserveSource").is_some_and(|node| read::truth(problems, node) == Some(true))
-        && let Some(node) = fields.get("preserveSource")
-    {
-        problems.value(
-            node,
-            "`preserveSource: true` is not supported yet",
-            "write `false` or remove it",
-        );
-    }
+    let preserve_source =
+        fields.get("preserveSource").is_some_and(|node| read::truth(problems, node) == Some(true));
     let salt = match (fields.get("salt"), plan, &name) {
         (Some(node), _, _) => salt(problems, node),
         (None, Some(plan), Some(name)) => Some(format!("{plan}/{}", name.value).into()),
@@ -156,6 +151,7 @@ fn service<'n, 't>(
         salt,
         legacy,
         target,
+        preserve_source,
     }
 }
 

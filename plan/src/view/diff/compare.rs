@@ -112,6 +112,9 @@ fn service_fields(old: Option<&Service>, new: &Service) -> Vec<FieldChange> {
     field("legacy.endpoints", &|service| endpoints(&service.legacy));
     field("target.endpoints", &|service| endpoints(&service.target));
     field("after", &|service| list(&service.after));
+    if new.preserve_source || old.is_some_and(|old| old.preserve_source) {
+        field("preserveSource", &|service| service.preserve_source.to_string());
+    }
     fields.0
 }
 

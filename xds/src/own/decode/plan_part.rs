@@ -81,6 +81,7 @@ fn service(message: wire::Service, shared: &Shared) -> Result<Service, Reject> {
         legacy,
         target,
         after: message.after.iter().map(|name| parsed(name, "after")).collect::<Result<_, _>>()?,
+        preserve_source: message.preserve_source,
     };
     let since = token(message.since)?;
     Ok(Service {
