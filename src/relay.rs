@@ -127,6 +127,7 @@ fn bind(args: &Relay, says: &[(&'static str, String)], clock: Clock) -> Result<S
         says: served.collect(),
         agent: "".into(),
         version: None,
+        identity: None,
     };
     let door = render::door(&client).map_err(|close| Failure::Usage(close.message))?;
     let rules = Rules {
@@ -137,6 +138,7 @@ fn bind(args: &Relay, says: &[(&'static str, String)], clock: Clock) -> Result<S
     let settings = xds::server::Settings {
         listen: vec![args.listen],
         tls: None,
+        doorman: None,
         rules: Arc::new(rules),
         limits: Limits::default(),
         clock,

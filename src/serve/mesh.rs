@@ -32,7 +32,8 @@ pub(super) fn bind(config: &Config, clock: Clock) -> Result<Bound, Failure> {
     let settings = Settings {
         listen: vec![config.xds],
         tls,
-        rules: Arc::new(mesh::rules()),
+        doorman: None,
+        rules: Arc::new(mesh::rules(Arc::new(mesh::Everything))),
         limits: server::Limits::default(),
         clock: server::Clock::since(clock.started()),
     };

@@ -43,6 +43,7 @@ pub(crate) async fn run(
     let server = Server::bind(Settings {
         listen: vec![listen],
         tls: None,
+        doorman: None,
         rules: Resources::rules([clusters.clone()]),
         limits: Limits::default(),
         clock: Clock::start(),

@@ -1,5 +1,7 @@
 //! Who is at the other end of a stream, and what it sees.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use proto::google::protobuf::{Struct, Value};
 use crate::name::{Scope, TypeUrl};
 use crate::session::Close;
 use crate::table::Tables;
+
+pub use self::identity::Identity;
 
 /// A client as it named itself with the first request of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,9 @@ pub struct Client {
     pub agent: Arc<str>,
     /// The program's version.
     pub version: Option<String>,
+    /// Who it was proved to be: what else it says of itself agrees with that. `None` where nobody
+    /// asks for proofs.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Client {
@@ -64,22 +71,36 @@ impl Client {
             says: node.metadata.as_ref().map(says).unwrap_or_default(),
             agent: cut(&node.user_agent_name).into(),
             version,
+            identity: None,
         })
+    }
+
+    /// Reads the node of somebody who was proved to be this.
+    ///
+    /// # Errors
+    /// As [`Client::read`], or it says a name or a role that it has not.
+    pub fn read_as(node: &Node, identity: Option<&Arc<Identity>>) -> Result<Self, Close> {
+        let client = Self::read(node)?;
+        if let Some(identity) = identity {
+            identity.bind(&client.id, client.says("role"), client.says("serves"))?;
+        }
+        Ok(Self { identity: identity.cloned(), ..client })
     }
 
     /// Who reports on a stream: said with its first message, and known from then on.
     ///
     /// # Errors
-    /// The first message has no node, or as [`Client::read`].
+    /// The first message has no node, or as [`Client::read_as`].
     pub fn of_reports(
         known: &mut Option<Arc<Self>>,
         node: Option<&Node>,
+        identity: Option<&Arc<Identity>>,
     ) -> Result<Arc<Self>, Close> {
         if let Some(client) = known {
             return Ok(Arc::clone(client));
         }
         let node = node.ok_or_else(|| Close::invalid("the first report must have a node"))?;
-        Ok(Arc::clone(known.insert(Arc::new(Self::read(node)?))))
+        Ok(Arc::clone(known.insert(Arc::new(Self::read_as(node, identity)?))))
     }
 
     /// What it says under `crossfade.KEY`.

@@ -9,6 +9,7 @@
 //! let server = Server::bind(Settings {
 //!     listen: vec!["127.0.0.1:0".parse()?],
 //!     tls: None,
+//!     doorman: None,
 //!     rules: Resources::rules([clusters.clone()]),
 //!     limits: Limits::default(),
 //!     clock: Clock::start(),

@@ -10,6 +10,7 @@
 mod accept;
 mod clock;
 mod counts;
+mod doorman;
 mod frames;
 mod io;
 mod limits;
@@ -40,9 +41,11 @@ use crate::session::Rules;
 
 pub use self::clock::Clock;
 pub use self::counts::Counts;
+pub use self::doorman::{Doorman, Peer, Service};
 pub use self::limits::Limits;
 pub use self::routes::{RoutesError, serving, standard_routes};
 pub use self::tls::{Tls, TlsError};
+pub use crate::client::Identity;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Certificates, ours and those that clients must show.
     pub tls: Option<Tls>,
+    /// Who is let in. `None`: whoever can connect, which with TLS is who shows a certificate.
+    pub doorman: Option<Arc<dyn Doorman>>,
     /// What every stream goes by.
     pub rules: Arc<Rules>,
     /// What is taken at most.
@@ -100,7 +105,7 @@ impl Server {
     /// # Errors
     /// An address cannot be had, or is not loopback and there is no TLS.
     pub fn bind(settings: Settings) -> Result<Self, BindError> {
-        let Settings { listen, tls, rules, limits, clock } = settings;
+        let Settings { listen, tls, doorman, rules, limits, clock } = settings;
         let mut listeners = Vec::with_capacity(listen.len());
         let mut addresses = Vec::with_capacity(listen.len());
         for address in listen {
@@ -112,7 +117,7 @@ impl Server {
             addresses.push(listener.local_addr().map_err(failed)?);
             listeners.push(listener);
         }
-        let shared = Arc::new(Shared::new(Arc::new(Hub::new()), rules, limits, clock));
+        let shared = Arc::new(Shared::new(Arc::new(Hub::new()), rules, doorman, limits, clock));
         Ok(Self { listeners, addresses, tls, shared })
     }
 
@@ -144,9 +149,9 @@ impl Server {
         let mut helpers = JoinSet::new();
         helpers.spawn(reporter::run(Arc::clone(&shared.hub)));
         helpers.spawn(sweep::run(Arc::clone(&shared)));
+        helpers.spawn(doorman::watch(Arc::clone(&shared)));
         let (stopper, stopped) = watch::channel(false);
         let mut doors = JoinSet::new();
-        let tls = tls.as_ref().map(Tls::acceptor);
         let door = Door { shared: Arc::clone(&shared), tls, routes: routes.prepare() };
         for listener in listeners {
             doors.spawn(accept::accept(door.clone(), listener, stopped.clone()));

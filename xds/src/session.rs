@@ -114,6 +114,8 @@ pub enum Code {
     Unimplemented = 12,
     /// 14: come again later.
     Unavailable = 14,
+    /// 16: who is not known.
+    Unauthenticated = 16,
 }
 
 impl Close {

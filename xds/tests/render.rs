@@ -211,6 +211,7 @@ fn clients_say_what_they_are() {
         says: says.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
         agent: "envoy".into(),
         version: None,
+        identity: None,
     };
     let door = |says: &[(&str, &str)]| xds::render::door(&client(says));
     assert_eq!(door(&[]).unwrap(), Door::of(Role::Sidecar));

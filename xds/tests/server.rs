@@ -14,6 +14,8 @@ mod crowd;
 mod discovery;
 #[path = "server/example.rs"]
 mod example;
+#[path = "server/identity.rs"]
+mod identity;
 #[path = "server/loads.rs"]
 mod loads;
 #[path = "server/paths.rs"]

@@ -15,6 +15,7 @@ use proto::crossfade::v1::report_service_server::{ReportService, ReportServiceSe
 use proto::google::protobuf;
 use tonic::{Request, Response, Status, Streaming};
 use xds::Client;
+use xds::client::Identity;
 
 use self::inbox::Inbox;
 pub use self::inbox::Reports;
@@ -82,8 +83,9 @@ impl ReportService for Inbox {
         &self,
         request: Request<Streaming<wire::ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        let stream =
-            Reporting { inbox: self.clone(), incoming: request.into_inner(), client: None };
+        let identity = request.extensions().get::<Arc<Identity>>().cloned();
+        let incoming = request.into_inner();
+        let stream = Reporting { inbox: self.clone(), incoming, identity, client: None };
         let answers = futures::stream::unfold(Some(stream), |stream| async move {
             let mut stream = stream?;
             match stream.next().await? {
@@ -99,6 +101,8 @@ impl ReportService for Inbox {
 struct Reporting {
     inbox: Inbox,
     incoming: Streaming<wire::ReportRequest>,
+    /// Who it was proved to be.
+    identity: Option<Arc<Identity>>,
     client: Option<Arc<Client>>,
 }
 
@@ -129,9 +133,16 @@ impl Reporting {
     }
 
     fn take(&mut self, message: &wire::ReportRequest) -> Result<(), Status> {
-        let client = Client::of_reports(&mut self.client, message.node.as_ref())
-            .map_err(|close| Status::invalid_argument(close.message))?;
+        let identity = self.identity.as_ref();
+        let client = Client::of_reports(&mut self.client, message.node.as_ref(), identity)?;
         let report = Report::read(message).map_err(Status::invalid_argument)?;
+        let others =
+            |sink: &&Behind| identity.is_some_and(|identity| !identity.speaks_for(&sink.id));
+        if let Some(sink) = report.sinks.iter().find(others) {
+            let id = &sink.id;
+            let words = format!("`{id}` is not behind `{}`, who must not report it", client.id);
+            return Err(Status::permission_denied(words));
+        }
         self.inbox.hand_in(Said { client, report: Some(report) });
         Ok(())
     }

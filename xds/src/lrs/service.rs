@@ -14,7 +14,7 @@ use proto::envoy::service::load_stats::v3::load_reporting_service_server::{
 use proto::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::client::Client;
+use crate::client::{Client, Identity};
 use crate::lrs::queue::{Reader, Writer, queue};
 use crate::lrs::{CLUSTERS_MAX, ClusterLoad, Often, interval, wanted};
 use crate::server::Clock;
@@ -106,7 +106,8 @@ impl LoadReportingService for Inbox {
         &self,
         request: Request<Streaming<LoadStatsRequest>>,
     ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
-        let stream = Reporting::new(self.clone(), request.into_inner());
+        let identity = request.extensions().get::<Arc<Identity>>().cloned();
+        let stream = Reporting::new(self.clone(), request.into_inner(), identity);
         let answers = futures::stream::unfold(stream, |mut stream| async move {
             let answer = stream.next().await?;
             Some((answer, stream))
@@ -123,6 +124,8 @@ struct Reporting {
     /// A report of it was taken in, so its end is to be told.
     reported: bool,
     incoming: Option<Streaming<LoadStatsRequest>>,
+    /// Who it was proved to be.
+    identity: Option<Arc<Identity>>,
     client: Option<Arc<Client>>,
     /// Clusters whose numbers were not believed, as [`shown`]: told once each.
     doubted: BTreeSet<String>,
@@ -133,7 +136,11 @@ impl Reporting {
     /// The most clusters that are remembered as not believed.
     const DOUBTED_MAX: usize = 100;
 
-    fn new(inbox: Inbox, incoming: Streaming<LoadStatsRequest>) -> Self {
+    fn new(
+        inbox: Inbox,
+        incoming: Streaming<LoadStatsRequest>,
+        identity: Option<Arc<Identity>>,
+    ) -> Self {
         inbox.open.fetch_add(1, Ordering::Relaxed);
         let number = inbox.next.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -142,6 +149,7 @@ impl Reporting {
             often: Often::default(),
             reported: false,
             incoming: Some(incoming),
+            identity,
             client: None,
             doubted: BTreeSet::new(),
             told: None,
@@ -172,8 +180,8 @@ impl Reporting {
     }
 
     fn take(&mut self, message: LoadStatsRequest) -> Result<(), Status> {
-        let client = Client::of_reports(&mut self.client, message.node.as_ref())
-            .map_err(|close| Status::invalid_argument(close.message))?;
+        let client =
+            Client::of_reports(&mut self.client, message.node.as_ref(), self.identity.as_ref())?;
         if message.cluster_stats.len() > CLUSTERS_MAX {
             return Err(Status::resource_exhausted("a report has at most 100000 clusters"));
         }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
 use super::counts::Bad;
 use super::line;
 use super::shared::Shared;
+use super::tls::Tls;
 
 /// Connections that may wait to be accepted: two seconds of them.
 const BACKLOG: i32 = 4_096;
@@ -42,7 +42,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) shared: Arc<Shared>,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Tls>,
     pub(super) routes: Routes,
 }
 

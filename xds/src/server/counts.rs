@@ -100,10 +100,12 @@ pub(super) enum Bad {
     Crowd,
     /// A client that does not read.
     Stalled,
+    /// A client that is nobody who is known, or not any more.
+    Stranger,
 }
 
 impl Bad {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Accept,
         Self::Handshake,
         Self::Http,
@@ -115,6 +117,7 @@ impl Bad {
         Self::Flood,
         Self::Crowd,
         Self::Stalled,
+        Self::Stranger,
     ];
 
     const fn name(self) -> &'static str {
@@ -130,6 +133,7 @@ impl Bad {
             Self::Flood => "flood",
             Self::Crowd => "crowd",
             Self::Stalled => "stalled",
+            Self::Stranger => "stranger",
         }
     }
 }

@@ -8,7 +8,6 @@ use std::task::Poll;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
 use super::counts::Bad;
@@ -16,6 +15,7 @@ use super::io::Io;
 use super::limits::Limits;
 use super::service::Desk;
 use super::shared::{LineGuard, Shared};
+use super::tls::Tls;
 
 /// What a client may send on a stream before we have read it: what HTTP/2 begins with (RFC 9113
 /// section 6.9.2). Clients send their first requests before they hear of anything less, so less
@@ -39,7 +39,7 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
     guard: LineGuard,
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     routes: Routes,
 ) {
     let peer = guard.line.peer;
@@ -49,10 +49,16 @@ pub(super) async fn serve(
     }
     let io = match tls {
         None => Io::Plain(stream),
-        Some(acceptor) => {
-            let handshake = Box::pin(acceptor.accept(stream));
+        Some(tls) => {
+            let handshake = Box::pin(tls.acceptor().accept(stream));
             match tokio::time::timeout(shared.limits.handshake, handshake).await {
-                Ok(Ok(stream)) => Io::Tls(Box::new(stream)),
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates();
+                    if let Some(leaf) = shown.and_then(<[_]>::first) {
+                        guard.line.showed(leaf);
+                    }
+                    Io::Tls(Box::new(stream))
+                }
                 Ok(Err(error)) => {
                     return shared.bad(
                         Bad::Handshake,

@@ -16,6 +16,7 @@ use tonic::service::Routes;
 use tower_service::Service as _;
 
 use super::counts::Bad;
+use super::doorman::{self, Service};
 use super::paths::{Called, called};
 use super::shared::{Line, Seat, Shared};
 use super::status;
@@ -103,6 +104,10 @@ impl Desk {
         if let Err(wait) = shared.open() {
             return full("streams are opened too fast", wait.max(AGAIN));
         }
+        let identity = match doorman::admit(shared, &self.line, Service::Discovery) {
+            Ok(identity) => identity,
+            Err(close) => return refusal(status::closed(&close)),
+        };
         let now = shared.clock.uptime();
         let at = (self.line.peer, self.line.key);
         let Some(slot) = shared.hub.enter(at, opened.clone(), now, shared.limits.streams) else {
@@ -111,7 +116,8 @@ impl Desk {
         shared.counters.opened.add(1);
         let seat = Seat::new(&self.line, shared.clock);
         // The headers of the request end here; only its body lives on.
-        let pump = Pump::new(Arc::clone(shared), slot, seat, opened, request.into_body());
+        let pump =
+            Pump::new(Arc::clone(shared), slot, seat, (opened, identity), request.into_body());
         let mut response = Response::new(Reply::Stream(Box::new(pump)));
         let headers = response.headers_mut();
         headers.insert(http::header::CONTENT_TYPE, GRPC);
@@ -119,8 +125,14 @@ impl Desk {
         response
     }
 
-    fn route(&self, request: Request<Incoming>) -> Answer {
+    fn route(&self, mut request: Request<Incoming>) -> Answer {
         let shared = &self.shared;
+        match doorman::admit(shared, &self.line, Service::of(request.uri().path())) {
+            Ok(Some(identity)) => drop(request.extensions_mut().insert(identity)),
+            Ok(None) => {}
+            Err(close) => return Answer::Now(Some(refusal(status::closed(&close)))),
+        }
+        request.extensions_mut().insert(self.line.peer());
         if shared.routed.fetch_add(1, Ordering::AcqRel) >= shared.limits.streams {
             shared.routed.fetch_sub(1, Ordering::AcqRel);
             shared.counters.refused.add(1);

@@ -4,23 +4,27 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::counts::{Bad, Counters, Counts, Notices};
+use super::doorman::{Doorman, Peer};
 use super::limits::Limits;
 use super::pace::Bucket;
+use crate::client::Identity;
 use crate::registry::hub::Hub;
-use crate::session::Rules;
+use crate::session::{Close, Code, Rules};
 
 /// What all connections of a server share.
 pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) rules: Arc<Rules>,
+    pub(super) doorman: Option<Arc<dyn Doorman>>,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) counters: Counters,
@@ -48,6 +52,10 @@ struct Lines {
 pub(super) struct Line {
     pub(super) key: u64,
     pub(super) peer: SocketAddr,
+    /// What it showed in its handshake.
+    certificate: OnceLock<Bytes>,
+    /// Who it was when it first was somebody.
+    identity: OnceLock<Arc<Identity>>,
     /// Streams of any service.
     streams: AtomicUsize,
     /// When it had its last stream, in milliseconds of uptime.
@@ -62,11 +70,18 @@ pub(super) struct Line {
 }
 
 impl Shared {
-    pub(super) fn new(hub: Arc<Hub>, rules: Arc<Rules>, limits: Limits, clock: Clock) -> Self {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        rules: Arc<Rules>,
+        doorman: Option<Arc<dyn Doorman>>,
+        limits: Limits,
+        clock: Clock,
+    ) -> Self {
         let rate = limits.arrivals_per_second;
         Self {
             hub,
             rules,
+            doorman,
             limits,
             clock,
             counters: Counters::default(),
@@ -108,6 +123,8 @@ impl Shared {
         let line = Arc::new(Line {
             key,
             peer,
+            certificate: OnceLock::new(),
+            identity: OnceLock::new(),
             streams: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(millis(self.clock.uptime())),
             since: millis(self.clock.uptime()),
@@ -122,6 +139,11 @@ impl Shared {
 
     pub(super) fn connections(&self) -> usize {
         lock(&self.lines).by_key.len()
+    }
+
+    /// All connections.
+    pub(super) fn lines(&self) -> Vec<Arc<Line>> {
+        lock(&self.lines).by_key.values().cloned().collect()
     }
 
     /// Wakes all connections, which see then what they are to do.
@@ -199,6 +221,35 @@ impl fmt::Debug for Shared {
 }
 
 impl Line {
+    /// It showed this certificate.
+    pub(super) fn showed(&self, certificate: &[u8]) {
+        // Once: a connection has one handshake.
+        let _ = self.certificate.set(Bytes::copy_from_slice(certificate));
+    }
+
+    /// Who is there, as far as the network tells.
+    pub(super) fn peer(&self) -> Peer {
+        Peer { address: self.peer, certificate: self.certificate.get().cloned() }
+    }
+
+    /// Who it was when it first was somebody.
+    pub(super) fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.get().cloned()
+    }
+
+    /// It is this.
+    ///
+    /// # Errors
+    /// It was somebody else before.
+    pub(super) fn known(&self, identity: Identity) -> Result<Arc<Identity>, Close> {
+        let known = self.identity.get_or_init(|| Arc::new(identity.clone()));
+        if **known == identity {
+            return Ok(Arc::clone(known));
+        }
+        let message = "the certificate is another's now; connect again".to_owned();
+        Err(Close { code: Code::Unauthenticated, message })
+    }
+
     /// Ends the connection without waiting for anybody.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);

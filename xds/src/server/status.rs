@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::session::Close;
+use crate::session::{Close, Code};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -35,6 +35,20 @@ pub(super) fn closed_for(close: &Close, pushback: Duration) -> HeaderMap {
     let mut map = closed(close);
     map.insert(PUSHBACK, HeaderValue::from(u64::try_from(pushback.as_millis()).unwrap_or(0)));
     map
+}
+
+impl From<Close> for tonic::Status {
+    fn from(close: Close) -> Self {
+        let code = match close.code {
+            Code::InvalidArgument => tonic::Code::InvalidArgument,
+            Code::PermissionDenied => tonic::Code::PermissionDenied,
+            Code::ResourceExhausted => tonic::Code::ResourceExhausted,
+            Code::Unimplemented => tonic::Code::Unimplemented,
+            Code::Unavailable => tonic::Code::Unavailable,
+            Code::Unauthenticated => tonic::Code::Unauthenticated,
+        };
+        Self::new(code, close.message)
+    }
 }
 
 /// Percent-encoded: "Status-Message → percent encoded" over printable ASCII without `%` (gRPC over

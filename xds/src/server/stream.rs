@@ -22,6 +22,7 @@ use super::frames::{Inbox, Outbox};
 use super::pace::Bucket;
 use super::shared::{Seat, Shared};
 use super::status;
+use crate::client::Identity;
 use crate::registry::hub::Slot;
 use crate::session::{Close, Code, Next, Opened, Progress, Request, Response, Session, Variant};
 use crate::table::Tables;
@@ -78,7 +79,7 @@ impl Pump {
         shared: Arc<Shared>,
         slot: Arc<Slot>,
         seat: Seat,
-        opened: Opened,
+        (opened, identity): (Opened, Option<Arc<Identity>>),
         incoming: Incoming,
     ) -> Self {
         let limits = shared.limits;
@@ -87,7 +88,7 @@ impl Pump {
             seat,
             young_until: Some(shared.clock.uptime() + YOUNG),
             variant: opened.variant,
-            session: Session::new(opened, Arc::clone(&shared.rules)),
+            session: Session::new(opened, Arc::clone(&shared.rules)).of(identity),
             incoming,
             inbox: Inbox::new(limits.message_bytes),
             held: None,
@@ -266,6 +267,7 @@ impl Pump {
                 | Code::PermissionDenied
                 | Code::Unimplemented
                 | Code::Unavailable => Bad::Request,
+                Code::Unauthenticated => Bad::Stranger,
             };
             (bad, close)
         })

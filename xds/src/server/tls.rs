@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use rustls::server::WebPkiClientVerifier;
+use arc_swap::ArcSwap;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// TLS 1.2 or 1.3 with a certificate of ours, and clients that must show one signed by a CA of
-/// ours.
+/// TLS 1.2 or 1.3 with a certificate of ours, and clients that must, or may, show one signed by a
+/// CA of ours. Clones are one: a certificate renewed in one is shown by all.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    config: Arc<ArcSwap<ServerConfig>>,
+    clients: Arc<dyn ClientCertVerifier>,
+    /// Whether a client's second connection may begin where its first one ended.
+    resumes: bool,
 }
 
 /// Certificates or keys that cannot be used.
@@ -36,7 +40,8 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// From PEM texts: our chain, its key, and the CA certificates that clients are signed by.
+    /// From PEM texts: our chain, its key, and the CA certificates that clients are signed by. A
+    /// client must show a certificate.
     ///
     /// # Errors
     /// They cannot be read, or do not go together.
@@ -48,23 +53,80 @@ impl Tls {
             roots.add(root).map_err(TlsError::Unfit)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let clients: Arc<dyn ClientCertVerifier> =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|_| TlsError::Clients)?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Unfit)?
-            .with_client_cert_verifier(clients)
-            .with_single_cert(chain, key)
-            .map_err(TlsError::Unfit)?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { config: Arc::new(config) })
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let clients = clients.build().map_err(|_| TlsError::Clients)?;
+        Self::of(chain, key, clients, true)
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.config))
+    /// Our chain, its key, and the CA certificates of identities. A client that shows a
+    /// certificate must have it of one of them; one that shows none is a matter of the
+    /// [`Doorman`](super::Doorman). No session is resumed, so that a certificate is looked at
+    /// whenever a connection begins.
+    ///
+    /// Machines that join know the CA by its pin alone, so the chain must have its certificate.
+    ///
+    /// # Errors
+    /// They do not go together, or there is no CA.
+    pub fn with_identities(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        roots: RootCertStore,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let clients = clients.allow_unauthenticated().build().map_err(|_| TlsError::Clients)?;
+        Self::of(chain, key, clients, false)
     }
+
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        clients: Arc<dyn ClientCertVerifier>,
+        resumes: bool,
+    ) -> Result<Self, TlsError> {
+        let config = config(chain, key, &clients, resumes)?;
+        Ok(Self { config: Arc::new(ArcSwap::from_pointee(config)), clients, resumes })
+    }
+
+    /// Another certificate of ours, for connections from now on. Where it cannot be used the old
+    /// one stays.
+    ///
+    /// # Errors
+    /// Chain and key do not go together.
+    pub fn renew(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(), TlsError> {
+        self.config.store(Arc::new(config(chain, key, &self.clients, self.resumes)?));
+        Ok(())
+    }
+
+    /// For one connection.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config.load_full())
+    }
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    clients: &Arc<dyn ClientCertVerifier>,
+    resumes: bool,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Unfit)?
+        .with_client_cert_verifier(Arc::clone(clients))
+        .with_single_cert(chain, key)
+        .map_err(TlsError::Unfit)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    if !resumes {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(config)
 }
 
 impl std::fmt::Debug for Tls {

@@ -143,7 +143,7 @@ impl Session {
         self.nonces.begin(now);
         let node =
             node.ok_or_else(|| Close::invalid("the first request of a stream must have a node"))?;
-        let client = Client::read(node)?;
+        let client = Client::read_as(node, self.identity.as_ref())?;
         let view = self.rules.viewer.view(&client)?;
         self.client = Some((Arc::new(client), view));
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Client, View};
+use crate::client::{Client, Identity, View};
 use crate::name::Name;
 use crate::session::due::{Item, Push};
 use crate::session::encode::{self, Head};
@@ -33,6 +33,8 @@ pub(super) const SETTLING: Duration = Duration::from_millis(250);
 pub struct Session {
     pub(super) opened: Opened,
     pub(super) rules: Arc<Rules>,
+    /// Who the client was proved to be.
+    pub(super) identity: Option<Arc<Identity>>,
     pub(super) client: Option<(Arc<Client>, View)>,
     /// In the order in which they are sent.
     pub(super) watches: Vec<Watch>,
@@ -59,6 +61,7 @@ impl Session {
         Self {
             opened,
             rules,
+            identity: None,
             client: None,
             watches: Vec::new(),
             nonces: Nonces::default(),
@@ -70,6 +73,13 @@ impl Session {
             settles: None,
             lost: false,
         }
+    }
+
+    /// The client was proved to be this, where proofs are asked for: what it says of itself must
+    /// agree with that.
+    #[must_use]
+    pub fn of(self, identity: Option<Arc<Identity>>) -> Self {
+        Self { identity, ..self }
     }
 
     /// Who is at the other end, once it has said so.

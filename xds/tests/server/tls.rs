@@ -80,6 +80,7 @@ fn an_open_address_needs_tls() {
     let settings = |listen: &str, tls| Settings {
         listen: vec![listen.parse().unwrap()],
         tls,
+        doorman: None,
         rules: Resources::rules([clusters()]),
         limits: Limits::default(),
         clock: Clock::start(),

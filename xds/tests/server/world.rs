@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plan::Token;
@@ -19,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use xds::lrs::LoadReports;
 use xds::registry::SinkState;
-use xds::server::{Clock, Limits, Meter, Server, Settings, Tls, serving, standard_routes};
+use xds::server::{Clock, Doorman, Limits, Meter, Server, Settings, Tls, serving, standard_routes};
 use xds::{Publisher, Registry, Resources, TypeUrl};
 
 /// How long a test waits for what must come.
@@ -71,10 +72,19 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits, tls: Option<Tls>) -> Self {
+        Self::guarded(limits, tls, None).await
+    }
+
+    pub(crate) async fn guarded(
+        limits: Limits,
+        tls: Option<Tls>,
+        doorman: Option<Arc<dyn Doorman>>,
+    ) -> Self {
         let clock = Clock::start();
         let server = Server::bind(Settings {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tls,
+            doorman,
             rules: Resources::rules(types()),
             limits,
             clock,

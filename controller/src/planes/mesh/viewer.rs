@@ -1,14 +1,20 @@
 //! Who sees what: proxies the tables of their role, followers of our own theirs.
 
+use std::sync::Arc;
+
 use xds::render::{self, Door};
 use xds::session::Close;
 use xds::{Client, View, Viewer, own};
 
 use crate::planes::dns;
+use crate::planes::mesh::hosts::{self, Concerns};
 
 /// Views by the role that a client's node names.
-#[derive(Clone, Copy, Debug)]
-pub struct Roles;
+#[derive(Clone, Debug)]
+pub struct Roles {
+    /// Which services concern a host.
+    pub concerns: Arc<dyn Concerns>,
+}
 
 impl Viewer for Roles {
     fn view(&self, client: &Client) -> Result<View, Close> {
@@ -22,16 +28,19 @@ impl Viewer for Roles {
         }
         match door(client)? {
             Some(door) => Ok(render::view(&door)),
+            None if hosts::is_agent(client) => {
+                Ok(View::all(self.concerns.of(client).scope(&client.id)))
+            }
             None => Ok(View::all(own::SCOPE)),
         }
     }
 }
 
-/// The door by which a client comes; `None` for replicas, which see the plans' names and no door.
+/// The door by which a client comes; `None` for replicas and agents, which see tables of our own.
 /// A relay comes by the door of those it serves.
 pub(super) fn door(client: &Client) -> Result<Option<Door>, Close> {
     match client.says("role") {
-        Some("dns") => Ok(None),
+        Some("dns" | "agent") => Ok(None),
         Some("relay") => {
             let mut served = client.clone();
             let role = served.says.remove("serves").unwrap_or_else(|| "sidecar".to_owned());
@@ -54,10 +63,12 @@ mod tests {
             says: [("role".to_owned(), role.to_owned())].into(),
             agent: "".into(),
             version: None,
+            identity: None,
         };
-        for role in ["sidecar", "gateway", "relay", "dns"] {
-            assert!(Roles.view(&client(dns::SINK, role)).is_err(), "{role}");
-            assert!(Roles.view(&client("dns/paris", role)).is_ok(), "{role}");
+        let roles = Roles { concerns: Arc::new(hosts::Everything) };
+        for role in ["sidecar", "gateway", "relay", "dns", "agent"] {
+            assert!(roles.view(&client(dns::SINK, role)).is_err(), "{role}");
+            assert!(roles.view(&client("dns/paris", role)).is_ok(), "{role}");
         }
     }
 }
