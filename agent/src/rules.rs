@@ -4,8 +4,21 @@
 //! used. It is compiled from leaves, written as text for `nft -f`, encoded for netlink, and
 //! walked by a fake kernel in tests: three readers of one value, so that they can be compared.
 
+pub mod choice;
+pub mod compile;
+pub mod host;
+mod keys;
+mod local;
+pub mod mark;
+#[cfg(test)]
+mod sample;
 pub mod table;
+pub mod text;
 
+pub use self::compile::{Compiled, Counted, Reject, compile};
+pub use self::host::{Capture, Forbidden, Host, SocketMark};
+pub use self::mark::{Mark, Marks};
 pub use self::table::{
     Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Stragglers, Table, Transport,
 };
+pub use self::text::text;

@@ -231,6 +231,33 @@ impl fmt::Display for Name {
     }
 }
 
+impl fmt::Display for Key {
+    /// `10.0.1.10:8080/tcp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", SocketAddr::new(self.address, self.port), self.transport)
+    }
+}
+
+impl fmt::Display for Transport {
+    /// `tcp`, `udp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for Family {
+    /// `v4`, `v6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        })
+    }
+}
+
 impl Family {
     /// That of an address.
     pub const fn of(address: IpAddr) -> Self {

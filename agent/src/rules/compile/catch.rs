@@ -1,0 +1,45 @@
+//! `catch/…`: stragglers, who at 100 % still reach this host's own addresses.
+
+use super::{Compiling, STRAGGLERS_MAX, fixed, named};
+use crate::rules::table::{Action, Family, Match, Name, Rule, Stragglers};
+
+/// After so many seconds without a new flow a network counts as moved: a day, so that nightly work
+/// is seen.
+const TIMEOUT_SECONDS: u32 = 86_400;
+
+/// At exactly 100 % all who come here go on to target; before that they stay. Gateways of the
+/// target and exempt networks never come here: the base chain has left them alone.
+pub(super) fn chain(service: &Compiling<'_>) -> Vec<Rule> {
+    let (local, families) = (service.local, service.catch_families());
+    let id = &local.leaf.id;
+    let mut rules = Vec::new();
+    for family in families.iter().filter(|family| local.catches(**family)) {
+        let matches = || vec![Match::Family(*family)];
+        rules.push(Rule { matches: matches(), actions: vec![Action::Note(set(service, *family))] });
+        let actions = vec![Action::Count(named("caught", id)), Action::Goto(named("target", id))];
+        rules.push(Rule { matches: matches(), actions });
+    }
+    rules
+}
+
+/// The sets that note them. They stand before 100 % too, so that getting there adds only rules.
+pub(super) fn sets(service: &Compiling<'_>) -> Vec<(Name, Stragglers)> {
+    let of = |family: Family| {
+        let prefix = match family {
+            Family::V4 => 24,
+            Family::V6 => 64,
+        };
+        let stragglers = Stragglers {
+            family,
+            prefix,
+            size: STRAGGLERS_MAX,
+            timeout_seconds: TIMEOUT_SECONDS,
+        };
+        (set(service, family), stragglers)
+    };
+    service.catch_families().into_iter().map(of).collect()
+}
+
+fn set(service: &Compiling<'_>, family: Family) -> Name {
+    fixed(&format!("stragglers/{}/{family}", service.local.leaf.id))
+}

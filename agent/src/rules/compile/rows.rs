@@ -1,0 +1,67 @@
+//! Rows of clients: who is split by the host plane.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use plan::Plane;
+use plan::spec::Clients;
+
+use super::named;
+use crate::rules::local::Local;
+use crate::rules::table::{Action, Family, Match, Rule};
+
+/// The rows of each plan as rules need them; services of a plan share theirs.
+#[derive(Default)]
+pub(super) struct Rows(BTreeMap<(usize, Family), Rc<[(IpNet, Who)]>>);
+
+/// What a network means to the host plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// It is split here.
+    Split,
+    /// It is not.
+    Others,
+}
+
+impl Rows {
+    /// `in/…`: the first row that holds the source says who it is.
+    pub(super) fn chain(&mut self, local: &Local<'_>) -> Vec<Rule> {
+        let id = &local.leaf.id;
+        let rest = local.is_here().then(|| Action::Goto(named("catch", id)));
+        let split = Action::Goto(named("split", id));
+        let clients = &local.leaf.clients;
+        let key = (Arc::as_ptr(clients).addr(), local.family);
+        let nets = self.0.entry(key).or_insert_with(|| networks(clients, local.family));
+        let rule = |(net, who): &(IpNet, Who)| Rule {
+            matches: vec![Match::Source(*net)],
+            actions: vec![match who {
+                Who::Split => split.clone(),
+                Who::Others => rest.clone().unwrap_or(Action::Accept),
+            }],
+        };
+        let mut rules: Vec<Rule> = nets.iter().map(rule).collect();
+        let last = rest.clone().map(|rest| Rule { matches: Vec::new(), actions: vec![rest] });
+        rules.extend(last);
+        rules
+    }
+}
+
+/// The networks of this family in order. Those that are not split stand only where a later network
+/// that is split overlaps them.
+fn networks(clients: &Clients, family: Family) -> Rc<[(IpNet, Who)]> {
+    let all = clients.rows.iter().flat_map(|row| {
+        let who = if row.plane == Plane::Host { Who::Split } else { Who::Others };
+        row.networks.iter().map(move |net| (net.trunc(), who))
+    });
+    let all: Vec<_> = all.filter(|(net, _)| Family::of(net.addr()) == family).collect();
+    let overlaps = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    let decides = |at: usize, net: &IpNet| {
+        let mut later = all.iter().skip(at + 1).filter(|(_, who)| *who == Who::Split);
+        later.any(|(later, _)| overlaps(net, later))
+    };
+    let kept = all.iter().enumerate();
+    let kept = kept.filter(|(at, (net, who))| *who == Who::Split || decides(*at, net));
+    kept.map(|(_, row)| *row).collect()
+}

@@ -1,0 +1,92 @@
+//! `legacy/…` and `target/…`: mark, count, and choose an endpoint.
+
+use std::net::SocketAddr;
+
+use plan::split::Side;
+
+use super::{named, seed};
+use crate::rules::choice;
+use crate::rules::local::{Lane, Local, Way};
+use crate::rules::mark::{self, Mark};
+use crate::rules::table::{Action, Family, Match, Rule};
+
+/// How a packet is left to go where it goes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::rules) enum Stay {
+    /// It is left alone; later tables may change it.
+    Accept,
+    /// It is bound to where it goes, so that no later table can change that.
+    Bind,
+}
+
+/// The rules of one side, for packets of these families.
+pub(in crate::rules) fn side(
+    local: &Local<'_>,
+    mark: Mark,
+    side: Side,
+    families: &[Family],
+    stay: Stay,
+) -> Vec<Rule> {
+    let word = match side {
+        Side::Legacy => "legacy",
+        Side::Target => "target",
+    };
+    let set = if local.keeps_source() {
+        // The bit is set before where the host's own processes send.
+        let mask = mark::MASK & !mark::MASQUERADE;
+        Action::MarkFlow { mask, value: mark.value(side, false) }
+    } else {
+        Action::MarkFlow { mask: mark::MASK, value: mark.value(side, true) }
+    };
+    let first =
+        Rule { matches: Vec::new(), actions: vec![set, Action::Count(named(word, &local.leaf.id))] };
+    let mut rules = vec![first];
+    for family in families {
+        endpoints(local, side, *family, families.len() > 1, stay, &mut rules);
+    }
+    rules
+}
+
+fn endpoints(
+    local: &Local<'_>,
+    side: Side,
+    family: Family,
+    mixed: bool,
+    stay: Stay,
+    rules: &mut Vec<Rule>,
+) {
+    let end = |way| match (way, stay) {
+        (Way::To(to), _) => Action::Translate(to),
+        (Way::Stay, Stay::Accept) => Action::Accept,
+        (Way::Stay, Stay::Bind) => Action::Translate(SocketAddr::new(local.logical, 0)),
+    };
+    let endpoints = local.endpoints(side, family);
+    if endpoints.is_empty() {
+        let matches = mixed.then_some(Match::Family(family)).into_iter().collect();
+        rules.push(Rule { matches, actions: vec![end(Way::Stay)] });
+    }
+    for (at, endpoint) in endpoints.iter().enumerate() {
+        let chosen = chosen(local, family, at, endpoints.len());
+        for Lane { transport, way } in local.lanes(side, *endpoint) {
+            // The draw stands last: it is made only for packets that the rest fits.
+            let matches = [
+                mixed.then_some(Match::Family(family)),
+                transport.map(Match::Transport),
+                chosen,
+            ];
+            rules.push(Rule {
+                matches: matches.into_iter().flatten().collect(),
+                actions: vec![end(way)],
+            });
+        }
+    }
+}
+
+/// What must hold for a client of endpoint `at` of `of`, the ones before it not having taken it.
+fn chosen(local: &Local<'_>, family: Family, at: usize, of: usize) -> Option<Match> {
+    if local.draws() {
+        return choice::draw_bound(at, of).map(|bound| Match::DrawBelow { bound });
+    }
+    let seed = seed(choice::salt(local.leaf.salt));
+    choice::bound(at, of).map(|bound| Match::SourceBucketBelow { family, seed, bound })
+}
