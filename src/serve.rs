@@ -96,7 +96,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         tokio::spawn(plane.run(Arc::clone(&server)));
     }
     let meter = mesh.meter();
-    let mesh = mesh.run(pump.mesh_port());
+    let mesh = mesh.run(pump.mesh_port(Arc::new(planes::mesh::Everything)));
     let controller = pump.run();
     let settings = api::Settings {
         hosts: config.api_hosts.clone(),

@@ -221,7 +221,7 @@ impl Server {
         let names = published.catalog.names();
         let counts = counts.into_iter();
         let services = counts.filter_map(|(at, count)| Some((names.id(at)?.clone(), count)));
-        Counts { services: Arc::new(services.collect()) }
+        Counts { services: Arc::new(services.collect()), ..Counts::default() }
     }
 
     /// Stops taking queries, ends TCP connections after the answers under way and returns when

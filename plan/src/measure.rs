@@ -1,6 +1,7 @@
 //! What traffic really did.
 
 mod contradiction;
+mod stragglers;
 mod sum;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::contradiction::{Contradiction, contradiction};
+pub use self::stragglers::{StragglerNetwork, Stragglers};
 use crate::name::{PlanName, ServiceId, ServiceName};
 use crate::spec::Plane;
 use crate::split::Split;
@@ -27,6 +29,8 @@ pub struct Measured {
 pub struct Counts {
     /// Each service that anyone asked for.
     pub services: Arc<BTreeMap<ServiceId, Count>>,
+    /// Who still reached legacy VMs at exactly 100 %, of the services that anyone reached there.
+    pub stragglers: Arc<BTreeMap<ServiceId, Stragglers>>,
 }
 
 /// What one plane counted for one service since its split last changed.

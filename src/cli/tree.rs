@@ -121,6 +121,12 @@ fn service_rows(service: &ServiceStatus, width: usize, paint: Paint) -> String {
         let branch = if at + 1 == planes.len() { "└─" } else { "├─" };
         let _ = writeln!(text, "  {branch} {plane:<5} {}", three_numbers(numbers, paint));
     }
+    if let Some(seen) = &service.stragglers {
+        let from: Vec<&str> = seen.networks.iter().take(3).map(|one| &*one.network).collect();
+        let more = if seen.networks.len() > from.len() { ", …" } else { "" };
+        let words = format!("{} connections came to legacy and were forwarded", seen.flows);
+        let _ = writeln!(text, "     {} from {}{more}", paint.warn(&words), from.join(", "));
+    }
     text
 }
 

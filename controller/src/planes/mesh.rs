@@ -7,6 +7,7 @@ mod between;
 mod conflicts;
 mod doors;
 mod drain;
+mod hosts;
 mod load;
 mod quiet;
 mod reported;
@@ -34,6 +35,7 @@ use crate::clock::Clock;
 use crate::planes::PlanePort;
 use crate::planes::mesh::doors::Doors;
 use crate::planes::mesh::drain::Drain;
+use crate::planes::mesh::hosts::HostTables;
 use crate::planes::mesh::load::Load;
 use crate::planes::mesh::quiet::Quiet;
 use crate::planes::mesh::reported::Reported;
@@ -42,6 +44,7 @@ use crate::planes::mesh::texts::Texts;
 use crate::planes::reports::{self, Reports};
 use crate::store::Store;
 
+pub use crate::planes::mesh::hosts::{Concerns, Everything};
 pub use crate::planes::mesh::viewer::Roles;
 
 /// What the mesh plane is connected by.
@@ -57,6 +60,8 @@ pub struct MeshPort {
     pub store: Arc<dyn Store>,
     /// For the times of acks and counts.
     pub clock: Clock,
+    /// Which services concern a host.
+    pub concerns: Arc<dyn Concerns>,
 }
 
 /// What followers in a plane that is not the mesh say.
@@ -69,14 +74,14 @@ pub struct Followers {
 }
 
 /// What every stream of the server goes by.
-pub fn rules() -> Rules {
+pub fn rules(concerns: Arc<dyn Concerns>) -> Rules {
     let types = render::TYPES.iter().chain(&[
         TypeUrl::ZONE_TABLE,
         TypeUrl::ZONE,
         TypeUrl::HOST_TABLE,
     ]);
     Rules {
-        viewer: Arc::new(Roles),
+        viewer: Arc::new(Roles { concerns }),
         types: types.map(|type_url| TypeUrl::new(type_url)).collect(),
         limits: xds::session::Limits::default(),
     }
@@ -186,6 +191,8 @@ struct MeshPlane {
     doors: Doors,
     /// Whether any replica was ever connected: nobody else sees our own tables.
     replicas_came: bool,
+    concerns: Arc<dyn Concerns>,
+    host_tables: HostTables,
     texts: Texts,
     quiet: Quiet,
     drain: Drain,
@@ -198,7 +205,7 @@ struct MeshPlane {
 
 impl MeshPlane {
     fn new(ports: MeshPort, publisher: Publisher) -> Self {
-        let MeshPort { port, replicas, hosts, store, clock } = ports;
+        let MeshPort { port, replicas, hosts, store, clock, concerns } = ports;
         let snapshot = Arc::clone(&port.snapshots.borrow());
         let mut load = Load::default();
         // What was there before this process counts as soon as it has arrived.
@@ -217,6 +224,8 @@ impl MeshPlane {
             tables: Arc::new(Tables::empty()),
             doors: Doors::default(),
             replicas_came: false,
+            concerns,
+            host_tables: HostTables::default(),
             texts: Texts::new(store),
             quiet: Quiet::default(),
             drain: Drain::default(),
@@ -250,11 +259,13 @@ impl MeshPlane {
         for client in clients {
             match viewer::door(client) {
                 Ok(Some(door)) => drop(used.insert(door)),
+                Ok(None) if hosts::is_agent(client) => {}
                 Ok(None) => self.replicas_came = true,
                 Err(_) => {}
             }
         }
-        let others = self.doors.used(used, now);
+        let others = self.doors.used(used, now)
+            | self.host_tables.used(clients, self.concerns.as_ref());
         self.doors.tell();
         if others || self.replicas_came != came {
             self.quiet.changed(now, false);
@@ -290,6 +301,7 @@ impl MeshPlane {
         if self.replicas_came {
             edits.extend(self.own_tables(urgency).await);
         }
+        edits.extend(self.host_tables.edits(&self.snapshot));
         let snapshot = &self.snapshot;
         self.tables = Arc::new(self.tables.next(snapshot.token, urgency, edits));
         self.publisher.publish(Arc::clone(&self.tables));

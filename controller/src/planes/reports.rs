@@ -4,11 +4,14 @@ mod inbox;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use ipnet::IpNet;
+use plan::measure::Stragglers;
 use plan::{Count, PlanName, Plane, ServiceId, Timestamp, Token};
 use proto::crossfade::v1 as wire;
 use proto::crossfade::v1::report_service_server::{ReportService, ReportServiceServer};
@@ -47,6 +50,8 @@ pub struct Report {
     pub sinks: Vec<Behind>,
     /// Break-glass in force, in words.
     pub overrides: Vec<String>,
+    /// Who still reached legacy VMs of services at exactly 100 %.
+    pub stragglers: Vec<(ServiceId, Stragglers)>,
 }
 
 /// A client of a relay.
@@ -159,7 +164,7 @@ impl Drop for Reporting {
 impl Report {
     /// How much it is: services, sinks and overrides.
     pub fn parts(&self) -> usize {
-        self.counts.len() + self.sinks.len() + self.overrides.len()
+        self.counts.len() + self.sinks.len() + self.overrides.len() + self.stragglers.len()
     }
 
     /// Reads a report.
@@ -167,7 +172,8 @@ impl Report {
     /// # Errors
     /// What in it cannot be.
     fn read(message: &wire::ReportRequest) -> Result<Self, String> {
-        let parts = [message.counts.len(), message.sinks.len(), message.overrides.len()];
+        let (counts, seen) = (message.counts.len(), message.stragglers.len());
+        let parts = [counts, message.sinks.len(), message.overrides.len(), seen];
         if parts.iter().any(|parts| *parts > PARTS_MAX) {
             return Err("a report has at most 100000 parts of a kind".to_owned());
         }
@@ -175,6 +181,7 @@ impl Report {
             counts: message.counts.iter().map(count).collect::<Result<_, _>>()?,
             sinks: message.sinks.iter().map(behind).collect::<Result<_, _>>()?,
             overrides: message.overrides.iter().map(in_force).collect(),
+            stragglers: message.stragglers.iter().map(stragglers).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -199,6 +206,24 @@ fn count(count: &wire::Count) -> Result<(Plane, ServiceId, Token, Count), String
         ..Count::default()
     };
     Ok((plane, service, token(count.since.as_ref()), counted))
+}
+
+fn stragglers(seen: &wire::Stragglers) -> Result<(ServiceId, Stragglers), String> {
+    let service = seen.service.parse().map_err(|_| "stragglers of no service".to_owned())?;
+    let sources = seen.sources.iter().take(Stragglers::NETWORKS_MAX).map(|source| {
+        let network = source.network.as_ref().and_then(network).ok_or("a source of no network")?;
+        Ok((network.to_string().into(), source.flows))
+    });
+    let sources: Vec<_> = sources.collect::<Result<_, String>>()?;
+    Ok((service, Stragglers::new(seen.flows, sources)))
+}
+
+fn network(network: &wire::Network) -> Option<IpNet> {
+    let address = match network.address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(&*network.address).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(&*network.address).ok()?),
+    };
+    IpNet::new(address, u8::try_from(network.length).ok()?).ok()
 }
 
 fn behind(sink: &wire::SinkReport) -> Result<Behind, String> {

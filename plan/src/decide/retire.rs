@@ -5,10 +5,14 @@ use std::net::IpAddr;
 use super::draft::Draft;
 use super::refused::Verb;
 use super::{Facts, Refused};
+use crate::name::ServiceId;
 use crate::record::Put;
 use crate::spec::Service;
 use crate::split::Split;
 use crate::state::{Mode, PlanState};
+
+/// Of how many networks of stragglers an operator is told before a plan ends.
+const NETWORKS_TOLD: usize = 5;
 
 /// Ends a complete plan. Its names stay until its zone files answer the target; the notes are the
 /// lines that make them.
@@ -26,6 +30,7 @@ pub(super) fn retire(plan: &PlanState, facts: &Facts) -> Result<Draft, Refused> 
     let mut draft = Draft::about(&plan.spec.name);
     draft.mode(plan, Mode::Retired);
     draft.acted(plan);
+    draft.notes.extend(arrivals(plan, facts));
     if !release_if_answered(&mut draft, plan, facts) {
         draft.notes.extend(every_line(plan));
     }
@@ -58,6 +63,25 @@ fn is_answered(service: &Service, facts: &Facts) -> bool {
         let answers = facts.zone_answers.get(host);
         answers.is_some_and(|answers| !answers.is_empty() && answers.iter().all(of_target))
     })
+}
+
+/// What still arrives at legacy.
+fn arrivals(plan: &PlanState, facts: &Facts) -> Vec<String> {
+    let name = &plan.spec.name;
+    let of_service = |service: &Service| {
+        let id = ServiceId { plan: name.clone(), service: service.name.clone() };
+        let seen = facts.measured.stragglers(&id)?;
+        let networks: Vec<String> = seen
+            .networks
+            .iter()
+            .take(NETWORKS_TOLD)
+            .map(|one| format!("{} ({})", one.network, one.flows))
+            .collect();
+        let flows = seen.flows;
+        let from = networks.join(", ");
+        Some(format!("{id}: {flows} connections still came to legacy at 100%, from {from}"))
+    };
+    plan.spec.services.iter().filter_map(|service| of_service(service)).collect()
 }
 
 fn every_line(plan: &PlanState) -> impl Iterator<Item = String> {

@@ -1,26 +1,40 @@
 //! Adding up what several receivers of one plane counted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Count, Counts, Load, Traffic};
+use super::{Count, Counts, Load, Stragglers, Traffic};
+use crate::name::ServiceId;
 
 impl Counts {
     /// Both together.
     #[must_use]
     pub fn plus(self, other: &Self) -> Self {
-        if self.services.is_empty() {
-            return other.clone();
+        Self {
+            services: merged(self.services, &other.services, Count::plus),
+            stragglers: merged(self.stragglers, &other.stragglers, Stragglers::plus),
         }
-        if other.services.is_empty() {
-            return self;
-        }
-        let mut services = self.services.as_ref().clone();
-        for (id, count) in other.services.iter() {
-            let sum = services.entry(id.clone()).or_default();
-            *sum = sum.plus(count);
-        }
-        Self { services: Arc::new(services) }
     }
+}
+
+/// Both maps; where both have a service, their sum.
+fn merged<T: Clone>(
+    one: Arc<BTreeMap<ServiceId, T>>,
+    other: &Arc<BTreeMap<ServiceId, T>>,
+    plus: impl Fn(&T, &T) -> T,
+) -> Arc<BTreeMap<ServiceId, T>> {
+    if one.is_empty() {
+        return Arc::clone(other);
+    }
+    if other.is_empty() {
+        return one;
+    }
+    let mut sums = one.as_ref().clone();
+    for (id, value) in other.iter() {
+        let sum = sums.get(id).map_or_else(|| value.clone(), |sum| plus(sum, value));
+        sums.insert(id.clone(), sum);
+    }
+    Arc::new(sums)
 }
 
 impl Count {

@@ -10,7 +10,7 @@ use super::hold::{self, Hold, HoldView, holds};
 use super::phase::{Phase, Progress, phase};
 use crate::decide::Facts;
 use crate::ledger::{Sink, SinkId};
-use crate::measure::Share;
+use crate::measure::{Share, Stragglers};
 use crate::name::{GateName, PlanName, ServiceId, ServiceName};
 use crate::pace::{self, Next, Pace};
 use crate::spec::{Plane, Strategy};
@@ -99,6 +99,9 @@ pub struct ServiceStatus {
     pub degraded: Vec<Side>,
     /// The three numbers of each plane.
     pub planes: Planes<PlaneStatus>,
+    /// Who still reached the legacy VMs at exactly 100 % and was forwarded, as agents saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stragglers: Option<Stragglers>,
 }
 
 /// The three numbers of a service in a plane.
@@ -245,6 +248,7 @@ fn service_status(
             let rendered = plan.spec.uses(plane) && !plan.released;
             rendered.then(|| plane_status(state, facts, plane, &id, there.split))
         }),
+        stragglers: facts.measured.stragglers(&id),
     }
 }
 

@@ -48,7 +48,7 @@ fn measured() -> World {
         ..Count::default()
     };
     let services = BTreeMap::from([("shop/orders".parse().unwrap(), count)]);
-    let counts = Counts { services: Arc::new(services) };
+    let counts = Counts { services: Arc::new(services), ..Counts::default() };
     world.facts.measured.planes.insert(Plane::Dns, counts);
     world
 }

@@ -139,6 +139,7 @@ impl Load {
         let counted = self.services.iter().filter(|(_, tally)| tally.any());
         Counts {
             services: Arc::new(counted.map(|(id, tally)| (id.clone(), tally.count())).collect()),
+            ..Counts::default()
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use plan::{Count, Counts, Nack, PlanName, Plane, ServiceId, Sink, SinkId, Snapshot};
+use plan::measure::Stragglers;
+use plan::{Count, Counts, Nack, PlanName, Plane, ServiceId, Sink, SinkId, Snapshot, Split};
 
 use crate::clock::Clock;
 use crate::planes::reports::{Behind, Report, Said};
@@ -75,7 +76,28 @@ impl Reported {
                 *sum = sum.plus(count);
             }
         }
-        Counts { services: Arc::new(services) }
+        Counts { services: Arc::new(services), stragglers: self.stragglers(plane, snapshot) }
+    }
+}
+
+impl Reported {
+    /// Who still reaches legacy VMs of services that are at exactly 100 %: agents see that.
+    fn stragglers(
+        &self,
+        plane: Plane,
+        snapshot: &Snapshot,
+    ) -> Arc<BTreeMap<ServiceId, Stragglers>> {
+        let mut sums: BTreeMap<ServiceId, Stragglers> = BTreeMap::new();
+        let reports = self.nodes.values().filter(|_| plane == Plane::Host);
+        for (id, seen) in reports.flat_map(|report| &report.stragglers) {
+            let split = snapshot.service(id).map(|leaf| leaf.serving.split());
+            if split != Some(Split::TARGET) {
+                continue;
+            }
+            let sum = sums.entry(id.clone()).or_default();
+            *sum = sum.plus(seen);
+        }
+        Arc::new(sums)
     }
 }
 

@@ -1,0 +1,68 @@
+//! Which hosts' tables are rendered: those of agents that are connected, or were.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use plan::Snapshot;
+use xds::own::{self, Concern, Hosts};
+use xds::{Client, Edit, Scope};
+
+/// The most scopes that are rendered: as many as there may be hosts with services of their own.
+const SCOPES_MAX: usize = 10_000;
+
+/// Says which services concern a host.
+pub trait Concerns: Send + Sync + Debug {
+    /// Those of this agent.
+    fn of(&self, client: &Client) -> Concern;
+}
+
+/// Every service concerns every host: where nobody proves who he is.
+#[derive(Clone, Copy, Debug)]
+pub struct Everything;
+
+impl Concerns for Everything {
+    fn of(&self, _: &Client) -> Concern {
+        Concern::All
+    }
+}
+
+/// Whether this client is an agent on a host.
+pub(super) fn is_agent(client: &Client) -> bool {
+    client.says("role") == Some("agent")
+}
+
+/// What is rendered for hosts.
+#[derive(Debug, Default)]
+pub(super) struct HostTables {
+    wanted: BTreeMap<Scope, Concern>,
+    rendered: Hosts,
+}
+
+impl HostTables {
+    /// These clients are connected. Whether other tables are wanted now.
+    pub(super) fn used(&mut self, clients: &[Arc<Client>], concerns: &dyn Concerns) -> bool {
+        let mut changed = false;
+        for client in clients.iter().filter(|client| is_agent(client)) {
+            let concern = concerns.of(client);
+            let scope = concern.scope(&client.id);
+            if self.wanted.get(&scope) == Some(&concern) {
+                continue;
+            }
+            if self.wanted.len() >= SCOPES_MAX && !self.wanted.contains_key(&scope) {
+                tracing::error!(host = %client.id, "there are too many hosts with services of their own");
+                continue;
+            }
+            self.wanted.insert(scope, concern);
+            changed = true;
+        }
+        changed
+    }
+
+    /// What leads to this snapshot.
+    pub(super) fn edits(&mut self, snapshot: &Snapshot) -> Vec<Edit> {
+        let (rendered, edits) = own::host_tables(snapshot, &self.wanted, &self.rendered);
+        self.rendered = rendered;
+        edits
+    }
+}
