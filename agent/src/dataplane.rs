@@ -1,10 +1,19 @@
 //! Puts one table of rules into a kernel and keeps it there.
 //!
-//! [`Dataplane`] is what the agent needs of a kernel; `Netlink` speaks to a real one over one
+//! [`Dataplane`] is what the agent needs of a kernel; [`Netlink`] speaks to a real one over one
 //! netlink socket that stays open, because the socket is what owns the table. Rules and weights
 //! change in transactions: a packet sees the rules of before or of after.
 
+mod answer;
+mod change;
+mod decode;
+mod encode;
 mod error;
+mod flows;
+mod held;
+mod netlink;
+mod socket;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +22,8 @@ use ipnet::IpNet;
 use crate::rules::{Name, Table, Transport};
 
 pub use self::error::DataplaneError;
+pub use self::netlink::{Netlink, Settings};
+pub use self::watch::Watch;
 
 /// What a table's comment must contain, so that a later process knows the table for ours.
 pub const SIGN: &str = "crossfade";
@@ -95,7 +106,7 @@ pub struct Committed {
 /// How a table is protected from other programs. Later is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ownership {
-    /// Not: `nft flush ruleset` takes it away, to be seen by [`Dataplane::is_intact`] or `Watch`.
+    /// Not: `nft flush ruleset` takes it away, to be seen by [`Dataplane::is_intact`] or [`Watch`].
     Open,
     /// It lives as long as the socket does (Linux 5.12).
     Socket,

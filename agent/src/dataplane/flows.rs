@@ -1,0 +1,154 @@
+//! Forgets flows of connection tracking by their mark (`linux/netfilter/nfnetlink_conntrack.h`).
+
+use nix::errno::Errno;
+
+use super::Flushed;
+use super::answer::Attributes;
+use super::encode::rule::protocol;
+use super::encode::{ACK, DUMP};
+use super::error::DataplaneError;
+use super::socket::Socket;
+use crate::rules::Transport;
+
+/// `IPCTNL_MSG_CT_GET`.
+const LIST: u16 = 1;
+/// `IPCTNL_MSG_CT_DELETE`.
+const DELETE: u16 = 2;
+/// `CTA_TUPLE_ORIG`.
+const ORIGINAL: u16 = 1;
+/// `CTA_MARK`.
+const MARK: u16 = 8;
+/// `CTA_ID`.
+const ID: u16 = 12;
+/// `CTA_ZONE`.
+const ZONE: u16 = 18;
+/// `CTA_MARK_MASK`.
+const MARK_MASK: u16 = 21;
+/// `CTA_FILTER`.
+const FILTER: u16 = 25;
+/// `CTA_FILTER_F_CTA_PROTO_NUM`.
+const BY_PROTOCOL: u32 = 1 << 3;
+/// `CTA_TUPLE_PROTO`.
+const TUPLE_PROTOCOL: u16 = 2;
+/// `CTA_PROTO_NUM`.
+const PROTOCOL_NUMBER: u16 = 1;
+/// Flows forgotten by one system call: their answers wait in the receive buffer.
+const AT_ONCE: usize = 200;
+/// Flows listed at most: a table of connection tracking seldom holds more (`nf_conntrack_max`).
+const LISTED_MAX: usize = 1 << 20;
+
+/// Which flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Which {
+    pub(super) mask: u32,
+    pub(super) value: u32,
+    pub(super) transport: Option<Transport>,
+}
+
+/// What names one flow: attributes to be sent back as they came.
+#[derive(Clone, Debug)]
+struct Listed {
+    tuple: Vec<u8>,
+    id: Option<Vec<u8>>,
+    zone: Option<Vec<u8>>,
+    family: u8,
+}
+
+/// Forgets flows.
+pub(super) fn flush(
+    socket: &mut Socket,
+    which: Which,
+    one_by_one: bool,
+) -> Result<Flushed, DataplaneError> {
+    let Some(transport) = which.transport else {
+        return at_once(socket, which)?.map_err(refused);
+    };
+    if !one_by_one {
+        match at_once(socket, which)? {
+            // The filter is not known, and what is left of the question names no flow.
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOENT) => (),
+            outcome => return outcome.map_err(refused),
+        }
+    }
+    let listed = list(socket, which, transport)?;
+    let mut count = 0;
+    for some in listed.chunks(AT_ONCE) {
+        let mut messages = socket.messages();
+        for flow in some {
+            messages.flows(DELETE, ACK, flow.family, |to| {
+                to.nested(ORIGINAL, &flow.tuple);
+                flow.id.iter().for_each(|id| to.attribute(ID, id));
+                flow.zone.iter().for_each(|zone| to.attribute(ZONE, zone));
+            });
+        }
+        for outcome in socket.ask_each(&messages)? {
+            match outcome {
+                Ok(()) => count += 1,
+                // It ended by itself.
+                Err(Errno::ENOENT) => (),
+                Err(errno) => return Err(refused(errno)),
+            }
+        }
+    }
+    Ok(Flushed::OneByOne(count))
+}
+
+/// With one message: the kernel walks its table.
+fn at_once(
+    socket: &mut Socket,
+    which: Which,
+) -> Result<Result<Flushed, Errno>, DataplaneError> {
+    let mut messages = socket.messages();
+    messages.flows(DELETE, ACK, 0, |to| {
+        to.number(MARK, which.value);
+        to.number(MARK_MASK, which.mask);
+        if let Some(transport) = which.transport {
+            to.nest(ORIGINAL, |tuple| {
+                tuple.nest(TUPLE_PROTOCOL, |it| {
+                    it.attribute(PROTOCOL_NUMBER, &[protocol(transport)]);
+                });
+            });
+            to.nest(FILTER, |filter| filter.attribute(1, &BY_PROTOCOL.to_ne_bytes()));
+        }
+    });
+    let outcomes = socket.ask_each(&messages)?;
+    Ok(outcomes.into_iter().collect::<Result<(), _>>().map(|()| Flushed::AtOnce))
+}
+
+fn list(
+    socket: &mut Socket,
+    which: Which,
+    transport: Transport,
+) -> Result<Vec<Listed>, DataplaneError> {
+    let mut found = Vec::new();
+    for family in [super::encode::rule::V4, super::encode::rule::V6] {
+        let mut messages = socket.messages();
+        messages.flows(LIST, DUMP, family, |to| {
+            to.number(MARK, which.value);
+            to.number(MARK_MASK, which.mask);
+        });
+        // Flows come and go while they are listed; those that stay are all in it.
+        socket.dump(&messages, |it| {
+            if found.len() < LISTED_MAX {
+                found.extend(listed(it, which, transport, family));
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+fn listed(it: Attributes<'_>, which: Which, transport: Transport, family: u8) -> Option<Listed> {
+    let tuple = it.find(ORIGINAL)?;
+    let number = tuple.nest().nest(TUPLE_PROTOCOL)?.find(PROTOCOL_NUMBER)?;
+    let mark = it.number(MARK).unwrap_or_default();
+    // Asked again: a kernel without the filter lists all.
+    if number.value != [protocol(transport)] || mark & which.mask != which.value {
+        return None;
+    }
+    let whole = |kind| it.find(kind).map(|attribute| attribute.value.to_vec());
+    Some(Listed { tuple: tuple.value.to_vec(), id: whole(ID), zone: whole(ZONE), family })
+}
+
+fn refused(errno: Errno) -> DataplaneError {
+    DataplaneError::refused("to forget flows", errno)
+}

@@ -1,0 +1,354 @@
+//! The table in a real kernel.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::answer::Attributes;
+use super::change::{self, How};
+use super::decode::{self, TableFound};
+use super::encode::{Messages, Verb, object};
+use super::error::DataplaneError;
+use super::held::{self, Held};
+use super::socket::Socket;
+use super::{
+    Adopted, Committed, Dataplane, Flushed, Ownership, SIGN, Straggler, Tally, flows,
+};
+use crate::rules::{Name, Table, Transport};
+
+/// The longest comment: `nft` prints up to 128 bytes.
+const COMMENT_MAX: usize = 120;
+
+/// What is kept, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of the table, of family `inet`.
+    pub table: Name,
+    /// The best protection to ask for; a kernel that cannot gets the next lower one.
+    pub ownership: Ownership,
+    /// Go the ways that kernels before 6.2 and 6.11 need: unused chains are deleted in a second
+    /// transaction, flows of one transport one by one. Without it they are tried first.
+    pub old_kernel: bool,
+}
+
+/// A table in the kernel of the network namespace that the socket was opened in.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    settings: Settings,
+    /// What the kernel holds; `None`: to be read first.
+    held: Option<Held>,
+    /// How it holds it.
+    ownership: Ownership,
+    /// The number of the ruleset's generation that was found whole.
+    whole_at: Option<u32>,
+}
+
+impl Netlink {
+    /// Opens a socket in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// The kernel has no netlink for rules, or the process may not.
+    pub fn open(settings: Settings) -> Result<Self, DataplaneError> {
+        Ok(Self::with(Socket::open(0)?, settings))
+    }
+
+    /// Goes on with a socket that was kept over a restart, and so with the tables that it owns.
+    ///
+    /// # Errors
+    /// It is another kind of file.
+    pub fn from_fd(fd: OwnedFd, settings: Settings) -> Result<Self, DataplaneError> {
+        Ok(Self::with(Socket::from_fd(fd)?, settings))
+    }
+
+    /// The netlink address of the socket: [`super::Watch`] leaves out what was said through it.
+    pub const fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    const fn with(socket: Socket, settings: Settings) -> Self {
+        Self { socket, settings, held: None, ownership: Ownership::Open, whole_at: None }
+    }
+
+    /// The table as the kernel has it; an error if it is not ours.
+    fn find(&mut self) -> Result<Option<TableFound>, DataplaneError> {
+        let name = self.settings.table.as_str();
+        let found =
+            self.socket.object(Verb::GetTable, |to| to.text(1, name), decode::table)?;
+        let Some(found) = found else { return Ok(None) };
+        if !found.comment.as_deref().is_some_and(|comment| comment.contains(SIGN)) {
+            return Err(DataplaneError::Foreign {
+                table: name.to_owned(),
+                comment: found.comment,
+            });
+        }
+        match found.owner {
+            Some(port) if port != self.socket.port() => {
+                Err(DataplaneError::Held { table: name.to_owned(), port })
+            }
+            _ => Ok(Some(found)),
+        }
+    }
+
+    /// Takes over a table that lost its owner.
+    fn take_over(&mut self) -> Result<(), DataplaneError> {
+        let mut messages = self.socket.messages();
+        messages.begin();
+        object::table(&mut messages, &self.settings.table, "", Ownership::Persistent);
+        self.send(messages)?.map_err(|refusal| refusal.into_error())
+    }
+
+    /// Reads what the kernel holds and takes it over.
+    fn look(&mut self) -> Result<Adopted, DataplaneError> {
+        self.held = None;
+        self.whole_at = None;
+        let Some(found) = self.find()? else {
+            return Ok(Adopted::Absent);
+        };
+        self.ownership = match (found.owner, found.persists) {
+            (Some(_), true) => Ownership::Persistent,
+            (Some(_), false) => Ownership::Socket,
+            (None, true) if self.settings.ownership == Ownership::Persistent => {
+                self.take_over()?;
+                Ownership::Persistent
+            }
+            (None, _) => Ownership::Open,
+        };
+        self.held = Some(Held::read(&mut self.socket, &self.settings.table)?);
+        Ok(Adopted::Ours(self.ownership))
+    }
+
+    /// Closes a transaction and sends it.
+    fn send(&mut self, mut messages: Messages) -> Result<Result<(), Refusal>, DataplaneError> {
+        let last = messages.end();
+        let outcome = self.socket.transact(&messages, last)?;
+        Ok(outcome.map_err(|(number, errno)| Refusal { about: messages.name(number), errno }))
+    }
+
+    /// Brings `table` from what is held now, by the best ownership that the kernel grants.
+    fn bring(&mut self, table: &Table) -> Result<Result<u32, Refusal>, DataplaneError> {
+        loop {
+            let (held, fresh) = match self.held.clone() {
+                Some(held) => (held, false),
+                None => (Held::nothing(table), true),
+            };
+            let better = fresh || self.settings.ownership > self.ownership;
+            let asked = if better { self.settings.ownership } else { self.ownership };
+            let how = match (fresh, better || !change::can_step(&held, table)) {
+                (false, true) => How::Anew,
+                _ if self.settings.old_kernel => How::StepWithoutDrops,
+                _ => How::Step,
+            };
+            let outcome = self.transact(&held, table, how, asked)?;
+            let refused = match outcome {
+                Ok(count) => {
+                    self.ownership = asked;
+                    return Ok(Ok(count));
+                }
+                Err(refusal) => refusal,
+            };
+            match refused.errno {
+                // A chain that lost its last user in this very transaction (before Linux 6.2).
+                Errno::EBUSY if how == How::Step => {
+                    return self.transact(&held, table, How::StepWithoutDrops, asked);
+                }
+                // A flag that this kernel does not know.
+                Errno::EINVAL | Errno::EOPNOTSUPP if better && refused.is_about_table() => {
+                    match asked {
+                        Ownership::Persistent => self.settings.ownership = Ownership::Socket,
+                        Ownership::Socket => self.settings.ownership = Ownership::Open,
+                        Ownership::Open => return Ok(Err(refused)),
+                    }
+                }
+                _ => return Ok(Err(refused)),
+            }
+        }
+    }
+
+    /// One transaction, or two where chains are dropped after; how many messages.
+    fn transact(
+        &mut self,
+        held: &Held,
+        table: &Table,
+        how: How,
+        ownership: Ownership,
+    ) -> Result<Result<u32, Refusal>, DataplaneError> {
+        let mut messages = self.socket.messages();
+        messages.begin();
+        change::write(&mut messages, held, table, how, ownership);
+        let count = messages.count() - 1;
+        if count == 0 {
+            return Ok(Ok(0));
+        }
+        if let Err(refusal) = self.send(messages)? {
+            return Ok(Err(refusal));
+        }
+        if how != How::StepWithoutDrops {
+            return Ok(Ok(count));
+        }
+        let mut messages = self.socket.messages();
+        messages.begin();
+        change::drop_chains(&mut messages, held, table);
+        let dropped = messages.count() - 1;
+        if dropped == 0 {
+            return Ok(Ok(count));
+        }
+        Ok(self.send(messages)?.map(|()| count + dropped))
+    }
+
+    /// The number of the ruleset's generation: any change of any table makes it another.
+    fn generation(&mut self) -> Result<u32, DataplaneError> {
+        let read = |it: Attributes<'_>| it.number(1);
+        self.socket
+            .object(Verb::GetGeneration, |_| (), read)?
+            .ok_or(DataplaneError::Unreadable("a generation"))
+    }
+}
+
+impl Dataplane for Netlink {
+    fn adopt(&mut self) -> Result<Adopted, DataplaneError> {
+        self.look()
+    }
+
+    fn commit(&mut self, table: &Table) -> Result<Committed, DataplaneError> {
+        if table.name != self.settings.table {
+            return Err(DataplaneError::WrongTable(table.name.to_string()));
+        }
+        if !table.comment.contains(SIGN) || table.comment.len() > COMMENT_MAX {
+            return Err(DataplaneError::Unsigned);
+        }
+        change::check(table)?;
+        let guessed = self.held.is_some();
+        if !guessed {
+            self.look()?;
+        }
+        // Whatever fails from here on, what is held must be read again.
+        let outcome = match self.bring(table) {
+            // Others may have changed what we thought to know: once more, from what is there.
+            Ok(Err(_)) if guessed => {
+                self.look()?;
+                self.bring(table)
+            }
+            outcome => outcome,
+        };
+        self.whole_at = None;
+        match outcome {
+            Ok(Ok(messages)) => {
+                if messages > 0 || self.held.is_none() {
+                    self.held = Some(Held::written(table));
+                }
+                Ok(Committed { messages, ownership: self.ownership })
+            }
+            Ok(Err(refusal)) => {
+                self.held = None;
+                Err(refusal.into_error())
+            }
+            Err(error) => {
+                self.held = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn counters(&mut self) -> Result<BTreeMap<Name, Tally>, DataplaneError> {
+        let found = held::counters(&mut self.socket, &self.settings.table)?;
+        let named = found.into_iter().filter_map(|it| Some((Name::new(&it.name).ok()?, it.tally)));
+        Ok(named.collect())
+    }
+
+    fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError> {
+        let Some(held) = self.held.as_ref().filter(|held| held.written) else {
+            return Ok(BTreeMap::new());
+        };
+        let sets = held.table.stragglers.clone();
+        let mut all = BTreeMap::new();
+        for (name, set) in sets {
+            let found = held::elements(&mut self.socket, &self.settings.table, name.as_str())?;
+            let networks = found.into_iter().filter_map(|element| {
+                Some(Straggler {
+                    network: decode::network(&element.key, set.prefix)?,
+                    tally: element.tally,
+                    expires_ms: element.expires_ms,
+                })
+            });
+            all.insert(name, networks.collect());
+        }
+        Ok(all)
+    }
+
+    fn flush_flows(
+        &mut self,
+        mask: u32,
+        value: u32,
+        transport: Option<Transport>,
+    ) -> Result<Flushed, DataplaneError> {
+        let which = flows::Which { mask, value, transport };
+        flows::flush(&mut self.socket, which, self.settings.old_kernel)
+    }
+
+    fn remove(&mut self) -> Result<bool, DataplaneError> {
+        self.whole_at = None;
+        self.held = None;
+        if self.find()?.is_none() {
+            return Ok(false);
+        }
+        let mut messages = self.socket.messages();
+        messages.begin();
+        object::drop_table(&mut messages, &self.settings.table);
+        self.send(messages)?.map_err(|refusal| refusal.into_error())?;
+        self.ownership = Ownership::Open;
+        Ok(true)
+    }
+
+    fn is_intact(&mut self) -> Result<bool, DataplaneError> {
+        let before = self.generation()?;
+        if self.whole_at == Some(before) {
+            return Ok(true);
+        }
+        let Some(held) = self.held.as_ref().filter(|held| held.written) else {
+            return Ok(false);
+        };
+        let table = held.table.clone();
+        let there = match self.find() {
+            Ok(Some(found)) => found.owner.is_some() == (self.ownership != Ownership::Open),
+            Ok(None) => false,
+            Err(DataplaneError::Foreign { .. } | DataplaneError::Held { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        // Nobody else can change what a socket owns.
+        let whole = there
+            && (self.ownership != Ownership::Open || held::matches(&mut self.socket, &table)?);
+        if whole {
+            self.whole_at = (self.generation()? == before).then_some(before);
+        } else {
+            self.held = None;
+        }
+        Ok(whole)
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The kernel's no to a transaction.
+#[derive(Clone, Debug)]
+struct Refusal {
+    /// The message.
+    about: Option<(u16, String)>,
+    errno: Errno,
+}
+
+impl Refusal {
+    fn is_about_table(&self) -> bool {
+        self.about.as_ref().is_some_and(|(verb, _)| *verb == Verb::NewTable as u16)
+    }
+
+    fn into_error(self) -> DataplaneError {
+        let what = self.about.map_or_else(|| "the transaction".to_owned(), |(_, what)| what);
+        DataplaneError::refused(what, self.errno)
+    }
+}
