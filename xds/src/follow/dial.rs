@@ -1,5 +1,6 @@
 //! Which address is tried, when, and how.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,42 @@ const PEM_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Dial {
     addresses: Vec<Arc<str>>,
-    tls: Option<ClientTlsConfig>,
+    tls: Option<Arc<dyn TlsSource>>,
     at: usize,
     backoff: Backoff,
+}
+
+/// What a connection begins with: who the other end must be, and who we are. PEM each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Who may sign the controller's certificate; one or more.
+    pub ca: String,
+    /// Our certificate, with those it was signed by.
+    pub chain: String,
+    /// Its key.
+    pub key: String,
+    /// The name that the controller's certificate must have. `None`: the address that is dialled.
+    pub server_name: Option<String>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// Gives what connections begin with. Asked for each one, so what is renewed meanwhile is shown by
+/// the next.
+pub trait TlsSource: Send + Sync + fmt::Debug {
+    /// What is to be shown now.
+    fn shown(&self) -> Shown;
+}
+
+/// It never changes.
+impl TlsSource for Shown {
+    fn shown(&self) -> Shown {
+        self.clone()
+    }
 }
 
 /// Why there is nobody to dial.
@@ -66,6 +100,33 @@ impl Dial {
     /// # Errors
     /// There is none, one is none, or TLS is missing or cannot be read.
     pub fn new(addresses: &[String], tls: Option<&TlsFiles>) -> Result<Self, DialError> {
+        let tls = match tls {
+            None => None,
+            Some(files) => {
+                let shown = Shown {
+                    ca: pem(&files.ca)?,
+                    chain: pem(&files.certificate)?,
+                    key: pem(&files.key)?,
+                    server_name: None,
+                };
+                Some(Arc::new(shown) as Arc<dyn TlsSource>)
+            }
+        };
+        Self::of(addresses, tls)
+    }
+
+    /// With an identity that may change while this runs. All addresses are dialled with TLS.
+    ///
+    /// # Errors
+    /// There is no address, or one is none.
+    pub fn with_source(
+        addresses: &[String],
+        source: Arc<dyn TlsSource>,
+    ) -> Result<Self, DialError> {
+        Self::of(addresses, Some(source))
+    }
+
+    fn of(addresses: &[String], tls: Option<Arc<dyn TlsSource>>) -> Result<Self, DialError> {
         if addresses.is_empty() {
             return Err(DialError::NoAddress);
         }
@@ -78,14 +139,6 @@ impl Dial {
                 return Err(DialError::NeedsTls(address.clone()));
             }
         }
-        let tls = match tls {
-            None => None,
-            Some(files) => Some(
-                ClientTlsConfig::new()
-                    .ca_certificate(Certificate::from_pem(pem(&files.ca)?))
-                    .identity(Identity::from_pem(pem(&files.certificate)?, pem(&files.key)?)),
-            ),
-        };
         let addresses = addresses.iter().map(|address| address.as_str().into()).collect();
         Ok(Self { addresses, tls, at: 0, backoff: Backoff::default() })
     }
@@ -116,9 +169,20 @@ impl Dial {
             .keep_alive_timeout(KEEPALIVE_MAX)
             .keep_alive_while_idle(true);
         if let Some(tls) = &self.tls {
-            endpoint = endpoint.tls_config(tls.clone())?;
+            endpoint = endpoint.tls_config(config(tls.shown()))?;
         }
         endpoint.connect().await
+    }
+}
+
+fn config(shown: Shown) -> ClientTlsConfig {
+    let Shown { ca, chain, key, server_name } = shown;
+    let config = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca))
+        .identity(Identity::from_pem(chain, key));
+    match server_name {
+        Some(name) => config.domain_name(name),
+        None => config,
     }
 }
 
@@ -165,13 +229,13 @@ fn is_loopback(host: &str) -> bool {
     }
 }
 
-fn pem(path: &Path) -> Result<Vec<u8>, DialError> {
+fn pem(path: &Path) -> Result<String, DialError> {
     use std::io::Read as _;
-    let mut bytes = Vec::new();
+    let mut text = String::new();
     let read =
-        std::fs::File::open(path).and_then(|file| file.take(PEM_MAX).read_to_end(&mut bytes));
+        std::fs::File::open(path).and_then(|file| file.take(PEM_MAX).read_to_string(&mut text));
     match read {
-        Ok(_) => Ok(bytes),
+        Ok(_) => Ok(text),
         Err(source) => Err(DialError::File { path: path.to_owned(), source }),
     }
 }
