@@ -5,5 +5,7 @@
 //! It never decides a split.
 
 pub mod dataplane;
+pub mod journal;
 pub mod names;
+pub mod identity;
 pub mod rules;

@@ -1,0 +1,498 @@
+//! What was changed on this host outside our own state and our own kernel table, so that leaving
+//! puts it back byte for byte.
+//!
+//! A record of what is there goes to disk, then the change is made: a process killed at any point
+//! leaves a host that [`Journal::undo`] brings back. What others changed meanwhile is theirs: it is
+//! kept and told. Undoing twice, or again after half of it, ends in the same host.
+//!
+//! What it does not bring back: times of directories, access times, inode numbers.
+
+mod disk;
+mod entry;
+mod log;
+mod place;
+mod sysctl;
+mod undo;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{getegid, geteuid};
+use serde::{Deserialize, Serialize};
+
+use self::entry::{Action, Record, Step, What};
+use self::log::Log;
+
+pub use self::disk::{Disk, System};
+pub use self::entry::Damage;
+pub use self::log::OpenError;
+pub use self::place::{
+    Attribute, BadPath, Bytes, FILE_BYTES_MAX, FileState, HostPath, LinkState, Moment, Owner, Place,
+};
+pub use self::sysctl::{BadKey, Key, Setting};
+pub use self::undo::{Failed, Kept, Report};
+
+/// The most steps of one journal: a host needs a dozen, and a loop that adds one each second is
+/// found within the hour.
+const STEPS_MAX: usize = 4096;
+
+/// The most interfaces whose settings are kept along with one setting.
+const INTERFACES_MAX: usize = 4096;
+
+/// The mode of a directory that is made for a file.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// One change of a host, as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Change {
+    /// A file with these bytes and permissions, in place of what is there. Directories that are
+    /// missing are made. It belongs to whom the file before it belonged, else to this process.
+    WriteFile {
+        /// Where.
+        path: HostPath,
+        /// At most [`FILE_BYTES_MAX`].
+        bytes: Bytes,
+        /// Permissions, such as 0o644.
+        mode: u32,
+    },
+    /// A symbolic link, in place of what is there.
+    Symlink {
+        /// Where.
+        path: HostPath,
+        /// Where it points, as it is written.
+        target: PathBuf,
+    },
+    /// A file or link taken away.
+    Remove {
+        /// Which.
+        path: HostPath,
+    },
+    /// A kernel setting. Not kept over a reboot by the kernel.
+    Sysctl {
+        /// Which.
+        key: Key,
+        /// To what.
+        value: String,
+    },
+    /// Nothing now; a command that runs when what was changed after this is undone.
+    OnUndo {
+        /// The program and its arguments. No shell.
+        argv: Vec<String>,
+    },
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Applied {
+    /// It is made, and will be undone.
+    Done,
+    /// It was so already, and will stay so.
+    Already,
+}
+
+/// Why a change was not made. The host is as it was, but where the words say otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The operating system says no.
+    #[error("cannot change {what}")]
+    Host {
+        /// Which file or setting.
+        what: String,
+        /// Its words.
+        source: io::Error,
+    },
+    /// What is there is nothing that is replaced.
+    #[error("{path} is {found}, which is left alone")]
+    Kind {
+        /// Where.
+        path: HostPath,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A path that no change is made at.
+    #[error(transparent)]
+    Path(#[from] BadPath),
+    /// A name that no setting has.
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    /// More than a journal holds.
+    #[error("{what} is over the limit of {limit}")]
+    Limit {
+        /// What is too much.
+        what: &'static str,
+        /// How much may be.
+        limit: usize,
+    },
+    /// Nothing is changed that cannot be written down first.
+    #[error("cannot write {}", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// Its words.
+        source: io::Error,
+    },
+}
+
+/// The journal of one host. One process has it at a time.
+#[derive(Debug)]
+pub struct Journal<S = Disk> {
+    log: Log,
+    steps: Vec<Step>,
+    system: S,
+}
+
+impl Journal {
+    /// Opens the journal of a state directory, made where it is missing. A last record that is not
+    /// whole tells of a change that never began, and is passed over.
+    ///
+    /// # Errors
+    /// It cannot be read, another process has it, or it is not what was written.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        Self::with(directory, Disk::new(PathBuf::from("/")))
+    }
+
+    /// The same over a tree that stands for the host. Paths of changes stay absolute.
+    #[must_use]
+    pub fn rooted(self, root: PathBuf) -> Self {
+        Self {
+            system: Disk::new(root),
+            ..self
+        }
+    }
+}
+
+impl<S: System> Journal<S> {
+    /// Opens the journal over other hands.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn with(directory: &Path, system: S) -> Result<Self, OpenError> {
+        let (log, steps) = Log::open(directory)?;
+        Ok(Self { log, steps, system })
+    }
+
+    /// What is changed and not undone, oldest first, in words.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        self.steps
+            .iter()
+            .filter(|step| !step.undone)
+            .map(|s| s.action.to_string())
+            .collect()
+    }
+
+    /// Makes one change, written down before it is made.
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn apply(&mut self, change: &Change) -> Result<Applied, ChangeError> {
+        if self.steps.len() >= STEPS_MAX {
+            return Err(ChangeError::Limit {
+                what: "the number of changes",
+                limit: STEPS_MAX,
+            });
+        }
+        match change {
+            Change::WriteFile { path, bytes, mode } => self.write(path, bytes, *mode),
+            Change::Symlink { path, target } => self.link(path, target),
+            Change::Remove { path } => self.replace(path, |_| Place::Absent),
+            Change::Sysctl { key, value } => self.set(key, value),
+            Change::OnUndo { argv } => {
+                self.begin(Action::Command { argv: argv.clone() })?;
+                Ok(Applied::Done)
+            }
+        }
+    }
+
+    /// [`Change::WriteFile`].
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn write_file(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        mode: u32,
+    ) -> Result<Applied, ChangeError> {
+        let path = HostPath::try_from(path.to_path_buf())?;
+        self.apply(&Change::WriteFile {
+            path,
+            bytes: Bytes(bytes.to_vec()),
+            mode,
+        })
+    }
+
+    /// [`Change::Symlink`].
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<Applied, ChangeError> {
+        let path = HostPath::try_from(path.to_path_buf())?;
+        self.apply(&Change::Symlink {
+            path,
+            target: target.to_path_buf(),
+        })
+    }
+
+    /// [`Change::Remove`].
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn remove(&mut self, path: &Path) -> Result<Applied, ChangeError> {
+        self.apply(&Change::Remove {
+            path: HostPath::try_from(path.to_path_buf())?,
+        })
+    }
+
+    /// [`Change::Sysctl`], such as `net.ipv4.ip_forward` and `1`.
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn sysctl(&mut self, key: &str, value: &str) -> Result<Applied, ChangeError> {
+        self.apply(&Change::Sysctl {
+            key: key.parse()?,
+            value: value.to_owned(),
+        })
+    }
+
+    /// [`Change::OnUndo`].
+    ///
+    /// # Errors
+    /// It is not written down.
+    pub fn on_undo(&mut self, argv: &[&str]) -> Result<Applied, ChangeError> {
+        self.apply(&Change::OnUndo {
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+        })
+    }
+
+    fn write(&mut self, path: &HostPath, bytes: &Bytes, mode: u32) -> Result<Applied, ChangeError> {
+        if bytes.0.len() > FILE_BYTES_MAX {
+            return Err(ChangeError::Limit {
+                what: "the length of a file",
+                limit: FILE_BYTES_MAX,
+            });
+        }
+        self.directories(path)?;
+        self.replace(path, |before| {
+            // A security label belongs to the path, not to the bytes.
+            let (owner, mut attributes) = match before {
+                Place::File(file) => (file.owner, file.attributes.clone()),
+                Place::Absent | Place::Link(_) | Place::Directory | Place::Other => {
+                    (this_process(), Vec::new())
+                }
+            };
+            attributes.retain(|attribute| attribute.name == "security.selinux");
+            let mode = mode & 0o7777;
+            Place::File(FileState {
+                bytes: bytes.clone(),
+                mode,
+                owner,
+                modified: None,
+                attributes,
+            })
+        })
+    }
+
+    fn link(&mut self, path: &HostPath, target: &Path) -> Result<Applied, ChangeError> {
+        use std::os::unix::ffi::OsStrExt as _;
+        self.directories(path)?;
+        let target = Bytes(target.as_os_str().as_bytes().to_vec());
+        let attributes = Vec::new();
+        let link = LinkState {
+            target,
+            owner: this_process(),
+            modified: None,
+            attributes,
+        };
+        self.replace(path, |_| Place::Link(link))
+    }
+
+    /// Makes the directories that a path needs, the outermost first.
+    fn directories(&mut self, path: &HostPath) -> Result<(), ChangeError> {
+        let mut missing = Vec::new();
+        let mut next = path.parent();
+        while let Some(directory) = next {
+            let found = self
+                .system
+                .look(&directory)
+                .map_err(|e| host(&directory, e))?;
+            if found != Place::Absent {
+                break;
+            }
+            next = directory.parent();
+            missing.push(directory);
+        }
+        for path in missing.into_iter().rev() {
+            let step = self.begin(Action::Directory { path: path.clone() })?;
+            let made = self.system.make_directory(&path, DIRECTORY_MODE);
+            made.and_then(|()| self.system.settle(&path))
+                .map_err(|error| {
+                    let _ = self.system.remove_directory(&path);
+                    self.note(step, What::Undone);
+                    host(&path, error)
+                })?;
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        path: &HostPath,
+        wanted: impl FnOnce(&Place) -> Place,
+    ) -> Result<Applied, ChangeError> {
+        let before = self.system.look(path).map_err(|error| host(path, error))?;
+        if matches!(before, Place::Directory | Place::Other) {
+            return Err(ChangeError::Kind {
+                path: path.clone(),
+                found: before.word(),
+            });
+        }
+        let after = wanted(&before);
+        if after.is_same(&before) {
+            return Ok(Applied::Already);
+        }
+        let action = Action::Path {
+            path: path.clone(),
+            before,
+            after: after.clone(),
+        };
+        let step = self.begin(action)?;
+        self.put(step, path, &after).map_err(|error| {
+            // What was begun in place may be half done: `undo` brings it back.
+            let begun = self.steps.iter().any(|s| s.number == step && s.in_place);
+            if !begun {
+                let _ = self.system.unlink(&path.temporary(step));
+                self.note(step, What::Undone);
+            }
+            host(path, error)
+        })?;
+        Ok(Applied::Done)
+    }
+
+    /// Puts a place at a path at once, by way of a neighbour; in place where the path cannot be
+    /// renamed to, as a file that is mounted.
+    fn put(&mut self, step: u64, path: &HostPath, place: &Place) -> io::Result<()> {
+        if *place == Place::Absent {
+            self.system.unlink(path)?;
+            return self.system.settle(path);
+        }
+        let neighbour = path.temporary(step);
+        self.system.make(&neighbour, place)?;
+        match (self.system.rename(&neighbour, path), place) {
+            (Err(error), Place::File(file)) if error.kind() == io::ErrorKind::ResourceBusy => {
+                self.system.unlink(&neighbour)?;
+                self.record(step, What::InPlace)?;
+                self.system.overwrite(path, &file.bytes.0)
+            }
+            (renamed, _) => {
+                renamed?;
+                self.system.settle(path)
+            }
+        }
+    }
+
+    fn set(&mut self, key: &Key, value: &str) -> Result<Applied, ChangeError> {
+        let value = sysctl::plain(value);
+        let keys = self.along(key)?;
+        let before = self.settings(&keys);
+        let Some(own) = before.iter().find(|setting| setting.key == *key) else {
+            return Err(host(key, io::ErrorKind::NotFound.into()));
+        };
+        if own.value == value {
+            return Ok(Applied::Already);
+        }
+        let action = Action::Sysctl {
+            key: key.clone(),
+            value: value.clone(),
+            before,
+        };
+        let step = self.begin(action)?;
+        self.system.set_sysctl(key, &value).map_err(|error| {
+            self.note(step, What::Undone);
+            host(key, error)
+        })?;
+        let after = self.settings(&keys);
+        self.note(step, What::Observed(after));
+        Ok(Applied::Done)
+    }
+
+    /// A key, and those that the kernel changes along with it: of all, of what comes, of each.
+    fn along(&self, key: &Key) -> Result<Vec<Key>, ChangeError> {
+        let mut keys = vec![key.clone()];
+        let Some((directory, files)) = key.changes_along() else {
+            return Ok(keys);
+        };
+        let mut names = self
+            .system
+            .sysctl_names(&directory)
+            .map_err(|error| host(key, error))?;
+        if names.len() > INTERFACES_MAX {
+            return Err(ChangeError::Limit {
+                what: "interfaces",
+                limit: INTERFACES_MAX,
+            });
+        }
+        names.sort_by_key(|name| (name != "all", name != "default"));
+        let below = names
+            .iter()
+            .flat_map(|name| files.iter().map(move |f| format!("{name}/{f}")));
+        keys.extend(below.filter_map(|part| directory.below(&part)));
+        keys.dedup();
+        Ok(keys)
+    }
+
+    /// Those that can be read, in the order asked: an interface can go at any time.
+    fn settings(&self, keys: &[Key]) -> Vec<Setting> {
+        let read = |key: &Key| {
+            Some(Setting {
+                key: key.clone(),
+                value: self.system.sysctl(key).ok()?,
+            })
+        };
+        keys.iter().filter_map(read).collect()
+    }
+
+    fn begin(&mut self, action: Action) -> Result<u64, ChangeError> {
+        let step = self.steps.last().map_or(1, |last| last.number + 1);
+        let written = self.record(step, What::Begin(action));
+        written.map_err(|source| ChangeError::Journal {
+            path: self.log.path().to_path_buf(),
+            source,
+        })?;
+        Ok(step)
+    }
+
+    fn record(&mut self, step: u64, what: What) -> io::Result<()> {
+        let record = Record { step, what };
+        self.log.append(&record)?;
+        let taken = entry::take(&mut self.steps, record);
+        taken.ok_or_else(|| io::Error::other("a step that never began"))
+    }
+
+    /// Records what only spares work later: what it says is seen on the host, too.
+    fn note(&mut self, step: u64, what: What) {
+        if let Err(error) = self.record(step, what.clone()) {
+            tracing::warn!(%error, "the journal of this host cannot be written");
+            let _ = entry::take(&mut self.steps, Record { step, what });
+        }
+    }
+}
+
+fn this_process() -> Owner {
+    Owner {
+        uid: geteuid().as_raw(),
+        gid: getegid().as_raw(),
+    }
+}
+
+fn host(what: &impl ToString, source: io::Error) -> ChangeError {
+    ChangeError::Host {
+        what: what.to_string(),
+        source,
+    }
+}

@@ -1,0 +1,6 @@
+//! The journal over trees that stand for a host, with a process that dies at every step.
+
+mod faults;
+mod keep;
+mod text;
+pub(super) mod tree;
