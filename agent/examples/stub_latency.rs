@@ -1,0 +1,89 @@
+//! What the stub adds to the latency of a foreign name: a small UDP server on loopback is asked
+//! directly and through the stub, in turns, so that both see the same machine.
+//!
+//! `cargo run --release -p agent --example stub_latency [QUERIES]`
+
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent::names::stub::Reach;
+use agent::names::{Answers, Settings, Stub, Upstreams};
+
+/// Queries of each kind where the command line says nothing.
+const QUERIES: usize = 20_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let queries = std::env::args().nth(1).map_or(Ok(QUERIES), |text| text.parse())?;
+    let upstream = upstream()?;
+    let host = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 11));
+    let settings = Settings {
+        listen: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)],
+        reach: Reach::Loopback,
+        mark: None,
+    };
+    let asked = Upstreams::choose([upstream], &[])?;
+    let stub = Stub::bind(&settings, Arc::new(Answers::empty(host)), asked)?;
+    let through = *stub.addresses().first().ok_or("no address")?;
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    client.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let (mut direct, mut stubbed) = (Vec::new(), Vec::new());
+    for id in 0..queries {
+        let id = u16::try_from(id % 65_536)?;
+        direct.push(ask(&client, upstream, id)?);
+        stubbed.push(ask(&client, through, id)?);
+    }
+    let (direct, stubbed) = (sorted(direct), sorted(stubbed));
+    let added = at(&stubbed, 50).saturating_sub(at(&direct, 50));
+    println!("{queries} queries each, in turns, one at a time");
+    for (name, times) in [("direct", &direct), ("through the stub", &stubbed)] {
+        let (p50, p99) = (at(times, 50), at(times, 99));
+        println!("{name:<18} p50 {p50:>9.1?}  p99 {p99:>9.1?}");
+    }
+    println!("added at p50       {added:.1?}");
+    println!("{:?}", stub.totals());
+    Ok(())
+}
+
+/// A server that says NOERROR to everything.
+fn upstream() -> Result<SocketAddr, std::io::Error> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = socket.local_addr()?;
+    std::thread::spawn(move || {
+        let mut room = [0; 4_096];
+        while let Ok((length, client)) = socket.recv_from(&mut room) {
+            let Some(message) = room.get_mut(..length) else { continue };
+            if let Some(flags) = message.get_mut(2) {
+                *flags |= 0x80;
+            }
+            let _ = socket.send_to(message, client);
+        }
+    });
+    Ok(address)
+}
+
+#[expect(clippy::disallowed_methods, reason = "time is what is measured here")]
+fn ask(client: &UdpSocket, server: SocketAddr, id: u16) -> Result<Duration, Box<dyn Error>> {
+    let mut query = id.to_be_bytes().to_vec();
+    query.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    query.extend_from_slice(b"\x03www\x07example\x03org\x00\x00\x01\x00\x01");
+    let mut room = [0; 4_096];
+    let start = Instant::now();
+    client.send_to(&query, server)?;
+    let (length, _) = client.recv_from(&mut room)?;
+    let took = start.elapsed();
+    if room.get(..length).and_then(|answer| answer.get(..2)) != query.get(..2) {
+        return Err("an answer to another question".into());
+    }
+    Ok(took)
+}
+
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort_unstable();
+    times
+}
+
+fn at(times: &[Duration], percent: usize) -> Duration {
+    times.get(times.len() * percent / 100).copied().unwrap_or_default()
+}

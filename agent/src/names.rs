@@ -1,0 +1,18 @@
+//! Names on the VM: plan names from memory, everything else as if nobody stood between.
+//!
+//! | concern | where |
+//! |---|---|
+//! | what a plan name is answered with | [`Answers`] |
+//! | sockets, relaying, limits, counters | [`Stub`] |
+//! | whom foreign names are asked of | [`upstream`] |
+//!
+//! The stub stands where the host's own resolver pointed. A foreign message passes byte for byte,
+//! so whatever worked before (EDNS, DNSSEC, odd types, truncation, zone transfers) works after.
+
+pub mod answers;
+pub mod stub;
+pub mod upstream;
+
+pub use answers::Answers;
+pub use stub::{Settings, Sockets, Stub, Totals};
+pub use upstream::Upstreams;

@@ -1,0 +1,227 @@
+//! The stub: a DNS server on loopback that answers plan names and relays the rest.
+//!
+//! One thread of its own with its own small runtime, so that nothing else the agent does can hold
+//! up a query. A query over UDP gets an upstream socket of its own: its port is drawn by the
+//! kernel, and it is closed with the query, so that a forged answer must guess both port and id.
+//! The id stays the client's: both directions pass byte for byte.
+//!
+//! | limit | what is beyond it |
+//! |---|---|
+//! | [`QUERY_MAX`] octets of a query over UDP | dropped |
+//! | [`RELAYED_MAX`] relayed queries at a time | dropped; the client asks again |
+//! | [`STREAMS_MAX`] TCP connections | wait to be accepted, then in the kernel's backlog |
+//! | [`PIPELINE_MAX`] unanswered queries of one connection | are read later |
+
+mod draw;
+mod frames;
+mod meter;
+mod probe;
+mod relay;
+mod sockets;
+mod stream;
+mod world;
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use self::meter::Meter;
+pub use self::meter::{Dropped, Totals};
+pub use self::sockets::{BindError, Reach, Sockets};
+use self::world::World;
+use super::{Answers, Upstreams};
+
+/// Longest query over UDP that is relayed. What real clients send stays below 512 octets; four
+/// times the room that signed updates take bounds the memory of all that are under way to 2 MiB.
+pub const QUERY_MAX: usize = 4_096;
+
+/// Most queries that are being relayed over UDP. With two sockets each at the worst it stays within
+/// 1 024 open files, and it is 100 queries per second while no upstream answers for 5 s.
+pub const RELAYED_MAX: usize = 448;
+
+/// Most TCP connections of clients at a time, each with one of ours: truncated answers are rare.
+pub const STREAMS_MAX: usize = 48;
+
+/// Most unanswered queries of one TCP connection that are kept to be asked again elsewhere.
+pub const PIPELINE_MAX: usize = 32;
+
+/// How a stub is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it listens: UDP and TCP on each.
+    pub listen: Vec<SocketAddr>,
+    /// From where it may be reached.
+    pub reach: Reach,
+    /// SO_MARK of its upstream sockets, by which the host's rules leave them alone. Without the
+    /// right to set it, they go unmarked.
+    pub mark: Option<u32>,
+}
+
+/// A running stub. Dropping it stops it; its sockets live on where they were handed to.
+#[derive(Debug)]
+pub struct Stub {
+    answers: Arc<ArcSwap<Answers>>,
+    upstreams: watch::Sender<Arc<Upstreams>>,
+    meter: Arc<Meter>,
+    sockets: Sockets,
+    stop: watch::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why a stub does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The thread or its runtime cannot be had.
+    #[error("the thread of the stub does not start")]
+    Thread(#[source] io::Error),
+    /// An upstream is the stub itself.
+    #[error("upstream {0} is the stub's own address")]
+    OwnAddress(SocketAddr),
+}
+
+impl Stub {
+    /// Binds and runs. Answers are there before the first query can come.
+    ///
+    /// # Errors
+    /// When an address is taken or not allowed, or the thread cannot be had.
+    pub fn bind(
+        settings: &Settings,
+        answers: Arc<Answers>,
+        upstreams: Upstreams,
+    ) -> Result<Self, StartError> {
+        let sockets = Sockets::bind(&settings.listen, settings.reach)?;
+        Self::start(sockets, settings.mark, answers, upstreams)
+    }
+
+    /// Runs on sockets that are there already: those that the service manager kept over a restart,
+    /// with the queries that came meanwhile.
+    ///
+    /// # Errors
+    /// When a socket or the thread cannot be had, or an upstream is one of these sockets.
+    pub fn start(
+        sockets: Sockets,
+        mark: Option<u32>,
+        answers: Arc<Answers>,
+        upstreams: Upstreams,
+    ) -> Result<Self, StartError> {
+        refuse_own(&upstreams, &sockets)?;
+        let running = sockets.try_clone()?;
+        let answers = Arc::new(ArcSwap::new(answers));
+        let (upstreams, asked) = watch::channel(Arc::new(upstreams));
+        let (stop, stopped) = watch::channel(());
+        let meter = Arc::new(Meter::default());
+        let world = world::Shared { answers: answers.clone(), meter: meter.clone(), asked, mark };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(StartError::Thread)?;
+        let run = move || {
+            let local = LocalSet::new();
+            let served = local.run_until(serve(world, running, stopped));
+            runtime.block_on(served);
+        };
+        let thread = std::thread::Builder::new().name("names".to_owned()).spawn(run);
+        let thread = Some(thread.map_err(StartError::Thread)?);
+        Ok(Self { answers, upstreams, meter, sockets, stop, thread })
+    }
+
+    /// Where it listens, ports resolved.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.addresses()
+    }
+
+    /// The sockets, to be handed to the service manager so that queries queue over a restart.
+    #[must_use]
+    pub const fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// Answers from `answers`, from the next query on.
+    pub fn publish(&self, answers: Arc<Answers>) {
+        self.answers.store(answers);
+    }
+
+    /// What it answers from.
+    #[must_use]
+    pub fn answers(&self) -> Arc<Answers> {
+        self.answers.load_full()
+    }
+
+    /// Asks others from the next query on.
+    ///
+    /// # Errors
+    /// When one of them is the stub itself; those before go on being asked.
+    pub fn ask(&self, upstreams: Upstreams) -> Result<(), StartError> {
+        refuse_own(&upstreams, &self.sockets)?;
+        self.upstreams.send_replace(Arc::new(upstreams));
+        Ok(())
+    }
+
+    /// Whom it asks.
+    #[must_use]
+    pub fn upstreams(&self) -> Arc<Upstreams> {
+        self.upstreams.borrow().clone()
+    }
+
+    /// What it did since it started.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.meter.totals(self.answers.load().told())
+    }
+
+    /// Stops and gives the sockets back.
+    #[must_use]
+    pub fn stop(mut self) -> Option<Sockets> {
+        self.end();
+        self.sockets.try_clone().ok()
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(());
+        if let Some(thread) = self.thread.take() {
+            // It panicked; there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn refuse_own(upstreams: &Upstreams, sockets: &Sockets) -> Result<(), StartError> {
+    let own = sockets.addresses();
+    let ours = upstreams.servers().iter().find(|server| own.contains(server));
+    ours.map_or(Ok(()), |server| Err(StartError::OwnAddress(*server)))
+}
+
+/// Serves every socket until told to stop.
+async fn serve(shared: world::Shared, sockets: Sockets, mut stopped: watch::Receiver<()>) {
+    let world = Rc::new(World::new(shared));
+    let (datagrams, listeners) = match sockets.into_tokio() {
+        Ok(sockets) => sockets,
+        Err(error) => return tracing::error!(%error, "the stub's sockets do not serve"),
+    };
+    for socket in datagrams {
+        tokio::task::spawn_local(relay::serve(world.clone(), Rc::new(socket)));
+    }
+    for listener in listeners {
+        tokio::task::spawn_local(stream::serve(world.clone(), listener));
+    }
+    tokio::task::spawn_local(probe::watch(world));
+    // The sender going away is a stop too.
+    let _ = stopped.changed().await;
+}

@@ -1,0 +1,94 @@
+//! Input that nobody should send.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::names::stub::{QUERY_MAX, RELAYED_MAX, Reach, StartError};
+use agent::names::{Settings, Stub};
+
+use crate::world::{
+    Client, Upstream, answers, as_answer, question, settings, stub, upstreams, wait_for,
+};
+
+#[test]
+fn what_is_dropped_reaches_nobody() {
+    let upstream = Upstream::echo();
+    let stub = stub(upstreams(&[&upstream]));
+    let client = Client::new(&stub);
+    let mut response = question(1, "orders.corp.example", 1);
+    response[2] |= 0x80;
+    let mut long = question(1, "a.example", 1);
+    long.resize(QUERY_MAX + 1, 0);
+    let mut huge = long.clone();
+    huge.resize(65_000, 0xff);
+    for message in [&[][..], &[0], &[0; 11], &[0xff; 12], &response, &long, &huge] {
+        client.send(message);
+    }
+    // Answers come in order of the queries: what came first was not answered.
+    let query = question(2, "a.example", 1);
+    assert_eq!(client.ask(&query), as_answer(&query, 0));
+    assert_eq!(upstream.count(), 1);
+    let dropped = stub.totals().dropped;
+    assert_eq!((dropped.silent, dropped.oversized, dropped.all()), (5, 2, 7));
+}
+
+#[test]
+fn the_longest_query_passes() {
+    let stub = stub(upstreams(&[&Upstream::echo()]));
+    let mut query = question(1, "a.example", 1);
+    query.resize(QUERY_MAX, 0x33);
+    assert_eq!(Client::new(&stub).ask(&query), as_answer(&query, 0));
+}
+
+#[test]
+fn a_flood_that_nobody_answers_stays_bounded_and_plan_names_go_on() {
+    let upstream = Upstream::mute();
+    let stub = stub(upstreams(&[&upstream]).with_timeout(Duration::from_secs(30)));
+    let client = Client::new(&stub);
+    let extra = 50;
+    for id in 0..u16::try_from(RELAYED_MAX + extra).unwrap() {
+        client.send(&question(id, "a.example", 1));
+        // The client's own socket holds what is sent; the stub must take up every one.
+        if id % 64 == 0 {
+            client.ask(&question(id, "orders.corp.example", 1));
+        }
+    }
+    let answer = client.ask(&question(9, "orders.corp.example", 1));
+    assert_eq!(answer[..2], [0, 9]);
+    let full = wait_for("the limit", || {
+        let full = stub.totals().dropped.full;
+        (full > 0).then_some(full)
+    });
+    assert_eq!(full, u64::try_from(extra).unwrap());
+    let heard = wait_for("all relayed", || Some(upstream.count()).filter(|count| *count > 0));
+    assert!(heard <= RELAYED_MAX, "{heard}");
+}
+
+#[test]
+fn where_a_stub_may_not_be() {
+    let asked = || upstreams(&[&Upstream::mute()]);
+    let bind = |listen: &[&str]| {
+        let listen = listen.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let settings = Settings { listen, reach: Reach::Loopback, mark: None };
+        Stub::bind(&settings, Arc::new(answers(0)), asked()).map(|_| ()).unwrap_err().to_string()
+    };
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        assert!(bind(&[address]).contains("no loopback address"), "{address}");
+    }
+    assert!(bind(&[]).contains("0 addresses"));
+    let running = stub(asked());
+    let taken = running.addresses()[0].to_string();
+    assert!(bind(&[&taken]).contains("cannot listen"), "{taken}");
+}
+
+#[test]
+fn an_upstream_that_is_the_stub_is_refused_at_the_start() {
+    let first = stub(upstreams(&[&Upstream::mute()]));
+    let own = agent::names::Upstreams::choose(first.addresses(), &[]).unwrap();
+    let listen = first.addresses();
+    drop(first);
+    let settings = Settings { listen, ..settings() };
+    let refused = Stub::bind(&settings, Arc::new(answers(0)), own).unwrap_err();
+    assert!(matches!(refused, StartError::OwnAddress(_)), "{refused}");
+}

@@ -1,0 +1,91 @@
+//! Restarts: sockets outlive the stub, and queries wait in them.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use agent::names::stub::{BindError, Reach};
+use agent::names::{Settings, Sockets};
+
+use crate::world::{
+    Client, Upstream, as_answer, question, read_frame, settings, stub, stub_on, upstreams,
+    write_frame,
+};
+
+#[test]
+fn queries_wait_while_nobody_serves() {
+    let upstream = Upstream::echo();
+    let first = stub(upstreams(&[&upstream]));
+    let client = Client::new(&first);
+    let address = first.addresses()[0];
+    // What the service manager holds.
+    let kept = first.sockets().fds().unwrap();
+    assert!(first.stop().is_some());
+    let query = question(1, "orders.corp.example", 1);
+    let foreign = question(2, "a.example", 1);
+    client.send(&query);
+    client.send(&foreign);
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write_frame(&mut stream, &query);
+    let sockets = Sockets::from_fds(kept, Reach::Loopback).unwrap();
+    assert_eq!(sockets.addresses(), [address]);
+    let second = stub_on(sockets, upstreams(&[&upstream]));
+    assert_eq!(client.receive()[..2], [0, 1]);
+    assert_eq!(client.receive(), as_answer(&foreign, 0));
+    assert_eq!(read_frame(&mut stream).unwrap()[..2], [0, 1]);
+    assert_eq!(second.addresses(), [address]);
+}
+
+#[test]
+fn both_families() {
+    let upstream = Upstream::echo();
+    let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    let settings = Settings { listen, ..settings() };
+    let answers = std::sync::Arc::new(crate::world::answers(0));
+    let stub = agent::names::Stub::bind(&settings, answers, upstreams(&[&upstream])).unwrap();
+    let socket = UdpSocket::bind("[::1]:0").unwrap();
+    socket.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
+    for name in ["orders.corp.example", "a.example"] {
+        socket.send_to(&question(3, name, 1), stub.addresses()[1]).unwrap();
+        let mut room = [0; 512];
+        let (length, from) = socket.recv_from(&mut room).unwrap();
+        assert!(length > 12);
+        assert_eq!(from, stub.addresses()[1]);
+    }
+}
+
+#[test]
+fn descriptors_that_are_not_ours_are_refused() {
+    let loopback = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let connected = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap()
+    };
+    let local = || std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let open = || UdpSocket::bind("0.0.0.0:0").unwrap();
+    struct Case {
+        name: &'static str,
+        fds: Vec<OwnedFd>,
+        want: fn(&BindError) -> bool,
+    }
+    let is_handed: fn(&BindError) -> bool = |error| matches!(error, BindError::Handed(_));
+    for Case { name, fds, want } in [
+        Case { name: "no socket", fds: vec![loopback().into(), file()], want: is_handed },
+        Case { name: "connection", fds: vec![connected().into()], want: is_handed },
+        Case { name: "unix", fds: vec![local().into()], want: is_handed },
+        Case { name: "none", fds: vec![], want: |error| matches!(error, BindError::Count(0)) },
+        Case {
+            name: "reachable",
+            fds: vec![open().into()],
+            want: |error| matches!(error, BindError::NotLoopback(_)),
+        },
+        Case {
+            name: "too many",
+            fds: (0..5).map(|_| loopback().into()).collect(),
+            want: |error| matches!(error, BindError::Count(5)),
+        },
+    ] {
+        let refused = Sockets::from_fds(fds, Reach::Loopback).unwrap_err();
+        assert!(want(&refused), "{name}: {refused}");
+    }
+}

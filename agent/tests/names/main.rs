@@ -1,0 +1,10 @@
+//! The stub with real sockets: a real upstream where one is installed, a small one of our own
+//! where the test must say what comes back.
+
+mod bad;
+mod knot;
+mod life;
+mod plan_names;
+mod relay;
+mod streams;
+mod world;
