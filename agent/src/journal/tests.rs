@@ -2,5 +2,7 @@
 
 mod faults;
 mod keep;
+mod killed;
+mod settings;
 mod text;
 pub(super) mod tree;

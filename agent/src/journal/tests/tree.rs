@@ -28,6 +28,10 @@ impl Scratch {
         Self(path)
     }
 
+    pub(crate) fn place(&self) -> &Path {
+        &self.0
+    }
+
     pub(crate) fn root(&self) -> PathBuf {
         self.0.join("root")
     }
