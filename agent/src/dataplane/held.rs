@@ -21,9 +21,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// An empty kernel.
+    /// No table at all.
     pub(super) fn nothing(like: &Table) -> Self {
-        Self { table: empty(&like.name), written: true, strange: false }
+        Self { table: empty(&like.name), written: false, strange: false }
     }
 
     /// What we wrote.

@@ -162,8 +162,7 @@ fn note(to: &mut Expressions<'_>, known: &mut Known, table: &Table, set: &Name) 
         Family::V4 => IpAddr::V4([0; 4].into()),
         Family::V6 => IpAddr::V6([0; 16].into()),
     };
-    let full = u32::from(stragglers.prefix) == length * 8;
-    if let (false, Ok(net)) = (full, IpNet::new(any, stragglers.prefix)) {
+    if let Ok(net) = IpNet::new(any, stragglers.prefix) {
         octets(net.netmask(), |mask| to.bits(mask, zeros(mask)));
     }
     to.note(set.as_str());

@@ -1,0 +1,113 @@
+//! Flows that are under way when the split changes.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
+
+use agent::dataplane::{Dataplane as _, Flushed, Netlink, Ownership};
+use agent::rules::Transport;
+
+use crate::backends::Backends;
+use crate::netns::{World, allowed};
+use crate::tables::{LEGACY, LOGICAL, MASK, SHAPE, Shape, TARGET, service, settings};
+
+/// Flows of each kind and family.
+const FLOWS: usize = 50;
+/// Nothing in these namespaces takes so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Flows that stay open.
+#[derive(Debug)]
+struct Open {
+    datagrams: Vec<UdpSocket>,
+    connections: Vec<TcpStream>,
+}
+
+impl Open {
+    fn new(world: &World) -> Self {
+        let mut open = Self { datagrams: Vec::new(), connections: Vec::new() };
+        world.client.enter(|| {
+            for _ in 0..FLOWS {
+                for (any, logical) in ["0.0.0.0", "::"].into_iter().zip(LOGICAL) {
+                    let socket = UdpSocket::bind((any, 0)).unwrap();
+                    socket.connect((logical, 8080)).unwrap();
+                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    open.datagrams.push(socket);
+                    let stream = TcpStream::connect((logical, 8080)).unwrap();
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    open.connections.push(stream);
+                }
+            }
+        });
+        open
+    }
+
+    /// Who answers the datagrams, all the same.
+    fn datagrams(&self) -> Vec<u8> {
+        let mut sides = self.datagrams.iter().map(|socket| {
+            let mut bytes = [0; 2];
+            socket.send(b"?").unwrap();
+            socket.recv(&mut bytes).unwrap();
+            bytes[1]
+        }).collect::<Vec<_>>();
+        sides.dedup();
+        sides
+    }
+
+    /// Who answers the connections, all the same; how they ended otherwise.
+    fn connections(&mut self) -> Vec<Result<u8, ErrorKind>> {
+        let mut sides = self.connections.iter_mut().map(|stream| {
+            let mut bytes = [0];
+            stream.write_all(b"?").map_err(|error| error.kind())?;
+            stream.read_exact(&mut bytes).map_err(|error| error.kind())?;
+            Ok(bytes[0])
+        }).collect::<Vec<_>>();
+        sides.dedup();
+        sides
+    }
+}
+
+#[test]
+fn flows_stay_until_they_are_forgotten() {
+    if !allowed("flows_stay_until_they_are_forgotten") {
+        return;
+    }
+    for old_kernel in [false, true] {
+        let world = World::new();
+        let _backends = Backends::start(&world);
+        let settings = || {
+            let mut settings = settings(Ownership::Persistent);
+            settings.old_kernel = old_kernel;
+            settings
+        };
+        let mut netlink = world.vm.enter(|| Netlink::open(settings()).unwrap());
+        let mut shift = |split| {
+            netlink.commit(&service(Shape { split, ..SHAPE })).unwrap();
+        };
+        shift(0);
+        let mut open = Open::new(&world);
+        assert_eq!((open.datagrams(), open.connections()), (vec![b'L'], vec![Ok(b'L')]));
+        shift(10_000);
+        assert_eq!((open.datagrams(), open.connections()), (vec![b'L'], vec![Ok(b'L')]));
+
+        // Of the other side nothing is forgotten.
+        netlink.flush_flows(MASK, TARGET, Some(Transport::Udp)).unwrap();
+        assert_eq!((open.datagrams(), open.connections()), (vec![b'L'], vec![Ok(b'L')]));
+
+        let flushed = netlink.flush_flows(MASK, LEGACY, Some(Transport::Udp)).unwrap();
+        let expected =
+            if old_kernel { Flushed::OneByOne(2 * FLOWS as u64) } else { Flushed::AtOnce };
+        assert_eq!(flushed, expected);
+        assert_eq!(open.datagrams(), vec![b'T'], "decided anew");
+        assert_eq!(open.connections(), vec![Ok(b'L')], "connections stay");
+
+        // A connection that the kernel no longer knows is ended by whom it reaches now.
+        netlink.flush_flows(MASK, LEGACY, None).unwrap();
+        let ends = open.connections();
+        let reset = |end: &Result<u8, ErrorKind>| {
+            matches!(end, Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+        };
+        assert!(ends.iter().all(reset), "no hang: {ends:?}");
+        assert_eq!(open.datagrams(), vec![b'T']);
+    }
+}
