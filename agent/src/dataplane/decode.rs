@@ -83,7 +83,8 @@ pub(super) fn set(it: Attributes<'_>, table: &str) -> Option<SetFound> {
     }
     Some(SetFound {
         name: it.text(2)?.to_owned(),
-        map: it.number(3)? & MAP != 0,
+        // The kernel does not say flags where there are none.
+        map: it.number(3).unwrap_or_default() & MAP != 0,
         key_length: it.number(5)?,
         size: it.nest(9).and_then(|description| description.number(1)).unwrap_or_default(),
         timeout_ms: it.long(11).unwrap_or_default(),

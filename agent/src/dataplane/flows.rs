@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::Flushed;
 use super::answer::Attributes;
-use super::encode::rule::protocol;
+use super::encode::rule::{V4, V6, protocol};
 use super::encode::{ACK, DUMP};
 use super::error::DataplaneError;
 use super::socket::Socket;
@@ -93,24 +93,27 @@ pub(super) fn flush(
     Ok(Flushed::OneByOne(count))
 }
 
-/// With one message: the kernel walks its table.
+/// With one message, or one for each family: the kernel walks its table.
 fn at_once(
     socket: &mut Socket,
     which: Which,
 ) -> Result<Result<Flushed, Errno>, DataplaneError> {
     let mut messages = socket.messages();
-    messages.flows(DELETE, ACK, 0, |to| {
-        to.number(MARK, which.value);
-        to.number(MARK_MASK, which.mask);
-        if let Some(transport) = which.transport {
+    // Transports are told apart only within a family.
+    let families: &[u8] = if which.transport.is_some() { &[V4, V6] } else { &[0] };
+    for family in families {
+        messages.flows(DELETE, ACK, *family, |to| {
+            to.number(MARK, which.value);
+            to.number(MARK_MASK, which.mask);
+            let Some(transport) = which.transport else { return };
             to.nest(ORIGINAL, |tuple| {
                 tuple.nest(TUPLE_PROTOCOL, |it| {
                     it.attribute(PROTOCOL_NUMBER, &[protocol(transport)]);
                 });
             });
             to.nest(FILTER, |filter| filter.attribute(1, &BY_PROTOCOL.to_ne_bytes()));
-        }
-    });
+        });
+    }
     let outcomes = socket.ask_each(&messages)?;
     Ok(outcomes.into_iter().collect::<Result<(), _>>().map(|()| Flushed::AtOnce))
 }
@@ -121,7 +124,7 @@ fn list(
     transport: Transport,
 ) -> Result<Vec<Listed>, DataplaneError> {
     let mut found = Vec::new();
-    for family in [super::encode::rule::V4, super::encode::rule::V6] {
+    for family in [V4, V6] {
         let mut messages = socket.messages();
         messages.flows(LIST, DUMP, family, |to| {
             to.number(MARK, which.value);

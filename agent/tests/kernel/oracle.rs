@@ -177,7 +177,8 @@ fn expressions(space: &Space) -> Vec<String> {
     let text = space.run("nft", &["--debug=netlink", "list", "ruleset"]);
     let (code, _) = text.split_once("table inet").unwrap();
     // Handles differ: `inet crossfade words 12 11`.
-    let mut rules: Vec<String> = code
+    let (_, code) = code.split_once("\ninet crossfade orders ").unwrap();
+    let mut rules: Vec<String> = format!("inet crossfade orders {code}")
         .split("\n\n")
         .map(|rule| {
             let (head, body) = rule.split_once('\n').unwrap_or((rule, ""));

@@ -14,7 +14,7 @@ fn a_table_of_others_is_left_alone() {
     }
     for comment in ["", "comment \"somebody else's\";"] {
         let space = Space::new("vm");
-        let foreign = format!("table inet crossfade {{ {comment} chain orders {{ accept; }} }}");
+        let foreign = format!("table inet crossfade {{ {comment}\nchain orders {{ accept; }}\n}}");
         assert!(space.nft_file(&foreign).status.success());
         let before = space.run("nft", &["-a", "list", "ruleset"]);
         let mut netlink = space.enter(|| open(Ownership::Persistent));

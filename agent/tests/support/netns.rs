@@ -172,6 +172,8 @@ impl World {
         world.vm.ip("address add 2001:db8::10/128 dev lo nodad");
         world.vm.ip("route add 10.20.0.0/16 via 10.10.0.2");
         world.vm.ip("-6 route add fd20::/112 via fd10::2");
+        // Its processes may say any of the sources.
+        world.client.sysctl("net.ipv6.ip_nonlocal_bind", "1");
         world.client.ip("route add local 10.20.0.0/16 dev lo");
         world.client.ip("-6 route add local fd20::/112 dev lo");
         world
