@@ -152,8 +152,10 @@ impl CallError {
 pub(super) struct Call {
     address: String,
     client: EnrollServiceClient<Channel>,
+    /// By what it was known.
+    trust: Trust,
     /// Who it is.
-    pub(super) verdict: Verdict,
+    verdict: Verdict,
     now: Timestamp,
 }
 
@@ -176,7 +178,7 @@ impl Call {
             CallError::Away { address: address.to_owned(), words: error.to_string() }
         })?;
         let client = EnrollServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        Ok(Self { address: address.to_owned(), client, verdict, now })
+        Ok(Self { address: address.to_owned(), client, trust: trust.clone(), verdict, now })
     }
 
     /// Asks for its time and for what is to be signed. Says no secret.
@@ -243,7 +245,8 @@ impl Call {
         if identity.name.as_str() != name || issued.name != name {
             return Err(Unusable::Name(issued.name));
         }
-        if identity.trust_domain != self.verdict.trust_domain {
+        let goes_on = self.trust.goes_on_in(&identity.ca);
+        if !goes_on || identity.trust_domain != self.verdict.trust_domain {
             return Err(Unusable::Authority);
         }
         let (from, until) = (identity.not_before, identity.not_after);

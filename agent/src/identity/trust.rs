@@ -52,8 +52,8 @@ pub enum Distrust {
     /// Another CA, or one that was not presented.
     #[error(
         "it presents no CA with the token's pin {wanted}{}; either the token is of another \
-         controller, or somebody stands between: compare with `crossfade token create`'s pin at the \
-         controller, and make a token there",
+         controller, or somebody stands between: make a new token with `crossfade token create` at \
+         the controller that it is to join",
         presented(shown)
     )]
     Pin {
@@ -115,6 +115,17 @@ impl Trust {
             return Err(another());
         }
         Ok(Verdict { timely: facts.is_valid(now), trust_domain: domain.to_owned() })
+    }
+
+    /// Whether the key by which the controller is known is among those of these CAs: a CA changes
+    /// by being there together with the next one for a while.
+    pub(super) fn goes_on_in(&self, authorities: &[CertificateDer<'_>]) -> bool {
+        let pin = |der: &CertificateDer<'_>| Facts::read(der).map(|it| Pin::of(&it.public_key));
+        let known: Vec<Pin> = match self {
+            Self::Pin(pin) => vec![*pin],
+            Self::Authorities { ca, .. } => ca.iter().filter_map(pin).collect(),
+        };
+        authorities.iter().filter_map(pin).any(|pin| known.contains(&pin))
     }
 
     /// What it may be signed by.
