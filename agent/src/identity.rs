@@ -12,8 +12,8 @@
 //! | [`keeper`] | asks for it, and goes on asking | no |
 //!
 //! The clock of a machine that joins may be wrong. The controller is asked for its time before it
-//! is told any secret, so that a wrong clock is called that, and not a certificate that is not valid
-//! yet.
+//! is told any secret, so that a wrong clock is called that, and not a certificate that is not
+//! valid yet.
 
 mod call;
 mod certificate;

@@ -322,7 +322,18 @@ fn refused(address: &str, status: &Status) -> CallError {
                          with identities?";
             CallError::Away { address, words: words.to_owned() }
         }
-        _ => CallError::Away { address, words: format!("{words} ({})", status.code()) },
+        // Some of them are the controller's, such as that there were too many; the others are the
+        // network's. Either way it may say something else another time.
+        code @ (Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss) => CallError::Away { address, words: format!("{words} ({code})") },
     }
 }
 

@@ -65,9 +65,9 @@ impl Facts {
             return None;
         }
         let names = certificate.subject_alternative_name().ok()?;
-        let uri = |name: &GeneralName<'_>| match name {
-            GeneralName::URI(uri) => Some((*uri).to_owned()),
-            _ => None,
+        let uri = |name: &GeneralName<'_>| {
+            let GeneralName::URI(uri) = name else { return None };
+            Some((*uri).to_owned())
         };
         let moment = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1_000));
         let validity = certificate.validity();
