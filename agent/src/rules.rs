@@ -6,18 +6,25 @@
 
 pub mod choice;
 pub mod compile;
+pub mod diff;
+pub mod fake;
 pub mod host;
 mod keys;
 mod local;
 pub mod mark;
+pub mod predict;
+pub mod rollback;
 #[cfg(test)]
 mod sample;
 pub mod table;
 pub mod text;
 
 pub use self::compile::{Compiled, Counted, Reject, compile};
+pub use self::diff::{Change, diff};
 pub use self::host::{Capture, Forbidden, Host, SocketMark};
 pub use self::mark::{Mark, Marks};
+pub use self::predict::{Client, Decision, Fate, Origin, Why, predict};
+pub use self::rollback::rollback;
 pub use self::table::{
     Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Stragglers, Table, Transport,
 };

@@ -39,9 +39,7 @@ use crate::rules::host::Host;
 use crate::rules::keys::{Held, Keys};
 use crate::rules::local::Local;
 use crate::rules::mark::{Mark, Marks};
-use crate::rules::table::{
-    Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Table,
-};
+use crate::rules::table::{Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Table};
 
 /// The table's name.
 pub const TABLE: &str = "crossfade";
@@ -81,11 +79,7 @@ pub struct Counted {
 ///
 /// # Errors
 /// Everything that is wrong, at once; the kernel should be left as it is.
-pub fn compile(
-    table: &HostTable,
-    host: &Host,
-    marks: &Marks,
-) -> Result<Compiled, Vec<Reject>> {
+pub fn compile(table: &HostTable, host: &Host, marks: &Marks) -> Result<Compiled, Vec<Reject>> {
     let locals = locals(table, host);
     let keys = Keys::of(&locals);
     check::all(table, host, marks, &locals, &keys)?;
@@ -147,7 +141,8 @@ impl Build {
     /// The chains that the kernel calls for destinations.
     fn base(&mut self, table: &HostTable, host: &Host) {
         let alone = table.egress.iter().chain(&host.exempt);
-        let accept = |net| Rule { matches: vec![Match::Source(net)], actions: vec![Action::Accept] };
+        let accept =
+            |net| Rule { matches: vec![Match::Source(net)], actions: vec![Action::Accept] };
         let mut rules: Vec<Rule> = alone.map(|net| accept(net.trunc())).collect();
         rules.extend(look_up(Direction::In));
         self.put("prerouting", hooked(Hook::Prerouting, PRIORITY, rules));
@@ -298,10 +293,8 @@ pub(super) const fn hooked(hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain
 
 /// Clients by bucket, or by a draw for each flow. 0 and 100 % are exact: nothing is computed.
 fn split(local: &Local<'_>) -> Vec<Rule> {
-    let goto = |matches, word| Rule {
-        matches,
-        actions: vec![Action::Goto(named(word, &local.leaf.id))],
-    };
+    let goto =
+        |matches, word| Rule { matches, actions: vec![Action::Goto(named(word, &local.leaf.id))] };
     match local.split() {
         Split::LEGACY => vec![goto(Vec::new(), "legacy")],
         Split::TARGET => vec![goto(Vec::new(), "target")],

@@ -19,8 +19,8 @@ pub struct Host {
     pub exempt: Vec<IpNet>,
     /// The healthy Envoy beside the agent that takes what the host's own processes send.
     pub capture: Option<Capture>,
-    /// Services that asked to keep the clients' addresses, and whose servers were proved to answer
-    /// by way of this host: their flows are not masqueraded.
+    /// Services whose servers were proved to answer by way of this host: where the plan asks for it
+    /// (`preserveSource`), their flows keep the address of their client.
     pub returns: BTreeSet<ServiceId>,
     /// What the agent's own sockets carry: they are left alone.
     pub own_mark: SocketMark,

@@ -121,9 +121,10 @@ impl<'a> Local<'a> {
         self.leaf.spec.affinity == Affinity::None
     }
 
-    /// Whether forwarded flows keep the address of their client.
+    /// Whether forwarded flows keep the address of their client: it was asked for, and proved that
+    /// answers come back this way.
     pub(super) fn keeps_source(&self) -> bool {
-        self.host.returns.contains(&self.leaf.id)
+        self.leaf.spec.preserve_source && self.host.returns.contains(&self.leaf.id)
     }
 
     /// The plane of the host's own processes: that of the first row with its address.
@@ -145,8 +146,7 @@ impl<'a> Local<'a> {
         };
         let used = |transport| self.ports.iter().any(|(of, _)| *of == transport);
         let lanes = [Transport::Tcp, Transport::Udp].into_iter().filter(|of| used(*of));
-        let lanes: Vec<Lane> =
-            lanes.map(|of| Lane { transport: Some(of), way: way(of) }).collect();
+        let lanes: Vec<Lane> = lanes.map(|of| Lane { transport: Some(of), way: way(of) }).collect();
         match lanes.as_slice() {
             // The port is written only beside its transport.
             [first, rest @ ..] if rest.iter().all(|lane| lane.way == first.way) => {

@@ -24,6 +24,7 @@ pub(super) struct Leaf {
     pub(super) split: u16,
     pub(super) rows: Vec<(Plane, Vec<&'static str>)>,
     pub(super) affinity: Affinity,
+    pub(super) keeps_source: bool,
 }
 
 impl Leaf {
@@ -38,6 +39,7 @@ impl Leaf {
             split,
             rows: vec![(Plane::Mesh, vec!["10.8.0.0/16"]), (Plane::Host, vec!["10.1.0.0/16"])],
             affinity: Affinity::ClientIp,
+            keeps_source: false,
         }
     }
 
@@ -69,6 +71,7 @@ impl Leaf {
             ports: self.ports.iter().map(port).collect(),
             affinity: self.affinity.clone(),
             salt: self.id.into(),
+            preserve_source: self.keeps_source,
             legacy: endpoints(serving.legacy().or(serving.target())).unwrap(),
             target: endpoints(serving.target().or(serving.legacy())).unwrap(),
             after: Vec::new(),

@@ -29,12 +29,8 @@ pub(super) fn sets(service: &Compiling<'_>) -> Vec<(Name, Stragglers)> {
             Family::V4 => 24,
             Family::V6 => 64,
         };
-        let stragglers = Stragglers {
-            family,
-            prefix,
-            size: STRAGGLERS_MAX,
-            timeout_seconds: TIMEOUT_SECONDS,
-        };
+        let stragglers =
+            Stragglers { family, prefix, size: STRAGGLERS_MAX, timeout_seconds: TIMEOUT_SECONDS };
         (set(service, family), stragglers)
     };
     service.catch_families().into_iter().map(of).collect()

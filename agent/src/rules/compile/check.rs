@@ -132,10 +132,8 @@ pub(super) fn all(
 
 fn sizes(local: &Local<'_>, rejects: &mut Vec<Reject>) {
     let service = || local.leaf.id.clone();
-    let pools = [
-        (Side::Legacy, local.leaf.serving.legacy()),
-        (Side::Target, local.leaf.serving.target()),
-    ];
+    let pools =
+        [(Side::Legacy, local.leaf.serving.legacy()), (Side::Target, local.leaf.serving.target())];
     for (side, pool) in pools {
         let endpoints = pool.map_or(0, |pool| pool.serving.as_slice().len());
         if endpoints > ENDPOINTS_MAX {

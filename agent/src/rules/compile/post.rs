@@ -17,8 +17,7 @@ pub(in crate::rules) fn post(locals: &[Local<'_>], marks: &Marks) -> Vec<Rule> {
     let mut rules = vec![masquerade([bit])];
     for local in locals.iter().filter(|local| local.keeps_source()) {
         let Some(mark) = marks.of(&local.leaf.id) else { continue };
-        let ours =
-            Match::FlowMark { mask: mark::INDEX, value: mark.value(Side::Legacy, false) };
+        let ours = Match::FlowMark { mask: mark::INDEX, value: mark.value(Side::Legacy, false) };
         for address in addresses(local) {
             let itself = [Match::Source(IpNet::from(address)), Match::Destination(address)];
             rules.push(masquerade([ours].into_iter().chain(itself)));

@@ -38,8 +38,10 @@ pub(in crate::rules) fn side(
     } else {
         Action::MarkFlow { mask: mark::MASK, value: mark.value(side, true) }
     };
-    let first =
-        Rule { matches: Vec::new(), actions: vec![set, Action::Count(named(word, &local.leaf.id))] };
+    let first = Rule {
+        matches: Vec::new(),
+        actions: vec![set, Action::Count(named(word, &local.leaf.id))],
+    };
     let mut rules = vec![first];
     for family in families {
         endpoints(local, side, *family, families.len() > 1, stay, &mut rules);
@@ -69,11 +71,9 @@ fn endpoints(
         let chosen = chosen(local, family, at, endpoints.len());
         for Lane { transport, way } in local.lanes(side, *endpoint) {
             // The draw stands last: it is made only for packets that the rest fits.
-            let matches = [
-                mixed.then_some(Match::Family(family)),
-                transport.map(Match::Transport),
-                chosen,
-            ];
+            let by_family = matches!(chosen, Some(Match::SourceBucketBelow { .. }));
+            let named = (mixed && !by_family).then_some(Match::Family(family));
+            let matches = [named, transport.map(Match::Transport), chosen];
             rules.push(Rule {
                 matches: matches.into_iter().flatten().collect(),
                 actions: vec![end(way)],

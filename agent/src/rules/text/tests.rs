@@ -13,7 +13,7 @@ use crate::rules::sample::{Leaf, host, marks, net, table};
 /// IPv6 with two transports and an endpoint on another port, one that draws.
 fn typical() -> Table {
     let leaves = [
-        Leaf::orders(2500),
+        Leaf { keeps_source: true, ..Leaf::orders(2500) },
         Leaf {
             id: "shop/payments",
             address: "10.0.1.10",
@@ -47,15 +47,44 @@ fn typical() -> Table {
     compile(&leaves, &host, &marks(&leaves)).unwrap().table
 }
 
-/// `CROSSFADE_GOLDEN=write cargo test` would hide a change, so the file is only compared; the text
-/// to copy stands in the temporary directory where they differ.
 #[test]
 fn a_typical_file() {
     let found = text(&typical());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rules/text/typical.nft");
-    if std::fs::read_to_string(&path).ok().as_deref() != Some(found.as_str()) {
-        let copy = Path::new(env!("CARGO_TARGET_TMPDIR_OR_TMP")).join("typical.nft");
+    let copy = std::env::temp_dir().join("crossfade-typical.nft");
+    if found != include_str!("typical.nft") {
         std::fs::write(&copy, &found).unwrap();
-        panic!("{} differs from what is written now: {}", path.display(), copy.display());
+        panic!("typical.nft beside this test differs from {}", copy.display());
+    }
+}
+
+/// The real nft and a real kernel take every word of it, in an empty network namespace.
+#[test]
+fn nft_takes_it() {
+    if !nix::unistd::geteuid().is_root() || !Path::new(NFT).exists() {
+        println!("skipped: needs root and {NFT}");
+        return;
+    }
+    let file = text(&typical());
+    // Twice: it replaces what stands.
+    let script = format!(
+        "{NFT} -f - <<'END' && {NFT} -f - <<'END' && {NFT} list ruleset\n{file}END\n{file}END\n"
+    );
+    let run = Command::new("unshare").args(["-n", "sh", "-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{said}");
+    let listed = String::from_utf8(run.stdout).unwrap();
+    for chain in typical().chains.keys() {
+        assert!(listed.contains(&format!("chain {chain} {{")), "{chain}\n{listed}");
+    }
+    assert_eq!(listed.matches("goto in/").count(), typical().dispatch_len("in"), "{listed}");
+}
+
+const NFT: &str = "/usr/sbin/nft";
+
+impl Table {
+    /// How many elements lead to chains that begin so.
+    fn dispatch_len(&self, word: &str) -> usize {
+        let chains = self.dispatch.values().flat_map(|map| map.chains.values());
+        chains.filter(|name| name.as_str().starts_with(&format!("{word}/"))).count()
     }
 }

@@ -1,0 +1,145 @@
+//! What the kernel refuses.
+
+use std::collections::BTreeSet;
+
+use crate::rules::table::{Action, Chain, Hook, Match, Name, Table};
+
+/// `NFT_JUMP_STACK_SIZE`: the most chains that one packet may be in.
+const DEPTH_MAX: usize = 16;
+
+/// Why a table is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A rule names what is not there.
+    #[error("`{chain}` names `{name}`, which is not in the table")]
+    Missing {
+        /// Where.
+        chain: Name,
+        /// What.
+        name: Name,
+    },
+    /// Chains lead to each other in a circle, or too deep.
+    #[error("`{chain}` is reached through more than {DEPTH_MAX} chains")]
+    Depth {
+        /// Where.
+        chain: Name,
+    },
+    /// An action that cannot be done where a packet is then.
+    #[error("`{chain}` is reached at {hook:?}, where {action:?} cannot be done")]
+    Hook {
+        /// Where.
+        chain: Name,
+        /// When.
+        hook: Hook,
+        /// What.
+        action: Action,
+    },
+    /// A number out of its range.
+    #[error("`{chain}` compares or sets a number out of its range")]
+    Range {
+        /// Where.
+        chain: Name,
+    },
+}
+
+pub(super) fn table(table: &Table) -> Result<(), Refused> {
+    for (name, chain) in &table.chains {
+        ranges(name, chain)?;
+        names(table, name, chain)?;
+    }
+    let mut seen = BTreeSet::new();
+    for (name, chain) in &table.chains {
+        if let Some((hook, _)) = chain.hook {
+            reach(table, hook, name, 1, &mut seen)?;
+        }
+    }
+    Ok(())
+}
+
+fn ranges(name: &Name, chain: &Chain) -> Result<(), Refused> {
+    let bound = |bound: &u16| (1..10_000).contains(bound);
+    let fine = |of: &Match| match of {
+        Match::SourceBucketBelow { bound: at, .. } | Match::DrawBelow { bound: at } => bound(at),
+        Match::PacketMark { mask, value } | Match::FlowMark { mask, value } => value & !mask == 0,
+        Match::Family(_)
+        | Match::Transport(_)
+        | Match::Source(_)
+        | Match::Destination(_)
+        | Match::SocketUser(_)
+        | Match::Translated
+        | Match::LeavesHost => true,
+    };
+    let sets = |action: &Action| match action {
+        Action::MarkFlow { mask, value } => value & !mask == 0,
+        _ => true,
+    };
+    let mut rules = chain.rules.iter();
+    if rules.all(|rule| rule.matches.iter().all(fine) && rule.actions.iter().all(sets)) {
+        return Ok(());
+    }
+    Err(Refused::Range { chain: name.clone() })
+}
+
+fn names(table: &Table, name: &Name, chain: &Chain) -> Result<(), Refused> {
+    let there = |action: &Action| match action {
+        Action::Count(name) => table.counters.contains(name),
+        Action::Note(name) => table.stragglers.contains_key(name),
+        Action::Goto(name) | Action::Jump(name) => table.chains.contains_key(name),
+        Action::Dispatch(name) => {
+            let map = table.dispatch.get(name);
+            map.is_some_and(|map| map.chains.values().all(|to| table.chains.contains_key(to)))
+        }
+        _ => true,
+    };
+    let mut actions = chain.rules.iter().flat_map(|rule| &rule.actions);
+    match actions.find(|action| !there(action)) {
+        Some(
+            Action::Count(missing)
+            | Action::Note(missing)
+            | Action::Goto(missing)
+            | Action::Jump(missing)
+            | Action::Dispatch(missing),
+        ) => Err(Refused::Missing { chain: name.clone(), name: missing.clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// Follows every way from a base chain. A chain is looked at again only where it is deeper.
+fn reach(
+    table: &Table,
+    hook: Hook,
+    name: &Name,
+    depth: usize,
+    seen: &mut BTreeSet<(Hook, Name, usize)>,
+) -> Result<(), Refused> {
+    if depth > DEPTH_MAX {
+        return Err(Refused::Depth { chain: name.clone() });
+    }
+    if !seen.insert((hook, name.clone(), depth)) {
+        return Ok(());
+    }
+    let rules = table.chains.get(name).map_or(&[][..], |chain| &chain.rules);
+    for action in rules.iter().flat_map(|rule| &rule.actions) {
+        let fine = match action {
+            Action::Translate(_) | Action::Redirect(_) => hook != Hook::Postrouting,
+            Action::Masquerade => hook == Hook::Postrouting,
+            _ => true,
+        };
+        if !fine {
+            let (chain, action) = (name.clone(), action.clone());
+            return Err(Refused::Hook { chain, hook, action });
+        }
+        match action {
+            Action::Goto(to) | Action::Jump(to) => reach(table, hook, to, depth + 1, seen)?,
+            Action::Dispatch(map) => {
+                let chains =
+                    table.dispatch.get(map).into_iter().flat_map(|map| map.chains.values());
+                for to in chains {
+                    reach(table, hook, to, depth + 1, seen)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
