@@ -5,7 +5,8 @@
 //! It never decides a split.
 
 pub mod dataplane;
+pub mod doctor;
+pub mod identity;
 pub mod journal;
 pub mod names;
-pub mod identity;
 pub mod rules;

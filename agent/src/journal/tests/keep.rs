@@ -144,8 +144,16 @@ fn what_cannot_be_brought_back_now_is_tried_again() {
     let mut journal = scratch.journal();
     all(&mut journal);
     // A directory stands where the step would put its neighbour: no file can be made there.
-    let numbers = (1..40).map(|step| scratch.root().join(format!("etc/.crossfade.{step}.tmp")));
-    let blocks: Vec<_> = numbers.collect();
+    let place = |directory: &str, step| {
+        scratch
+            .root()
+            .join(format!("{directory}/.crossfade.{step}.tmp"))
+    };
+    let directories = ["etc", "etc/systemd/resolved.conf.d"];
+    let blocks: Vec<_> = directories
+        .iter()
+        .flat_map(|directory| (1..40).map(|step| place(directory, step)))
+        .collect();
     blocks.iter().for_each(|path| fs::create_dir(path).unwrap());
     let report = journal.undo();
     assert!(!report.failed.is_empty(), "{report:?}");

@@ -1,0 +1,263 @@
+//! The network: forwarding, filters and translation by others, and what is never captured.
+
+use super::super::findings::{Findings, ForeignNat, Forwarding, Wishes};
+use super::super::{Check, Row, Verdict};
+use super::{must_forward, row};
+
+/// Lets flows of ours through, whoever drops the rest: bits 1 to 12 of a flow's mark are the
+/// service, never 0.
+const LET_THROUGH: &str = "-m connmark ! --mark 0x0/0x1ffe -j ACCEPT";
+
+/// The least that IPv6 asks of a link (RFC 8200, section 5).
+const MTU_LEAST: u32 = 1280;
+
+pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
+    vec![
+        forwarding(Check::ForwardingV4, &findings.forwarding4, wishes),
+        forwarding(Check::ForwardingV6, &findings.forwarding6, wishes),
+        reverse_path(findings, wishes),
+        forward_policy(findings, wishes),
+        firewalld(findings, wishes),
+        other_nat(findings),
+        management(findings),
+        ssh(findings),
+        mtu(findings),
+    ]
+}
+
+fn forwarding(check: Check, found: &Forwarding, wishes: &Wishes) -> Row {
+    let why = "translated packets of other hosts pass through this one";
+    match (found.on, must_forward(wishes)) {
+        (Some(true), _) => row(check, Verdict::Good, "on".to_owned(), "nothing", why),
+        (None, _) => {
+            let why = "this host does not speak this family";
+            row(
+                check,
+                Verdict::Note,
+                "no such family".to_owned(),
+                "nothing",
+                why,
+            )
+        }
+        (Some(false), false) => {
+            let why = "only this host's own processes, or connections that end here, are served";
+            row(check, Verdict::Good, "off".to_owned(), "it stays off", why)
+        }
+        (Some(false), true) if found.advertised.is_empty() => {
+            let chosen = "it is turned on through the journal, and off again on leaving";
+            row(check, Verdict::Note, "off".to_owned(), chosen, why)
+        }
+        (Some(false), true) => {
+            let names = found.advertised.join(", ");
+            let chosen = "accept_ra becomes 2 there, then it is turned on, through the journal";
+            let why = "a host that forwards forgets default routes that routers advertise, \
+                       unless accept_ra is 2";
+            let found = format!("off; default route by advertisement on {names}");
+            row(check, Verdict::Note, found, chosen, why)
+        }
+    }
+}
+
+fn reverse_path(findings: &Findings, wishes: &Wishes) -> Row {
+    let check = Check::ReversePath;
+    if findings.strict.is_empty() {
+        let why = "answers may come by another interface than requests left by";
+        return row(
+            check,
+            Verdict::Good,
+            "not strict".to_owned(),
+            "nothing",
+            why,
+        );
+    }
+    let found = format!("strict on {}", findings.strict.join(", "));
+    if wishes.preserve_source {
+        let chosen = "it becomes loose (2) there, through the journal";
+        let why = "clients keep their addresses, so answers of the target can come by another way";
+        return row(check, Verdict::Note, found, chosen, why);
+    }
+    let why = "forwarded flows are masqueraded: answers come back by the way that requests left";
+    row(check, Verdict::Good, found, "it stays strict", why)
+}
+
+fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
+    let check = Check::ForwardPolicy;
+    let seen = findings.netfilter.as_ref();
+    let mut drops = seen
+        .map(|seen| seen.forward_drops.clone())
+        .unwrap_or_default();
+    let docker = findings.docker || seen.is_some_and(|seen| seen.docker_user);
+    let legacy = findings.legacy_tables.iter().any(|table| table == "filter");
+    if drops.is_empty() && docker && legacy {
+        drops.push("legacy iptables FORWARD, by docker".to_owned());
+    }
+    if drops.is_empty() {
+        let why = "nobody drops what is forwarded";
+        let found = if docker {
+            "docker, which lets packets pass"
+        } else {
+            "no chain that drops"
+        };
+        return row(check, Verdict::Good, found.to_owned(), "nothing", why);
+    }
+    let found = format!("dropped unless allowed: {}", drops.join(", "));
+    if !must_forward(wishes) {
+        let why = "nothing of ours is forwarded: Envoy or a local process ends the connections";
+        return row(check, Verdict::Good, found, "it stays so", why);
+    }
+    let chain = if docker { "DOCKER-USER" } else { "FORWARD" };
+    let why = "no rule of our table can let through what another chain drops";
+    row(
+        check,
+        Verdict::Warn,
+        found,
+        "a rule by the operator, or join with --envoy",
+        why,
+    )
+    .mend(format!(
+        "iptables -I {chain} {LET_THROUGH}; ip6tables -I {chain} {LET_THROUGH}"
+    ))
+}
+
+fn firewalld(findings: &Findings, wishes: &Wishes) -> Row {
+    let check = Check::Firewalld;
+    if !findings.firewalld {
+        let why = "nobody reloads the ruleset";
+        return row(
+            check,
+            Verdict::Good,
+            "not running".to_owned(),
+            "nothing",
+            why,
+        );
+    }
+    if !must_forward(wishes) {
+        let why = "nothing of ours is forwarded; its reload leaves an owned table alone";
+        return row(check, Verdict::Note, "runs".to_owned(), "it stays so", why);
+    }
+    let chosen = "it is left alone; join with --envoy if it rejects translated flows";
+    let why = "most versions accept what was translated; zones of old ones reject it";
+    row(check, Verdict::Warn, "runs".to_owned(), chosen, why)
+        .mend("nft list chain inet firewalld filter_FORWARD | grep 'ct status dnat accept'")
+}
+
+fn other_nat(findings: &Findings) -> Row {
+    let check = Check::OtherNat;
+    let nat = findings
+        .netfilter
+        .as_ref()
+        .map(|seen| seen.nat.as_slice())
+        .unwrap_or_default();
+    let words = |rules: &[&ForeignNat]| {
+        let words: Vec<_> = rules
+            .iter()
+            .map(|rule| format!("{} for {}", rule.chain, rule.address))
+            .collect();
+        words.join(", ")
+    };
+    let first: Vec<_> = nat.iter().filter(|rule| rule.first).collect();
+    let why = "a flow is translated once, by whoever comes first";
+    match (first.as_slice(), nat) {
+        ([], []) => row(check, Verdict::Good, "none".to_owned(), "nothing", why),
+        ([], _) => {
+            let found = words(&nat.iter().collect::<Vec<_>>());
+            row(
+                check,
+                Verdict::Note,
+                found,
+                "ours comes first; theirs gets what we leave",
+                why,
+            )
+        }
+        ([one, ..], _) => {
+            let chosen = "theirs stays: these flows never come to our rules";
+            let table = one
+                .chain
+                .rsplit_once(' ')
+                .map_or("ruleset", |(table, _)| table);
+            row(check, Verdict::Warn, words(&first), chosen, why)
+                .mend(format!("nft -a list table {table}"))
+        }
+    }
+}
+
+fn management(findings: &Findings) -> Row {
+    let check = Check::Management;
+    let why = "what this host is managed by is not captured, whatever a plan says";
+    if findings.management.is_empty() {
+        let found = "no address is sure".to_owned();
+        return row(
+            check,
+            Verdict::Warn,
+            found,
+            "only SSH sessions are left out",
+            why,
+        )
+        .mend("ip route get 192.0.2.1");
+    }
+    let addresses: Vec<_> = findings
+        .management
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let chosen = "port 22 and the ports of sshd there are refused as logical addresses";
+    row(check, Verdict::Good, addresses.join(", "), chosen, why)
+}
+
+fn ssh(findings: &Findings) -> Row {
+    let check = Check::Ssh;
+    let why = "an administrator who loses the session cannot take anything back";
+    let sessions: Vec<_> = findings
+        .ssh
+        .iter()
+        .map(|s| format!("{} from {}", s.local, s.remote))
+        .collect();
+    if sessions.is_empty() {
+        return row(
+            check,
+            Verdict::Good,
+            "no session".to_owned(),
+            "nothing",
+            why,
+        );
+    }
+    row(
+        check,
+        Verdict::Good,
+        sessions.join(", "),
+        "never captured; watched after joining",
+        why,
+    )
+}
+
+fn mtu(findings: &Findings) -> Row {
+    let check = Check::Mtu;
+    let why = "nothing is encapsulated: packets keep their length";
+    match &findings.mtu {
+        None => row(
+            check,
+            Verdict::Note,
+            "no interface is up".to_owned(),
+            "nothing",
+            why,
+        ),
+        Some((name, mtu)) if *mtu < MTU_LEAST => {
+            let why = "IPv6 asks 1280 of each link";
+            row(
+                check,
+                Verdict::Warn,
+                format!("{mtu} on {name}"),
+                "IPv4 alone is sure there",
+                why,
+            )
+            .mend(format!("ip link set {name} mtu {MTU_LEAST}"))
+        }
+        Some((name, mtu)) => row(
+            check,
+            Verdict::Good,
+            format!("{mtu} on {name}"),
+            "nothing",
+            why,
+        ),
+    }
+}

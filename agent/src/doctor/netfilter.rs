@@ -1,0 +1,123 @@
+//! Tables, chains and translating rules that stand in the kernel.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use nlink::netlink::nftables::{ChainInfo, ChainType, Family, RuleInfo};
+use nlink::{Connection, Nftables};
+
+use super::findings::{ForeignNat, Netfilter, TableSeen};
+
+/// `NF_INET_FORWARD`.
+const FORWARD: u32 = 2;
+/// `NF_DROP` as a policy.
+const DROP: u32 = 0;
+/// Ours; who hooks in earlier comes first.
+const OUR_PRIORITY: i32 = -110;
+/// Ours and the break-glass table.
+const OWN: &str = "crossfade";
+
+/// Nothing where the kernel does not answer.
+pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
+    let kernel = Connection::<Nftables>::new().ok()?;
+    let tables = kernel.list_tables().await.ok()?;
+    let chains = kernel.list_chains().await.ok()?;
+    let mut found = Netfilter::default();
+    for table in &tables {
+        let names = chains
+            .iter()
+            .filter(|chain| chain.family == table.family && chain.table == table.name)
+            .map(|chain| chain.name.clone())
+            .collect();
+        let family = word(table.family).to_owned();
+        found.tables.push(TableSeen {
+            family,
+            name: table.name.clone(),
+            chains: names,
+        });
+    }
+    let foreign = chains.iter().filter(|chain| !chain.table.starts_with(OWN));
+    for chain in foreign.clone() {
+        let drops = chain.hook == Some(FORWARD)
+            && chain.policy == Some(DROP)
+            && matches!(chain.family, Family::Ip | Family::Ip6 | Family::Inet);
+        if drops {
+            found.forward_drops.push(full(chain));
+        }
+        found.docker_user |= chain.name == "DOCKER-USER";
+    }
+    let priorities = foreign.filter(|chain| chain.chain_type == Some(ChainType::Nat));
+    let nat: Vec<_> = priorities.collect();
+    let places: BTreeSet<_> = nat
+        .iter()
+        .map(|c| (c.table.as_str(), word(c.family)))
+        .collect();
+    for (table, family) in places {
+        let of = |chain: &&&ChainInfo| chain.table == table && word(chain.family) == family;
+        let Some(first) = nat.iter().find(of) else {
+            continue;
+        };
+        let Ok(rules) = kernel.list_rules(table, first.family).await else {
+            continue;
+        };
+        let earliest = nat
+            .iter()
+            .filter(of)
+            .filter_map(|chain| chain.priority)
+            .min();
+        let first = earliest.is_some_and(|priority| priority < OUR_PRIORITY);
+        found.nat.extend(
+            rules
+                .iter()
+                .flat_map(|rule| translated(rule, family, first, addresses)),
+        );
+    }
+    Some(found)
+}
+
+/// Those of the addresses that a rule names and translates. Expressions are searched for the bytes
+/// of an address: also where a rule is iptables', whose form is not nft's.
+fn translated<'a>(
+    rule: &'a RuleInfo,
+    family: &'a str,
+    first: bool,
+    addresses: &'a BTreeSet<IpAddr>,
+) -> impl Iterator<Item = ForeignNat> + 'a {
+    let has = |bytes: &[u8]| {
+        rule.expression_bytes
+            .windows(bytes.len())
+            .any(|at| at == bytes)
+    };
+    let translates = has(b"nat\0") || has(b"redir\0") || has(b"DNAT\0") || has(b"REDIRECT\0");
+    let named = move |address: &&IpAddr| {
+        translates
+            && match address {
+                IpAddr::V4(v4) => has(&v4.octets()),
+                IpAddr::V6(v6) => has(&v6.octets()),
+            }
+    };
+    addresses
+        .iter()
+        .filter(named)
+        .map(move |address| ForeignNat {
+            chain: format!("{family} {} {}", rule.table, rule.chain),
+            address: *address,
+            first,
+        })
+}
+
+fn full(chain: &ChainInfo) -> String {
+    format!("{} {} {}", word(chain.family), chain.table, chain.name)
+}
+
+fn word(family: Family) -> &'static str {
+    match family {
+        Family::Ip => "ip",
+        Family::Ip6 => "ip6",
+        Family::Inet => "inet",
+        Family::Arp => "arp",
+        Family::Bridge => "bridge",
+        Family::Netdev => "netdev",
+        _ => "other",
+    }
+}
