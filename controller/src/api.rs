@@ -8,6 +8,7 @@
 //! | the table of routes, and the OpenAPI document made from it | `routes`, `route`, `openapi` |
 //! | what is answered | [`answer`], [`problem`], `plan::view` |
 //! | the calls themselves | `plans`, `commands`, `reads`, `events`, `names`, [`reload`], `backup`, `admin`, `metrics` |
+//! | tokens and machines | [`machines`] |
 //! | errors of the controller as statuses | `refuse` |
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use self::peer::Peer;
 use self::problem::{Code, Failure};
 use self::route::Route;
 use crate::handle::Handle;
+use crate::identity::Authority;
 
 pub use self::listen::{BindError, Bound, Listen, bind};
 pub use self::reload::Files;
@@ -44,6 +46,7 @@ mod events;
 mod guard;
 mod limits;
 pub mod listen;
+pub mod machines;
 mod metrics;
 pub mod names;
 mod openapi;
@@ -75,6 +78,10 @@ pub struct Settings {
     pub dns: Option<Arc<dns::Server>>,
     /// What the xDS server of this process counts.
     pub xds: Option<xds::server::Meter>,
+    /// Who gives machines their identities; without it there are no tokens.
+    pub identity: Option<Authority>,
+    /// Where machines find the controllers, `HOST:PORT` each; without any, where this one listens.
+    pub controllers: Vec<String>,
 }
 
 /// What all calls share.

@@ -8,6 +8,7 @@ pub mod api;
 pub mod clock;
 pub mod core;
 pub mod handle;
+pub mod identity;
 pub mod planes;
 pub mod pump;
 pub mod store;

@@ -1,9 +1,9 @@
 //! What an operator carries from the controller to a machine that is to join: one line of text.
 //!
-//! A [`Ticket`] says where the controllers are, by which CA to know them ([`Pin`]), what the machine
-//! is called, and the [`Secret`] that is good for one certificate. Written, it is `cfj1_` and, in
-//! base64 for URLs (RFC 4648 section 5, no padding), a body and the first four bytes of the body's
-//! SHA-256, so that a slip of the hand is told apart from a ticket that has expired.
+//! A [`Ticket`] says where the controllers are, by which CA to know them ([`Pin`]), what the
+//! machine is called, and the [`Secret`] that is good for one certificate. Written, it is `cfj1_`
+//! and, in base64 for URLs (RFC 4648 section 5, no padding), a body and the first four bytes of the
+//! body's SHA-256, so that a slip of the hand is told apart from a ticket that has expired.
 
 mod name;
 mod read;

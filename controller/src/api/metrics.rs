@@ -23,6 +23,7 @@ use super::problem::{Code, Failure};
 use super::{Api, limits};
 use crate::handle::Numbers;
 use crate::handle::numbers::APPEND_CLASSES;
+use crate::identity::view::AgentState;
 
 /// What the text encoder writes.
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,6 +69,7 @@ pub(crate) async fn scrape(State(api): State<Arc<Api>>) -> Result<Response, Fail
     if let Some(meter) = &api.settings.xds {
         mesh::rows(&mut sheet, &meter.counts());
     }
+    machines(&mut sheet, &api);
     let taken = limits::WATCHERS_MAX.saturating_sub(api.watchers.available_permits());
     sheet.gauge("watchers", "Open watches of the API", [(vec![], number(taken))]);
     let answered = api.requests.answered.clone();
@@ -262,6 +264,17 @@ impl EncodeMetric for AppendTimes {
     fn metric_type(&self) -> MetricType {
         MetricType::Histogram
     }
+}
+
+/// A frozen machine is an alarm.
+fn machines(sheet: &mut Sheet, api: &Api) {
+    let Some(authority) = &api.settings.identity else { return };
+    let agents = authority.agents();
+    let rows = AgentState::ALL.map(|state| {
+        let count = agents.iter().filter(|agent| agent.state == state).count();
+        (vec![("state", state.as_str().to_owned())], number(count))
+    });
+    sheet.gauge("agents", "Machines that have joined, by whether they are let in", rows);
 }
 
 fn dns(sheet: &mut Sheet, api: &Api) {

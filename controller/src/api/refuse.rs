@@ -6,6 +6,8 @@ use plan::{Refused, RefusedKind};
 use super::problem::{Code, Failure};
 use crate::core::{AskError, ForgetError};
 use crate::handle::{AuditFailure, ReadError, ZoneError};
+use crate::identity::book::TokenRefused;
+use crate::identity::{ChangeError, RevokeError, TokenError};
 use crate::store::WriteError;
 
 impl From<Refused> for Failure {
@@ -94,6 +96,53 @@ impl From<ZoneError> for Failure {
             }
             ZoneError::Stopped => Self::new(Code::NotReady, detail),
         }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let detail = error.to_string();
+        match error {
+            TokenError::Refused(TokenRefused::Live { name }) => {
+                let again = format!("crossfade token create {name} --replace");
+                Self::new(Code::Refused, detail).because("name-taken", Some(again))
+            }
+            TokenError::Refused(TokenRefused::Full) => {
+                let list = Some("crossfade token list".to_owned());
+                Self::new(Code::Refused, detail).because("tokens-full", list)
+            }
+            TokenError::Refused(TokenRefused::Life | TokenRefused::Services)
+            | TokenError::Controllers { .. } => Self::new(Code::BadBody, detail),
+            TokenError::Unknown(_) => Self::new(Code::NotFound, detail)
+                .because("unknown-token", Some("crossfade token list".to_owned())),
+            TokenError::Change(error) => error.into(),
+        }
+    }
+}
+
+impl From<RevokeError> for Failure {
+    fn from(error: RevokeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RevokeError::Unknown(_) => Self::new(Code::NotFound, detail)
+                .because("unknown-agent", Some("crossfade agents".to_owned())),
+            RevokeError::Change(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let detail = [error.to_string()].into_iter().chain(cause).collect::<Vec<_>>().join(": ");
+        let code = match error {
+            ChangeError::Full | ChangeError::Large => Code::StoreFull,
+            ChangeError::Cell(_) | ChangeError::Store(_) | ChangeError::Contended => {
+                Code::StoreFailed
+            }
+            ChangeError::Random => Code::Internal,
+        };
+        Self::new(code, detail)
     }
 }
 

@@ -9,19 +9,27 @@ use plan::{PlanName, SinkId};
 
 use super::answer::{Changed, ChangedAll, Forgotten, Plans, Put, Sinks, Statuses, Verified};
 use super::limits;
+use super::machines::{Agents, Machine, Revoked, TokenAsked, TokenDeleted, TokenMade, Tokens};
 use super::problem::Code;
 use super::reload::Reloaded;
 use super::request::{Approve, Plain, Rollback, Shift, Step};
 use super::route::{CHANGING, Gives, Parameter, Place, Route, Takes, schema_of};
-use super::{admin, commands, events, names, plans, reads};
+use super::{admin, commands, events, machines, names, plans, reads};
 use crate::handle::{History, Info};
 
 /// All of them.
 pub(crate) fn table() -> Vec<Route> {
-    [plan_routes(), verb_routes(), read_routes(), controller_routes(), health_routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        plan_routes(),
+        verb_routes(),
+        read_routes(),
+        controller_routes(),
+        machine_routes(),
+        health_routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A GET that gives JSON.
@@ -272,6 +280,42 @@ fn controller_routes() -> Vec<Route> {
     ]
 }
 
+fn machine_routes() -> Vec<Route> {
+    let tokens = read::<Tokens>("/v1/tokens", "listTokens", "The tokens that wait to be used");
+    let make = read::<TokenMade>("/v1/tokens", "createToken", "A token by which a machine joins");
+    let delete_token =
+        read::<TokenDeleted>("/v1/tokens/{name}", "deleteToken", "Take a token back");
+    let agents = read::<Agents>("/v1/agents", "listAgents", "The machines that have joined");
+    let revoke = read::<Revoked>("/v1/agents/{name}", "revokeAgent", "Let a machine in no more");
+    let store = [Code::StoreFull, Code::StoreFailed, Code::NotReady];
+    let failing = |codes: &[Code]| [codes, store.as_slice()].concat();
+    vec![
+        Route { failures: failing(&[Code::NotFound]), handler: get(machines::tokens), ..tokens },
+        Route {
+            method: Method::POST,
+            takes: Takes::Json(schema_of::<TokenAsked>),
+            failures: failing(&[Code::NotFound, Code::Refused]),
+            handler: post(machines::create_token),
+            ..make
+        },
+        Route {
+            method: Method::DELETE,
+            parameters: vec![machine(), reason()],
+            failures: failing(&[Code::NotFound]),
+            handler: delete(machines::delete_token),
+            ..delete_token
+        },
+        Route { failures: vec![Code::NotFound], handler: get(machines::agents), ..agents },
+        Route {
+            method: Method::DELETE,
+            parameters: vec![machine(), reason()],
+            failures: failing(&[Code::NotFound]),
+            handler: delete(machines::revoke),
+            ..revoke
+        },
+    ]
+}
+
 fn health_routes() -> Vec<Route> {
     let probe = |path, id, summary| Route { health: true, ..read::<()>(path, id, summary) };
     vec![
@@ -315,6 +359,10 @@ fn one_plan() -> Parameter {
 fn sink() -> Parameter {
     let text = "The sink's id, its `/` written `%2F`";
     parameter("id", Place::Path, schema_of::<SinkId>, "dns%2Flocal", text)
+}
+
+fn machine() -> Parameter {
+    parameter("name", Place::Path, schema_of::<Machine>, "vm-1", "What the machine is called")
 }
 
 fn dry_run() -> Parameter {

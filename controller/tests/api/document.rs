@@ -17,6 +17,8 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
         "/metrics",
         "/openapi.json",
         "/readyz",
+        "/v1/agents",
+        "/v1/agents/{name}",
         "/v1/answer",
         "/v1/audit/verify",
         "/v1/backup",
@@ -38,11 +40,13 @@ async fn every_route_is_in_the_document_and_the_other_way_round() {
         "/v1/rollback",
         "/v1/sinks",
         "/v1/sinks/{id}",
+        "/v1/tokens",
+        "/v1/tokens/{name}",
         "/v1/watch",
     ];
     assert_eq!(paths.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected.into());
     for (path, methods) in paths {
-        let target = path.replace("{plan}", "shop").replace("{id}", "x");
+        let target = path.replace("{plan}", "shop").replace("{id}", "x").replace("{name}", "vm-1");
         for method in METHODS {
             let documented = methods.get(method.to_ascii_lowercase()).is_some();
             // Nothing but the method is right, so no call gets further than its checks.

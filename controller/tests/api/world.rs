@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use controller::Handle;
 use controller::api::{self, Files, Listen, Settings};
 use controller::clock::Clock;
+use controller::identity::Authority;
 use controller::planes;
 use controller::pump::{Pump, Running};
 use controller::store::Memory;
@@ -58,12 +59,16 @@ impl World {
         let bound = api::bind(&listen).await.unwrap();
         let (address, metrics) = (bound.tcp()[0], bound.metrics().unwrap());
         handle.ready();
+        let authority = Authority::open(store.clone(), Clock::start(), Default::default());
+        let identity = authority.await.unwrap();
         let settings = Settings {
             hosts: vec!["ops.corp.example".to_owned()],
             files,
             scratch: Some(directory.clone()),
             dns: Some(server),
             xds: None,
+            identity: Some(identity),
+            controllers: vec!["controller.example:7410".to_owned()],
         };
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(api::serve(bound, settings, handle.clone(), async {

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 /// The name of a machine: its node id, a segment of its SPIFFE ID, and what operators call it.
 ///
-/// 1 to 63 characters: lower-case letters, digits, `-` and `.`, beginning and ending with a letter or
-/// digit. A host name's first label, or a short host name, is one.
+/// 1 to 63 characters: lower-case letters, digits, `-` and `.`, beginning and ending with a letter
+/// or digit. A host name's first label, or a short host name, is one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MachineName(Box<str>);
 

@@ -21,7 +21,8 @@ const _: () = assert!(
 pub enum TicketError {
     /// It does not begin as a ticket does.
     #[error(
-        "this is no join token: one begins with `{PREFIX}`; `crossfade token create NAME` prints one"
+        "this is no join token: one begins with `{PREFIX}`, and `crossfade token create NAME` \
+         prints one"
     )]
     Foreign,
     /// Of another version of this format.

@@ -1,0 +1,65 @@
+//! Identities of machines: the CA, the tokens by which machines join, and who has which
+//! certificate.
+//!
+//! | concern | where |
+//! |---|---|
+//! | every decision on tokens and certificates, pure | [`book`] |
+//! | the CA: making it, signing with it | `ca` |
+//! | reading certificates and requests, and their proofs | `proof` |
+//! | what a renewal signs, good once and for a minute | `nonce` |
+//! | how often one may ask | `pace` |
+//! | all of it over the store, with the clock and randomness | [`Authority`] |
+//!
+//! A certificate is good for [`LIFE`]; its machine renews it with a new key. Two renewals of one
+//! certificate with different keys mean that its key was copied: then nobody with that name is let
+//! in until an operator has looked.
+
+pub mod book;
+pub mod view;
+
+mod authority;
+mod ca;
+mod nonce;
+mod pace;
+mod proof;
+mod serial;
+mod trust;
+
+use std::time::Duration;
+
+pub use self::authority::{
+    Authority, ChangeError, Created, NewToken, OpenError, RevokeError, ServerTlsError, Settings,
+    TokenError,
+};
+pub use self::ca::{CaError, SignError};
+pub use self::serial::{Serial, SerialError};
+pub use self::trust::{TrustDomain, TrustDomainError};
+
+/// How long a machine's certificate is good: a stolen one is worthless after a day.
+pub const LIFE: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long after its end a certificate can still be renewed with its key: a machine that was
+/// switched off over a week's holiday comes back by itself.
+pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// How far a machine's clock may be from ours. A certificate begins so long before it is made.
+pub const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// How long a certificate is still let in after it was renewed: so long a machine may take to hear
+/// of its new one and connect again.
+pub const OVERLAP: Duration = Duration::from_secs(10 * 60);
+
+/// How long a token is good unless asked otherwise.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// The longest that a token can be good: it lies in some terminal's history.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// The most tokens that wait to be used: more machines than join on one day.
+pub const TOKENS_MAX: usize = 1_000;
+
+/// The most machines. With some hundred bytes each, all of them fit into a cell of the store.
+pub const AGENTS_MAX: usize = 10_000;
+
+/// The most services that a token can be limited to.
+pub const SERVICES_MAX: usize = 64;

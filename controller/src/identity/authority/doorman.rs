@@ -1,0 +1,48 @@
+//! Who is let in to the machines' API.
+
+use tokio::sync::watch;
+use xds::Close;
+use xds::server::{Doorman, Identity, Peer, Service};
+use xds::session::Code;
+
+use super::{Authority, lock};
+use crate::identity::book::NotAdmitted;
+use crate::identity::proof::Leaf;
+
+/// What machines are certified as.
+const ROLE: &str = "agent";
+
+impl Doorman for Authority {
+    fn admit(&self, peer: &Peer, service: Service) -> Result<Option<Identity>, Close> {
+        // Where certificates are had, a bad one must not stand in the way.
+        let Some(certificate) = &peer.certificate else { return Ok(None) };
+        if !service.needs_identity() {
+            return Ok(None);
+        }
+        let leaf = Leaf::read(certificate, &self.inner.domain)
+            .map_err(|error| Close { code: Code::Unauthenticated, message: error.to_string() })?;
+        let now = self.inner.clock.now();
+        let known = self.inner.known();
+        known.book.admit(&leaf.shown, now).map_err(closed)?;
+        let name = leaf.shown.name;
+        let identity = Identity { role: ROLE.to_owned(), name: name.to_string() };
+        lock(&self.inner.seen).insert(name, now);
+        Ok(Some(identity))
+    }
+
+    fn revoked(&self) -> watch::Receiver<u64> {
+        self.inner.revoked.subscribe()
+    }
+}
+
+fn closed(error: NotAdmitted) -> Close {
+    let code = match &error {
+        NotAdmitted::Frozen { .. } | NotAdmitted::Revoked { .. } | NotAdmitted::Replaced { .. } => {
+            Code::PermissionDenied
+        }
+        NotAdmitted::Unknown { .. } | NotAdmitted::Expired { .. } | NotAdmitted::Renewed { .. } => {
+            Code::Unauthenticated
+        }
+    };
+    Close { code, message: error.to_string() }
+}

@@ -1,0 +1,137 @@
+//! A first certificate for a token.
+
+use std::net::IpAddr;
+
+use plan::{Digest, Timestamp};
+use xds::join::MachineName;
+
+use super::{Agent, Book, Grant, Held, Spent, Token, issue_time};
+use crate::identity::{AGENTS_MAX, Serial};
+
+/// A machine that wants to join. It has proved that it has the key.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolment<'a> {
+    /// The digest of its token's secret.
+    pub secret: Digest,
+    /// What its token says it is called.
+    pub name: &'a MachineName,
+    /// From where it calls.
+    pub source: IpAddr,
+    /// The SHA-256 of its public key.
+    pub key: Digest,
+    /// The number for its certificate.
+    pub serial: Serial,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Why a machine does not join. Says no more than who has the token may know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolRefused {
+    /// No such token was ever made, or long ago.
+    #[error("this token is not known here; have a new one made with `crossfade token create`")]
+    Unknown,
+    /// It was used.
+    #[error(
+        "this token was used already at {at}; have a new one made, and if nobody of yours used it, \
+         revoke the machine"
+    )]
+    Used {
+        /// When.
+        at: Timestamp,
+    },
+    /// An operator took it back.
+    #[error("this token was withdrawn at {at}; have a new one made")]
+    Withdrawn {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its time is over.
+    #[error("this token expired at {at}; have a new one made")]
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+    /// It is for another network.
+    #[error("this token cannot be used from {source_address}")]
+    Source {
+        /// From where it was used.
+        source_address: IpAddr,
+    },
+    /// A machine of this name joined after the token was made.
+    #[error("a machine called `{name}` has joined already; have a token made with --replace")]
+    Live {
+        /// The name.
+        name: MachineName,
+    },
+    /// The key was that of an earlier certificate.
+    #[error("the key was used before; make a new one")]
+    OldKey,
+    /// Too many machines.
+    #[error("{AGENTS_MAX} machines have joined, the most that can")]
+    Full,
+}
+
+impl Book {
+    /// Uses the token up and notes the machine. The same key with the same token is granted the
+    /// same certificate again: its answer was lost.
+    ///
+    /// # Errors
+    /// As [`EnrolRefused`] says; then the token is as good as before.
+    pub fn enrol(&mut self, enrolment: Enrolment<'_>) -> Result<Grant, EnrolRefused> {
+        let Enrolment { secret, name, source, key, serial, now } = enrolment;
+        self.sweep(now);
+        let waiting = self.tokens.iter().find(|(_, token)| token.secret == secret);
+        let Some((_, token)) = waiting.filter(|(owner, _)| *owner == name) else {
+            return self.enrol_again(&enrolment);
+        };
+        if now >= token.expires {
+            return Err(EnrolRefused::Expired { at: token.expires });
+        }
+        let source = source.to_canonical();
+        if token.from.is_some_and(|network| !network.contains(&source)) {
+            return Err(EnrolRefused::Source { source_address: source });
+        }
+        let known = self.agents.get(name);
+        if !token.replace && known.is_some_and(|agent| agent.is_live(now)) {
+            return Err(EnrolRefused::Live { name: name.clone() });
+        }
+        if known.is_none() && self.agents.len() >= AGENTS_MAX {
+            return Err(EnrolRefused::Full);
+        }
+        if known.is_some_and(|agent| agent.had(key)) {
+            return Err(EnrolRefused::OldKey);
+        }
+        let joined = issue_time(now, known.map(|agent| agent.current.issued));
+        let current = Held { serial, key, issued: joined };
+        let Token { expires, services, .. } = token.clone();
+        let agent = Agent { services, joined, from: source, current, previous: None, end: None };
+        self.tokens.remove(name);
+        self.agents.insert(name.clone(), agent);
+        self.spend(Spent { secret, name: name.clone(), at: now, expires, used: Some(serial) });
+        Ok(Grant::of(name, &current, false))
+    }
+
+    /// The token does not wait: the same answer again, or the reason.
+    fn enrol_again(&self, enrolment: &Enrolment<'_>) -> Result<Grant, EnrolRefused> {
+        let Enrolment { secret, name, key, now, .. } = *enrolment;
+        let spent = self.spent.iter().rev().find(|spent| spent.secret == secret);
+        let spent = spent.filter(|spent| spent.name == *name).ok_or(EnrolRefused::Unknown)?;
+        let Some(serial) = spent.used else {
+            return Err(EnrolRefused::Withdrawn { at: spent.at });
+        };
+        let agent = self.agents.get(name).filter(|agent| agent.end.is_none());
+        let held = agent.map(|agent| agent.current);
+        match held.filter(|held| held.serial == serial && held.key == key && now < spent.expires) {
+            Some(held) => Ok(Grant::of(name, &held, true)),
+            None => Err(EnrolRefused::Used { at: spent.at }),
+        }
+    }
+}
+
+impl Agent {
+    /// Whether this was one of its last keys.
+    pub(super) fn had(&self, key: Digest) -> bool {
+        self.current.key == key || self.previous.is_some_and(|held| held.key == key)
+    }
+}
