@@ -5,12 +5,16 @@
 //! | what a plan name is answered with | [`Answers`] |
 //! | sockets, relaying, limits, counters | [`Stub`] |
 //! | whom foreign names are asked of | [`upstream`] |
+//! | how this host is brought to ask the stub, and back | [`integrate`] |
+//! | others who write `/etc/resolv.conf` too | [`trample`] |
 //!
 //! The stub stands where the host's own resolver pointed. A foreign message passes byte for byte,
 //! so whatever worked before (EDNS, DNSSEC, odd types, truncation, zone transfers) works after.
 
 pub mod answers;
+pub mod integrate;
 pub mod stub;
+pub mod trample;
 pub mod upstream;
 
 pub use answers::Answers;

@@ -1,6 +1,7 @@
 //! Whom foreign names are asked of: the servers that the host had, never none and never ourselves.
 
 pub mod resolv;
+pub mod watch;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -72,9 +72,9 @@ fn answer(answers: &Answers, query: &[u8], over: Transport, random: u64) -> Opti
 fn read(bytes: &[u8]) -> (Vec<String>, Option<u32>, Option<(u32, u32)>) {
     let message = Message::from_vec(bytes).unwrap();
     let addresses = message.answers.iter().map(|record| record.data.to_string());
-    let soa = message.authorities.iter().find_map(|record| match &record.data {
-        RData::SOA(soa) => Some((record.ttl, soa.minimum)),
-        _ => None,
+    let soa = message.authorities.iter().find_map(|record| {
+        let RData::SOA(soa) = &record.data else { return None };
+        Some((record.ttl, soa.minimum))
     });
     (addresses.collect(), message.answers.first().map(|record| record.ttl), soa)
 }

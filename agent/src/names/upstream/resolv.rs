@@ -73,11 +73,11 @@ impl ResolvConf {
     /// The search list: that of the last line that has one, as the C library takes it.
     #[must_use]
     pub fn search(&self) -> &[String] {
-        let lists = self.lines.iter().filter_map(|line| match &line.says {
+        let mut lists = self.lines.iter().filter_map(|line| match &line.says {
             Says::Search(list) => Some(list.as_slice()),
             Says::Server(_) | Says::Options(_) | Says::Other => None,
         });
-        lists.last().unwrap_or_default()
+        lists.next_back().unwrap_or_default()
     }
 
     /// Every option in its order.

@@ -1,0 +1,188 @@
+//! How this host is brought to ask the stub: the way that leaves the least trace.
+//!
+//! | way | where | asks the stub for | gone after |
+//! |---|---|---|---|
+//! | [`How::Delegate`] | systemd-resolved from 258 | plan names | a reboot |
+//! | [`How::DropIn`] | systemd-resolved before | plan names, and others beside its links | a reboot |
+//! | [`How::NetworkManager`] | who writes resolv.conf, or its dnsmasq | everything, or plan names | undoing |
+//! | [`How::Resolvconf`], [`How::Openresolv`] | who writes resolv.conf | everything | undoing |
+//! | [`How::ResolvConf`] | nobody writes it | everything | undoing |
+//! | [`How::Hosts`] | nothing else works | nothing: addresses stand in the file | undoing |
+//!
+//! The decision is pure: [`Env`] holds all that it depends on, [`Choice`] all that is to be done.
+//! Nothing is written here.
+
+mod env;
+mod hosts;
+mod managers;
+mod plain;
+mod read;
+mod resolved;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use self::env::{Access, Env, Flavour, NetworkManager, ResolvFile, Resolvconf, Resolved};
+pub use self::read::Standing;
+use super::upstream::{NoUpstream, Upstreams};
+
+/// A way to bring the host to ask the stub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// `*.dns-delegate` of systemd-resolved: only plan names come.
+    Delegate,
+    /// A drop-in of `resolved.conf`: a global server that plan names are routed to.
+    DropIn,
+    /// NetworkManager's own interfaces.
+    NetworkManager,
+    /// `resolvconf` of Debian.
+    Resolvconf,
+    /// `resolvconf` of openresolv.
+    Openresolv,
+    /// `/etc/resolv.conf` itself.
+    ResolvConf,
+    /// A block of `/etc/hosts`.
+    Hosts,
+}
+
+impl How {
+    /// Every way, that with the least trace first.
+    pub const ALL: [Self; 7] = [
+        Self::Delegate,
+        Self::DropIn,
+        Self::NetworkManager,
+        Self::Resolvconf,
+        Self::Openresolv,
+        Self::ResolvConf,
+        Self::Hosts,
+    ];
+
+    fn fit(self, env: &Env) -> Result<Choice, Unfit> {
+        match self {
+            Self::Delegate => resolved::delegate(env),
+            Self::DropIn => resolved::drop_in(env),
+            Self::NetworkManager => managers::network_manager(env),
+            Self::Resolvconf => managers::resolvconf(env),
+            Self::Openresolv => managers::openresolv(env),
+            Self::ResolvConf => plain::resolv_conf(env),
+            Self::Hosts => hosts::block(env),
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Delegate => "systemd-resolved, by delegation",
+            Self::DropIn => "systemd-resolved, by drop-in",
+            Self::NetworkManager => "NetworkManager",
+            Self::Resolvconf => "resolvconf",
+            Self::Openresolv => "openresolv",
+            Self::ResolvConf => "/etc/resolv.conf",
+            Self::Hosts => "/etc/hosts",
+        })
+    }
+}
+
+/// One step, in the order to do them; undone in the other order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A file with these bytes in place of what is there, which may be a link or nothing.
+    WriteFile {
+        /// Where, below the root of the host.
+        path: PathBuf,
+        /// What.
+        bytes: Vec<u8>,
+        /// Permissions.
+        mode: u32,
+    },
+    /// Nothing now; a command to run once all that follows is undone.
+    OnUndo {
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+    /// A command to run.
+    Run {
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+}
+
+/// What is to be done on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The way.
+    pub how: How,
+    /// Where the stub must listen for it.
+    pub listen: Vec<SocketAddr>,
+    /// Whom the stub asks.
+    pub upstreams: Upstreams,
+    /// Files that tell when those change.
+    pub follow: Vec<PathBuf>,
+    /// The steps.
+    pub changes: Vec<Change>,
+    /// Why this way.
+    pub reason: String,
+    /// The ways before it and why each does not work here.
+    pub passed: Vec<Passed>,
+    /// What undoing brings back, for who reads it.
+    pub undo: Vec<String>,
+}
+
+/// A way that does not work here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The way.
+    pub how: How,
+    /// Why.
+    pub why: String,
+}
+
+/// No way works on this host; it stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("names of this host cannot be served: {}", told(passed))]
+pub struct Refused {
+    /// Each way and why it does not work.
+    pub passed: Vec<Passed>,
+}
+
+fn told(passed: &[Passed]) -> String {
+    let ways: Vec<String> = passed.iter().map(|it| format!("{}: {}", it.how, it.why)).collect();
+    ways.join("; ")
+}
+
+/// Why a way does not work here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Unfit {
+    #[error("{0}")]
+    Not(String),
+    #[error("nobody to ask for foreign names: {0}")]
+    Upstream(#[from] NoUpstream),
+}
+
+fn not(why: impl Into<String>) -> Unfit {
+    Unfit::Not(why.into())
+}
+
+/// Chooses the way with the least trace that works here.
+///
+/// # Errors
+/// When none works, with the reason of each.
+pub fn decide(env: &Env) -> Result<Choice, Refused> {
+    let mut passed = Vec::new();
+    for how in How::ALL {
+        match how.fit(env) {
+            Ok(choice) => return Ok(Choice { passed, ..choice }),
+            Err(why) => passed.push(Passed { how, why: why.to_string() }),
+        }
+    }
+    Err(Refused { passed })
+}
+
+/// A command without a shell.
+fn argv(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -1,0 +1,195 @@
+//! All that the decision depends on, as text.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{Unfit, not};
+use crate::names::upstream::{PORT, RESOLVED_STUBS, ResolvConf, Upstreams};
+
+/// Where the stub may take port 53, where a port cannot be said: the first that is free. Not .53
+/// and .54, which are systemd-resolved's.
+const LOOPBACKS: [Ipv4Addr; 3] =
+    [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 57), Ipv4Addr::new(127, 0, 0, 58)];
+
+/// What is known of a host.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// The port of the stub on 127.0.0.1, where a port can be said.
+    pub port: u16,
+    /// Plan names and the addresses that this host is told, as [`crate::names::Answers::entries`].
+    pub entries: Vec<(String, Vec<IpAddr>)>,
+    /// Where the stub listens already.
+    pub own: Vec<SocketAddr>,
+    /// `/etc/resolv.conf`.
+    pub resolv_conf: ResolvFile,
+    /// What `/etc/resolv.conf` said before this product changed it; None: it did not.
+    pub before: Option<Vec<u8>>,
+    /// Whether `/etc` can be written.
+    pub etc: Access,
+    /// `/etc/hosts`; None: there is none, or it is mounted.
+    pub hosts: Option<Vec<u8>>,
+    /// `/etc/nsswitch.conf`.
+    pub nsswitch: Option<String>,
+    /// systemd-resolved, if it runs.
+    pub resolved: Option<Resolved>,
+    /// NetworkManager, if it runs.
+    pub network_manager: Option<NetworkManager>,
+    /// The `resolvconf` program, if there is one.
+    pub resolvconf: Option<Resolvconf>,
+    /// What a running dnsmasq is configured with; None: none runs.
+    pub dnsmasq: Option<String>,
+    /// What UDP and TCP sockets are bound to.
+    pub bound: Vec<SocketAddr>,
+}
+
+/// Whether something can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Yes.
+    Writable,
+    /// No: a read-only file system.
+    ReadOnly,
+}
+
+/// What is at `/etc/resolv.conf`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolvFile {
+    /// Nothing.
+    Absent,
+    /// A file.
+    File {
+        /// What it says.
+        bytes: Vec<u8>,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points, as it is written.
+        target: PathBuf,
+        /// What is read through it; None: it dangles.
+        bytes: Option<Vec<u8>>,
+    },
+    /// A mount of its own: another file cannot take its place.
+    Mounted {
+        /// What it says.
+        bytes: Vec<u8>,
+    },
+}
+
+/// A running systemd-resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The version of systemd; None: it cannot be told.
+    pub version: Option<u32>,
+    /// `/run/systemd/resolve/resolv.conf`: whom it asks.
+    pub uplinks: Option<Vec<u8>>,
+}
+
+/// A running NetworkManager.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkManager {
+    /// `dns=` of its configuration, the last one.
+    pub dns: Option<String>,
+    /// `rc-manager=`, the last one.
+    pub rc_manager: Option<String>,
+    /// `/run/NetworkManager/no-stub-resolv.conf`, or `resolv.conf` there: whom it would name.
+    pub servers: Option<Vec<u8>>,
+}
+
+/// Which `resolvconf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Debian's.
+    Debian,
+    /// openresolv.
+    Openresolv,
+}
+
+/// A `resolvconf` program and what it was told, by interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolvconf {
+    /// Which.
+    pub flavour: Flavour,
+    /// In the order of their names.
+    pub interfaces: Vec<(String, Vec<u8>)>,
+}
+
+impl ResolvFile {
+    /// What is read there.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Absent => None,
+            Self::File { bytes, .. } | Self::Mounted { bytes } => Some(bytes),
+            Self::Link { bytes, .. } => bytes.as_deref(),
+        }
+    }
+
+    /// Its permissions; those that such a file usually has where it is none.
+    pub(super) const fn mode(&self) -> u32 {
+        match self {
+            Self::File { mode, .. } => *mode,
+            Self::Absent | Self::Link { .. } | Self::Mounted { .. } => 0o644,
+        }
+    }
+
+    pub(super) fn links_into(&self, folder: &str) -> bool {
+        matches!(self, Self::Link { target, .. } if target.to_string_lossy().contains(folder))
+    }
+}
+
+impl Env {
+    /// `/etc/resolv.conf` as it was before this product.
+    pub(super) fn original(&self) -> ResolvConf {
+        let now = self.resolv_conf.bytes().unwrap_or_default();
+        ResolvConf::parse(self.before.as_deref().unwrap_or(now))
+    }
+
+    /// The first line that says who wrote it holds this.
+    pub(super) fn is_written_by(&self, words: &str) -> bool {
+        let words = words.to_ascii_lowercase();
+        self.original().comments().any(|line| line.to_ascii_lowercase().contains(&words))
+    }
+
+    /// Where the stub listens when a port can be said.
+    pub(super) fn with_port(&self) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port)
+    }
+
+    /// Where the stub listens when it must be port 53.
+    pub(super) fn without_port(&self) -> Result<SocketAddr, Unfit> {
+        let free = LOOPBACKS.into_iter().map(|ip| SocketAddr::new(ip.into(), PORT));
+        let mut free = free.filter(|address| self.own.contains(address) || self.is_free(*address));
+        free.next().ok_or_else(|| not("port 53 is taken on every loopback address it may have"))
+    }
+
+    fn is_free(&self, address: SocketAddr) -> bool {
+        self.bound.iter().all(|bound| {
+            let wide = bound.ip().is_unspecified();
+            bound.port() != address.port() || !wide && bound.ip() != address.ip()
+        })
+    }
+
+    /// The servers of a resolv.conf without the stub at `listen` and without those who ask it.
+    pub(super) fn upstreams(
+        &self,
+        conf: &ResolvConf,
+        listen: SocketAddr,
+    ) -> Result<Upstreams, Unfit> {
+        let mut own = self.own.clone();
+        own.push(listen);
+        own.extend(RESOLVED_STUBS.map(|ip| SocketAddr::new(ip, PORT)));
+        // A resolv.conf cannot say a port: our address in it is us where nobody else listens.
+        let without_port = own.clone().into_iter().map(|own| SocketAddr::new(own.ip(), PORT));
+        own.extend(without_port.filter(|address| self.is_free(*address)));
+        Ok(Upstreams::of_resolv_conf(conf, &own)?)
+    }
+
+    pub(super) fn needs_writable_etc(&self) -> Result<(), Unfit> {
+        match self.etc {
+            Access::Writable => Ok(()),
+            Access::ReadOnly => Err(not("/etc is read-only")),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A block of `/etc/hosts`: the last way, because it holds addresses and asks nobody.
+
+use super::env::Env;
+use super::{Change, Choice, How, Unfit, not};
+
+/// The file.
+const PATH: &str = "/etc/hosts";
+
+/// First line of the block.
+const BEGIN: &str = "# Begin of what crossfade wrote\n";
+
+/// Last line of the block.
+const END: &str = "# End of what crossfade wrote\n";
+
+pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
+    env.needs_writable_etc()?;
+    let Some(hosts) = &env.hosts else {
+        return Err(not("/etc/hosts is missing, or a mount whose place no file can take"));
+    };
+    if env.entries.is_empty() {
+        return Err(not("there is no plan name to write"));
+    }
+    let listen = env.with_port();
+    Ok(Choice {
+        how: How::Hosts,
+        listen: vec![listen],
+        upstreams: env.upstreams(&env.original(), listen)?,
+        follow: Vec::new(),
+        changes: vec![Change::WriteFile {
+            path: PATH.into(),
+            bytes: with_block(hosts, env),
+            mode: 0o644,
+        }],
+        reason: "no resolver of this host can be led to the stub: addresses stand in /etc/hosts, \
+                 and every change of the plan writes them again"
+            .to_owned(),
+        passed: Vec::new(),
+        undo: vec![format!("the block of {PATH} is removed")],
+    })
+}
+
+/// The file with the block in place of an older one, else before all else: the C library takes the
+/// first line that has the name.
+fn with_block(hosts: &[u8], env: &Env) -> Vec<u8> {
+    let mut out = BEGIN.as_bytes().to_vec();
+    for (name, addresses) in &env.entries {
+        for address in addresses {
+            let name = name.trim_end_matches('.');
+            out.extend_from_slice(format!("{address} {name}\n").as_bytes());
+        }
+    }
+    out.extend_from_slice(END.as_bytes());
+    let mut inside = false;
+    for line in hosts.split_inclusive(|octet| *octet == b'\n') {
+        inside |= line == BEGIN.as_bytes();
+        if !inside {
+            out.extend_from_slice(line);
+        }
+        inside &= line != END.as_bytes();
+    }
+    out
+}

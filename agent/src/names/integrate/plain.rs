@@ -1,0 +1,66 @@
+//! `/etc/resolv.conf` itself.
+
+use std::path::PathBuf;
+
+use super::env::{Env, ResolvFile};
+use super::{Change, Choice, How, Unfit, not};
+use crate::names::upstream::{ResolvConf, Upstreams};
+
+/// The file.
+pub(super) const PATH: &str = "/etc/resolv.conf";
+
+/// Says whose the file is and how to have the other one back.
+const MARK: &str = "# Written by crossfade. `crossfade agent leave` brings back what was here.\n";
+
+pub(super) fn resolv_conf(env: &Env) -> Result<Choice, Unfit> {
+    let listen = env.without_port()?;
+    let original = env.original();
+    let upstreams = env.upstreams(&original, listen)?;
+    may_stand_before(env, &upstreams)?;
+    let change = write(env, &original)?;
+    Ok(Choice {
+        how: How::ResolvConf,
+        listen: vec![listen],
+        upstreams,
+        follow: vec![PathBuf::from(PATH)],
+        changes: vec![change],
+        reason: "nobody manages /etc/resolv.conf: it names the stub alone".to_owned(),
+        passed: Vec::new(),
+        undo: vec![match &env.resolv_conf {
+            ResolvFile::Link { target, .. } => {
+                format!("{PATH} is a link to {} again", target.display())
+            }
+            ResolvFile::Absent => format!("{PATH} is removed"),
+            ResolvFile::File { .. } | ResolvFile::Mounted { .. } => {
+                format!("{PATH} has its bytes again")
+            }
+        }],
+    })
+}
+
+/// The file that names the stub and is otherwise as `conf`.
+pub(super) fn write(env: &Env, conf: &ResolvConf) -> Result<Change, Unfit> {
+    env.needs_writable_etc()?;
+    if let ResolvFile::Mounted { .. } = env.resolv_conf {
+        return Err(not("/etc/resolv.conf is a mount: no other file can take its place"));
+    }
+    let listen = env.without_port()?;
+    let mut bytes = MARK.as_bytes().to_vec();
+    bytes.extend_from_slice(&conf.naming(&[listen.ip()]));
+    Ok(Change::WriteFile { path: PATH.into(), bytes, mode: env.resolv_conf.mode() })
+}
+
+/// A dnsmasq that takes its servers from `/etc/resolv.conf` would ask the stub, and the stub it.
+fn may_stand_before(env: &Env, upstreams: &Upstreams) -> Result<(), Unfit> {
+    let Some(config) = &env.dnsmasq else { return Ok(()) };
+    let asks_it = upstreams.servers().iter().any(|server| server.ip().is_loopback());
+    let reads_elsewhere = config.lines().map(str::trim).any(|line| {
+        let file = line.strip_prefix("resolv-file=").map(str::trim);
+        line == "no-resolv" || file.is_some_and(|file| file != PATH)
+    });
+    if asks_it && !reads_elsewhere {
+        return Err(not("dnsmasq takes its servers from /etc/resolv.conf: the stub and it would \
+                        ask each other"));
+    }
+    Ok(())
+}
