@@ -110,10 +110,8 @@ fn table(services: u16) -> Table {
         for (side, octet) in [("l", 30), ("t", 40)] {
             let counter = name(&format!("s{service}-{side}"));
             let value = u32::from(service % 4_000) * 2 + u32::from(octet == 40) + 2;
-            let counted = vec![
-                Action::MarkFlow { mask: 0x3fff, value },
-                Action::Count(counter.clone()),
-            ];
+            let counted =
+                vec![Action::MarkFlow { mask: 0x3fff, value }, Action::Count(counter.clone())];
             let endpoints = [format!("10.{octet}.{high}.{low}:80"), format!("[fd{octet}::2]:80")];
             let mut rules = vec![Rule { matches: vec![], actions: counted }];
             rules.extend(endpoints.map(|to| Rule {
@@ -138,9 +136,7 @@ fn split_chain(service: u16, bound: u16) -> Chain {
         matches: vec![Match::SourceBucketBelow { family, seed: service.into(), bound }],
         actions: vec![Action::Goto(name(&format!("s{service}-t")))],
     };
-    let legacy = Rule {
-        matches: vec![],
-        actions: vec![Action::Goto(name(&format!("s{service}-l")))],
-    };
+    let legacy =
+        Rule { matches: vec![], actions: vec![Action::Goto(name(&format!("s{service}-l")))] };
     Chain { hook: None, rules: vec![below(Family::V4), below(Family::V6), legacy] }
 }

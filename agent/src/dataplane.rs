@@ -9,6 +9,7 @@ mod change;
 mod decode;
 mod encode;
 mod error;
+mod fake;
 mod flows;
 mod held;
 mod netlink;
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 use crate::rules::{Name, Table, Transport};
 
 pub use self::error::DataplaneError;
+pub use self::fake::Fake;
 pub use self::netlink::{Netlink, Settings};
 pub use self::watch::Watch;
 

@@ -204,7 +204,7 @@ impl Messages {
         // Names are short and lists are cut (`element::PER_MESSAGE`): it always fits.
         let length = u16::try_from(self.bytes.len() - start).unwrap_or(u16::MAX);
         self.write_at(start, &length.to_ne_bytes());
-        while self.bytes.len() % 4 != 0 {
+        while !self.bytes.len().is_multiple_of(4) {
             self.bytes.push(0);
         }
     }

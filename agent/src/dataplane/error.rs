@@ -73,19 +73,20 @@ impl DataplaneError {
 
     /// What an error number on `what` means.
     pub(crate) fn refused(what: impl Into<String>, errno: Errno) -> Self {
-        match errno {
-            Errno::EPERM | Errno::EACCES => Self::NotAllowed,
-            Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => Self::NotSupported(errno),
-            _ => Self::Refused { what: what.into(), errno },
-        }
+        Self::general(errno).unwrap_or_else(|| Self::Refused { what: what.into(), errno })
     }
 
     /// What a failed system call on the socket means.
     pub(crate) fn socket(errno: Errno) -> Self {
-        match errno {
-            Errno::EPERM | Errno::EACCES => Self::NotAllowed,
-            Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => Self::NotSupported(errno),
-            _ => Self::Socket(errno.into()),
+        Self::general(errno).unwrap_or_else(|| Self::Socket(errno.into()))
+    }
+
+    /// What means the same wherever it is said.
+    fn general(errno: Errno) -> Option<Self> {
+        if matches!(errno, Errno::EPERM | Errno::EACCES) {
+            return Some(Self::NotAllowed);
         }
+        let missing = matches!(errno, Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT);
+        missing.then_some(Self::NotSupported(errno))
     }
 }

@@ -94,10 +94,7 @@ pub(super) fn flush(
 }
 
 /// With one message, or one for each family: the kernel walks its table.
-fn at_once(
-    socket: &mut Socket,
-    which: Which,
-) -> Result<Result<Flushed, Errno>, DataplaneError> {
+fn at_once(socket: &mut Socket, which: Which) -> Result<Result<Flushed, Errno>, DataplaneError> {
     let mut messages = socket.messages();
     // Transports are told apart only within a family.
     let families: &[u8] = if which.transport.is_some() { &[V4, V6] } else { &[0] };

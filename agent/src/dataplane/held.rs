@@ -1,5 +1,6 @@
 //! What the kernel holds, as far as it is known.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::{self, ChainFound, ElementFound, SetFound};
@@ -7,7 +8,7 @@ use super::encode::Verb;
 use super::encode::object::number;
 use super::error::DataplaneError;
 use super::socket::Socket;
-use crate::rules::{Chain, Dispatch, Family, Hook, Name, Stragglers, Table};
+use crate::rules::{Chain, Change, Dispatch, Family, Hook, Name, Rule, Stragglers, Table};
 
 /// What the kernel holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +22,6 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// No table at all.
-    pub(super) fn nothing(like: &Table) -> Self {
-        Self { table: empty(&like.name), written: false, strange: false }
-    }
-
     /// What we wrote.
     pub(super) fn written(table: &Table) -> Self {
         Self { table: table.clone(), written: true, strange: false }
@@ -33,7 +29,7 @@ impl Held {
 
     /// Reads what stands in the kernel under `name`.
     pub(super) fn read(socket: &mut Socket, name: &Name) -> Result<Self, DataplaneError> {
-        let mut held = Self { table: empty(name), written: false, strange: false };
+        let mut held = Self { table: bare(name), written: false, strange: false };
         for chain in chains(socket, name)? {
             held.add_chain(chain);
         }
@@ -48,6 +44,43 @@ impl Held {
             }
         }
         Ok(held)
+    }
+
+    /// The table held, as one to be compared with `table`: a comment cannot be changed and need not
+    /// be, prefixes are not read, and rules that were not read are no rules of `table`.
+    pub(super) fn seen_as(&self, table: &Table) -> Cow<'_, Table> {
+        if self.written && self.table.comment == table.comment {
+            return Cow::Borrowed(&self.table);
+        }
+        let mut seen = self.table.clone();
+        seen.comment = table.comment.clone();
+        if self.written {
+            return Cow::Owned(seen);
+        }
+        for (name, set) in &mut seen.stragglers {
+            set.prefix = table.stragglers.get(name).map_or(0, |new| new.prefix);
+        }
+        for chain in seen.chains.values_mut() {
+            chain.rules = vec![Rule::default()];
+        }
+        Cow::Owned(seen)
+    }
+
+    /// Becomes `table`, to which `changes` lead from here; most often they are few, and the table
+    /// is large.
+    pub(super) fn follow(&mut self, table: &Table, changes: &[Change]) {
+        let few = changes.iter().all(|change| matches!(change, Change::PutChain(_)));
+        if !few || !self.written || self.table.comment != table.comment {
+            *self = Self::written(table);
+            return;
+        }
+        for change in changes {
+            if let Change::PutChain(name) = change
+                && let Some(chain) = table.chains.get(name)
+            {
+                self.table.chains.insert(name.clone(), chain.clone());
+            }
+        }
     }
 
     fn add_chain(&mut self, found: ChainFound) {
@@ -115,9 +148,8 @@ pub(super) fn matches(socket: &mut Socket, table: &Table) -> Result<bool, Datapl
     }
     let found_hooks = found.table.chains.iter().map(|(name, chain)| (name, chain.hook)).collect();
     let sets = |table: &Table| -> BTreeMap<Name, Stragglers> {
-        let plain = |(name, set): (&Name, &Stragglers)| {
-            (name.clone(), Stragglers { prefix: 0, ..*set })
-        };
+        let plain =
+            |(name, set): (&Name, &Stragglers)| (name.clone(), Stragglers { prefix: 0, ..*set });
         table.stragglers.iter().map(plain).collect()
     };
     if hooks != found_hooks
@@ -135,7 +167,12 @@ pub(super) fn matches(socket: &mut Socket, table: &Table) -> Result<bool, Datapl
     Ok(counted == expected)
 }
 
-fn empty(name: &Name) -> Table {
+/// A table like `table` with nothing in it.
+pub(super) fn empty(table: &Table) -> Table {
+    Table { comment: table.comment.clone(), ..bare(&table.name) }
+}
+
+fn bare(name: &Name) -> Table {
     Table {
         name: name.clone(),
         comment: "".into(),

@@ -12,9 +12,7 @@ use super::encode::{Messages, Verb, object};
 use super::error::DataplaneError;
 use super::held::{self, Held};
 use super::socket::Socket;
-use super::{
-    Adopted, Committed, Dataplane, Flushed, Ownership, SIGN, Straggler, Tally, flows,
-};
+use super::{Adopted, Committed, Dataplane, Flushed, Ownership, SIGN, Straggler, Tally, flows};
 use crate::rules::{Name, Table, Transport};
 
 /// The longest comment: `nft` prints up to 128 bytes.
@@ -74,14 +72,10 @@ impl Netlink {
     /// The table as the kernel has it; an error if it is not ours.
     fn find(&mut self) -> Result<Option<TableFound>, DataplaneError> {
         let name = self.settings.table.as_str();
-        let found =
-            self.socket.object(Verb::GetTable, |to| to.text(1, name), decode::table)?;
+        let found = self.socket.object(Verb::GetTable, |to| to.text(1, name), decode::table)?;
         let Some(found) = found else { return Ok(None) };
         if !found.comment.as_deref().is_some_and(|comment| comment.contains(SIGN)) {
-            return Err(DataplaneError::Foreign {
-                table: name.to_owned(),
-                comment: found.comment,
-            });
+            return Err(DataplaneError::Foreign { table: name.to_owned(), comment: found.comment });
         }
         match found.owner {
             Some(port) if port != self.socket.port() => {
@@ -96,7 +90,7 @@ impl Netlink {
         let mut messages = self.socket.messages();
         messages.begin();
         object::table(&mut messages, &self.settings.table, "", Ownership::Persistent);
-        self.send(messages)?.map_err(|refusal| refusal.into_error())
+        self.send(messages)?.map_err(Refusal::into_error)
     }
 
     /// Reads what the kernel holds and takes it over.
@@ -129,54 +123,60 @@ impl Netlink {
     /// Brings `table` from what is held now, by the best ownership that the kernel grants.
     fn bring(&mut self, table: &Table) -> Result<Result<u32, Refusal>, DataplaneError> {
         loop {
-            let (held, fresh) = match self.held.clone() {
-                Some(held) => (held, false),
-                None => (Held::nothing(table), true),
-            };
-            let better = fresh || self.settings.ownership > self.ownership;
+            let better = self.held.is_none() || self.settings.ownership > self.ownership;
             let asked = if better { self.settings.ownership } else { self.ownership };
-            let how = match (fresh, better || !change::can_step(&held, table)) {
-                (false, true) => How::Anew,
-                _ if self.settings.old_kernel => How::StepWithoutDrops,
-                _ => How::Step,
+            let steps = self.held.as_ref().map(|held| change::steps(held, table));
+            let mut how = match steps {
+                None => How::First,
+                Some(_) if better => How::Anew,
+                Some(None) => How::Anew,
+                Some(Some(changes)) if self.settings.old_kernel => How::StepsWithoutDrops(changes),
+                Some(Some(changes)) => How::Steps(changes),
             };
-            let outcome = self.transact(&held, table, how, asked)?;
-            let refused = match outcome {
+            let mut outcome = self.transact(table, &how, asked)?;
+            // A chain that lost its last user in this very transaction (before Linux 6.2).
+            let busy = outcome.as_ref().is_err_and(|refusal| refusal.errno == Errno::EBUSY);
+            if let (true, How::Steps(changes)) = (busy, &how) {
+                how = How::StepsWithoutDrops(changes.clone());
+                outcome = self.transact(table, &how, asked)?;
+            }
+            match outcome {
                 Ok(count) => {
                     self.ownership = asked;
+                    self.keep(table, &how);
                     return Ok(Ok(count));
                 }
-                Err(refusal) => refusal,
-            };
-            match refused.errno {
-                // A chain that lost its last user in this very transaction (before Linux 6.2).
-                Errno::EBUSY if how == How::Step => {
-                    return self.transact(&held, table, How::StepWithoutDrops, asked);
-                }
                 // A flag that this kernel does not know.
-                Errno::EINVAL | Errno::EOPNOTSUPP if better && refused.is_about_table() => {
-                    match asked {
-                        Ownership::Persistent => self.settings.ownership = Ownership::Socket,
-                        Ownership::Socket => self.settings.ownership = Ownership::Open,
-                        Ownership::Open => return Ok(Err(refused)),
-                    }
-                }
-                _ => return Ok(Err(refused)),
+                Err(refusal) if better && refusal.is_about_flags() => match asked {
+                    Ownership::Persistent => self.settings.ownership = Ownership::Socket,
+                    Ownership::Socket => self.settings.ownership = Ownership::Open,
+                    Ownership::Open => return Ok(Err(refusal)),
+                },
+                Err(refusal) => return Ok(Err(refusal)),
             }
+        }
+    }
+
+    /// Remembers what the kernel holds now.
+    fn keep(&mut self, table: &Table, how: &How) {
+        match (&mut self.held, how) {
+            (Some(held), How::Steps(changes) | How::StepsWithoutDrops(changes)) => {
+                held.follow(table, changes);
+            }
+            _ => self.held = Some(Held::written(table)),
         }
     }
 
     /// One transaction, or two where chains are dropped after; how many messages.
     fn transact(
         &mut self,
-        held: &Held,
         table: &Table,
-        how: How,
+        how: &How,
         ownership: Ownership,
     ) -> Result<Result<u32, Refusal>, DataplaneError> {
         let mut messages = self.socket.messages();
         messages.begin();
-        change::write(&mut messages, held, table, how, ownership);
+        change::write(&mut messages, table, how, ownership);
         let count = messages.count() - 1;
         if count == 0 {
             return Ok(Ok(0));
@@ -184,12 +184,10 @@ impl Netlink {
         if let Err(refusal) = self.send(messages)? {
             return Ok(Err(refusal));
         }
-        if how != How::StepWithoutDrops {
-            return Ok(Ok(count));
-        }
+        let How::StepsWithoutDrops(changes) = how else { return Ok(Ok(count)) };
         let mut messages = self.socket.messages();
         messages.begin();
-        change::drop_chains(&mut messages, held, table);
+        change::write_drops(&mut messages, table, changes);
         let dropped = messages.count() - 1;
         if dropped == 0 {
             return Ok(Ok(count));
@@ -234,12 +232,7 @@ impl Dataplane for Netlink {
         };
         self.whole_at = None;
         match outcome {
-            Ok(Ok(messages)) => {
-                if messages > 0 || self.held.is_none() {
-                    self.held = Some(Held::written(table));
-                }
-                Ok(Committed { messages, ownership: self.ownership })
-            }
+            Ok(Ok(messages)) => Ok(Committed { messages, ownership: self.ownership }),
             Ok(Err(refusal)) => {
                 self.held = None;
                 Err(refusal.into_error())
@@ -296,7 +289,7 @@ impl Dataplane for Netlink {
         let mut messages = self.socket.messages();
         messages.begin();
         object::drop_table(&mut messages, &self.settings.table);
-        self.send(messages)?.map_err(|refusal| refusal.into_error())?;
+        self.send(messages)?.map_err(Refusal::into_error)?;
         self.ownership = Ownership::Open;
         Ok(true)
     }
@@ -343,8 +336,10 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn is_about_table(&self) -> bool {
+    /// Whether the table itself was refused, for what is asked of it.
+    fn is_about_flags(&self) -> bool {
         self.about.as_ref().is_some_and(|(verb, _)| *verb == Verb::NewTable as u16)
+            && matches!(self.errno, Errno::EINVAL | Errno::EOPNOTSUPP)
     }
 
     fn into_error(self) -> DataplaneError {

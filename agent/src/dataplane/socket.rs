@@ -124,7 +124,9 @@ impl Socket {
             let length = self.receive(MsgFlags::empty())?;
             let bytes = self.buffer.get(..length).unwrap_or_default();
             outcomes.extend(Answers(bytes).filter_map(|answer| match answer.kind {
-                Kind::Outcome(outcome) if answer.sequence.wrapping_sub(first) < messages.count() => {
+                Kind::Outcome(outcome)
+                    if answer.sequence.wrapping_sub(first) < messages.count() =>
+                {
                     Some(outcome)
                 }
                 Kind::Outcome(_) | Kind::Done(_) | Kind::Object(_) | Kind::Other => None,

@@ -16,7 +16,7 @@ use crate::netns::{Space, World};
 use crate::tables::LOGICAL;
 
 /// Clients of one family.
-pub const CLIENTS: u32 = 1 << 16;
+pub(crate) const CLIENTS: u32 = 1 << 16;
 /// Datagrams under way at a time: they fit into a socket's buffer.
 const UNDER_WAY: u32 = 64;
 /// How often a client asks again.
@@ -26,14 +26,14 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The two backends, running.
 #[derive(Debug)]
-pub struct Backends {
+pub(crate) struct Backends {
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Backends {
     /// Starts them on port 8080: the legacy one says `L`, the target `T`.
-    pub fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for (space, letter) in [(&world.legacy, b'L'), (&world.target, b'T')] {
@@ -82,7 +82,7 @@ fn connections(space: &Space, letter: u8) {
 }
 
 /// The source address of a client.
-pub fn address(family: usize, client: u32) -> IpAddr {
+pub(crate) fn address(family: usize, client: u32) -> IpAddr {
     match family {
         0 => IpAddr::V4(Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 20, 0, 0)) | client)),
         _ => {
@@ -93,7 +93,7 @@ pub fn address(family: usize, client: u32) -> IpAddr {
 }
 
 /// Which side answers each client of a family, asked from `port` in the client's namespace.
-pub fn sides(world: &World, family: usize, port: u16) -> Vec<u8> {
+pub(crate) fn sides(world: &World, family: usize, port: u16) -> Vec<u8> {
     world.client.enter(|| ask_all(family, port))
 }
 

@@ -44,24 +44,32 @@ impl Open {
 
     /// Who answers the datagrams, all the same.
     fn datagrams(&self) -> Vec<u8> {
-        let mut sides = self.datagrams.iter().map(|socket| {
-            let mut bytes = [0; 2];
-            socket.send(b"?").unwrap();
-            socket.recv(&mut bytes).unwrap();
-            bytes[1]
-        }).collect::<Vec<_>>();
+        let mut sides = self
+            .datagrams
+            .iter()
+            .map(|socket| {
+                let mut bytes = [0; 2];
+                socket.send(b"?").unwrap();
+                socket.recv(&mut bytes).unwrap();
+                bytes[1]
+            })
+            .collect::<Vec<_>>();
         sides.dedup();
         sides
     }
 
     /// Who answers the connections, all the same; how they ended otherwise.
     fn connections(&mut self) -> Vec<Result<u8, ErrorKind>> {
-        let mut sides = self.connections.iter_mut().map(|stream| {
-            let mut bytes = [0];
-            stream.write_all(b"?").map_err(|error| error.kind())?;
-            stream.read_exact(&mut bytes).map_err(|error| error.kind())?;
-            Ok(bytes[0])
-        }).collect::<Vec<_>>();
+        let mut sides = self
+            .connections
+            .iter_mut()
+            .map(|stream| {
+                let mut bytes = [0];
+                stream.write_all(b"?").map_err(|error| error.kind())?;
+                stream.read_exact(&mut bytes).map_err(|error| error.kind())?;
+                Ok(bytes[0])
+            })
+            .collect::<Vec<_>>();
         sides.dedup();
         sides
     }

@@ -187,7 +187,7 @@ fn a_table_without_owner_gets_one() {
 }
 
 /// Whether a program can be run as one who has no rights.
-pub fn without_rights(space: &Space) -> Command {
+pub(crate) fn without_rights(space: &Space) -> Command {
     let mut command = space.command("setpriv");
     let test = std::env::current_exe().unwrap();
     command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(test);

@@ -46,16 +46,12 @@ fn what_the_kernel_refuses_changes_nothing() {
         table.chains.insert(name("orders"), regular(vec![rule(vec![], vec![action])]));
     };
     let cases: [(&str, Table, fn(&DataplaneError) -> bool); 6] = [
-        (
-            "a loop of chains",
-            bad(&|table| here(table, Action::Goto(name("orders")))),
-            |error| matches!(error, DataplaneError::Refused { .. }),
-        ),
-        (
-            "masquerade of what arrives",
-            bad(&|table| here(table, Action::Masquerade)),
-            |error| matches!(error, DataplaneError::Refused { .. }),
-        ),
+        ("a loop of chains", bad(&|table| here(table, Action::Goto(name("orders")))), |error| {
+            matches!(error, DataplaneError::Refused { .. })
+        }),
+        ("masquerade of what arrives", bad(&|table| here(table, Action::Masquerade)), |error| {
+            matches!(error, DataplaneError::Refused { .. })
+        }),
         (
             "a chain that is not there",
             bad(&|table| here(table, Action::Goto(name("nowhere")))),

@@ -9,26 +9,26 @@ use agent::rules::{
 };
 
 /// The logical addresses, on `lo` of the VM.
-pub const LOGICAL: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
+pub(crate) const LOGICAL: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
 /// Bits of the flow mark.
-pub const MASK: u32 = 0x3fff;
+pub(crate) const MASK: u32 = 0x3fff;
 /// Marks of the sides.
-pub const LEGACY: u32 = 2;
-pub const TARGET: u32 = 3;
+pub(crate) const LEGACY: u32 = 2;
+pub(crate) const TARGET: u32 = 3;
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-pub fn settings(ownership: Ownership) -> Settings {
+pub(crate) fn settings(ownership: Ownership) -> Settings {
     Settings { table: name("crossfade"), ownership, old_kernel: false }
 }
 
-pub fn open(ownership: Ownership) -> Netlink {
+pub(crate) fn open(ownership: Ownership) -> Netlink {
     Netlink::open(settings(ownership)).unwrap()
 }
 
-pub fn empty() -> Table {
+pub(crate) fn empty() -> Table {
     Table {
         name: name("crossfade"),
         comment: "crossfade; off: nft delete table inet crossfade".into(),
@@ -39,37 +39,36 @@ pub fn empty() -> Table {
     }
 }
 
-pub fn rule(matches: Vec<Match>, actions: Vec<Action>) -> Rule {
+pub(crate) fn rule(matches: Vec<Match>, actions: Vec<Action>) -> Rule {
     Rule { matches, actions }
 }
 
-pub fn regular(rules: Vec<Rule>) -> Chain {
+pub(crate) fn regular(rules: Vec<Rule>) -> Chain {
     Chain { hook: None, rules }
 }
 
-pub fn goto(chain: &str) -> Action {
+pub(crate) fn goto(chain: &str) -> Action {
     Action::Goto(name(chain))
 }
 
 /// One service at both logical addresses, TCP and UDP, port 8080, and who is on which side.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub seed: u32,
+pub(crate) struct Shape {
+    pub(crate) seed: u32,
     /// 0 to 10 000.
-    pub split: u16,
+    pub(crate) split: u16,
     /// Endpoints' third octet or hextet, as [`crate::netns`] numbers networks.
-    pub legacy: u8,
-    pub target: u8,
+    pub(crate) legacy: u8,
+    pub(crate) target: u8,
 }
 
-pub const SHAPE: Shape = Shape { seed: 0x5eed_0001, split: 1_000, legacy: 30, target: 40 };
+pub(crate) const SHAPE: Shape = Shape { seed: 0x5eed_0001, split: 1_000, legacy: 30, target: 40 };
 
 /// The table of one service.
-pub fn service(shape: Shape) -> Table {
+pub(crate) fn service(shape: Shape) -> Table {
     let mut table = empty();
     table.counters = ["orders-legacy", "orders-target"].map(name).into();
-    for (family, map, address) in
-        [(Family::V4, "in4", LOGICAL[0]), (Family::V6, "in6", LOGICAL[1])]
+    for (family, map, address) in [(Family::V4, "in4", LOGICAL[0]), (Family::V6, "in6", LOGICAL[1])]
     {
         let keys = [Transport::Tcp, Transport::Udp].map(|transport| {
             let address: IpAddr = address.parse().unwrap();
@@ -89,7 +88,7 @@ pub fn service(shape: Shape) -> Table {
 }
 
 /// Who goes where.
-pub fn split(seed: u32, split: u16) -> Chain {
+pub(crate) fn split(seed: u32, split: u16) -> Chain {
     let below = |family| {
         let matches = vec![Match::SourceBucketBelow { family, seed, bound: split }];
         rule(matches, vec![goto("orders-target")])
@@ -104,10 +103,7 @@ pub fn split(seed: u32, split: u16) -> Chain {
 }
 
 fn side(counter: &str, mark: u32, net: u8) -> Chain {
-    let marked = vec![
-        Action::MarkFlow { mask: MASK, value: mark },
-        Action::Count(name(counter)),
-    ];
+    let marked = vec![Action::MarkFlow { mask: MASK, value: mark }, Action::Count(name(counter))];
     let mut rules = vec![rule(vec![], marked)];
     for transport in [Transport::Tcp, Transport::Udp] {
         for to in [format!("10.{net}.0.2:8080"), format!("[fd{net}::2]:8080")] {
@@ -119,7 +115,7 @@ fn side(counter: &str, mark: u32, net: u8) -> Chain {
 }
 
 /// A table in which every word of the language stands.
-pub fn every_word() -> Table {
+pub(crate) fn every_word() -> Table {
     let mut table = service(SHAPE);
     for (set, family, prefix) in [
         ("seen4", Family::V4, 24),

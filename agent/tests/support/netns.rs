@@ -35,7 +35,7 @@ const NAMES: &str = "/run/netns";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this process may make namespaces; if not, it is said that a test was skipped.
-pub fn allowed(test: &str) -> bool {
+pub(crate) fn allowed(test: &str) -> bool {
     if geteuid().is_root() {
         return true;
     }
@@ -45,13 +45,13 @@ pub fn allowed(test: &str) -> bool {
 
 /// One network namespace; it goes when this is dropped.
 #[derive(Debug)]
-pub struct Space {
+pub(crate) struct Space {
     name: String,
 }
 
 impl Space {
     /// An empty one; `role` ends its name.
-    pub fn new(role: &str) -> Self {
+    pub(crate) fn new(role: &str) -> Self {
         sweep();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("cf{}-{number}-{role}", std::process::id());
@@ -62,12 +62,12 @@ impl Space {
     }
 
     /// Its name, for `ip netns exec`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Does something in a thread that is in this namespace: sockets that it makes stay here.
-    pub fn enter<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn enter<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 self.settle();
@@ -78,38 +78,38 @@ impl Space {
     }
 
     /// Moves this thread into the namespace, for good.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let file = File::open(Path::new(NAMES).join(&self.name)).expect("the namespace is there");
         setns(file, CloneFlags::CLONE_NEWNET).expect("root may go there");
     }
 
     /// Runs a program here; its outcome.
-    pub fn try_run(&self, program: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn try_run(&self, program: &str, arguments: &[&str]) -> Output {
         let mut all = vec!["netns", "exec", &self.name, program];
         all.extend_from_slice(arguments);
         run("ip", &all)
     }
 
     /// Runs a program here, which must succeed; what it printed.
-    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
         must(&self.try_run(program, arguments))
     }
 
     /// A program to be started here.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
     /// `ip …` here, words parted by spaces.
-    pub fn ip(&self, words: &str) {
+    pub(crate) fn ip(&self, words: &str) {
         let words = ["-n", &self.name].into_iter().chain(words.split(' '));
         must(&run("ip", &words.collect::<Vec<_>>()));
     }
 
     /// Loads rules with `nft -f`.
-    pub fn nft_file(&self, text: &str) -> Output {
+    pub(crate) fn nft_file(&self, text: &str) -> Output {
         use std::io::Write as _;
         let mut child = self
             .command("nft")
@@ -126,7 +126,7 @@ impl Space {
     }
 
     /// Sets a kernel parameter of this namespace.
-    pub fn sysctl(&self, name: &str, value: &str) {
+    pub(crate) fn sysctl(&self, name: &str, value: &str) {
         self.run("sysctl", &["-qw", &format!("{name}={value}")]);
     }
 }
@@ -139,22 +139,22 @@ impl Drop for Space {
 
 /// The five namespaces, connected.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     /// Where clients are.
-    pub client: Space,
+    pub(crate) client: Space,
     /// The legacy VM, which the agent runs on.
-    pub vm: Space,
+    pub(crate) vm: Space,
     /// The old backend.
-    pub legacy: Space,
+    pub(crate) legacy: Space,
     /// The new backend.
-    pub target: Space,
+    pub(crate) target: Space,
     /// The controller.
-    pub controller: Space,
+    pub(crate) controller: Space,
 }
 
 impl World {
     /// Makes all of it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = Self {
             client: Space::new("client"),
             vm: Space::new("vm"),
@@ -183,8 +183,7 @@ impl World {
     fn connect(&self, space: &Space, net: &str) {
         let (here, there) = (format!("to{net}"), "vm0");
         let vm = self.vm.name();
-        let words =
-            format!("link add {there} type veth peer name {here} netns {vm}");
+        let words = format!("link add {there} type veth peer name {here} netns {vm}");
         space.ip(&words);
         for (space, device, last) in [(&self.vm, here.as_str(), 1), (space, there, 2)] {
             space.ip(&format!("address add 10.{net}.0.{last}/24 dev {device}"));
