@@ -1,0 +1,269 @@
+//! Identities over a real server with TLS: every way to join and renew, on every store.
+
+#[path = "identity/calls.rs"]
+mod calls;
+#[path = "identity/world.rs"]
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller::clock::Clock;
+use controller::identity::view::AgentState;
+use controller::identity::{Authority, OpenError, RevokeError, Settings};
+use controller::store::Memory;
+use plan::Actor;
+use tonic::Code;
+
+use self::calls::Vm;
+use self::world::{Kept, World, actor, wait};
+
+/// Joins, renews, is copied, freezes, joins again, is revoked.
+async fn life(kept: Kept) {
+    let world = World::new(&kept).await;
+    let token = world.token("vm-1").await;
+    let vm = Vm::enrol(&world, &token).await.unwrap();
+    assert_eq!(vm.name, "vm-1");
+    vm.report(&world).await.unwrap().message().await.unwrap();
+    let seen = &world.authority.agents()[0];
+    assert_eq!((seen.state, seen.name.as_str()), (AgentState::Active, "vm-1"));
+
+    // Its answer is lost; the same key has the same certificate again.
+    let key = calls::key();
+    let once = vm.renew(&world, &key).await.unwrap();
+    let again = vm.renew(&world, &key).await.unwrap();
+    assert_eq!(once.serial(), again.serial());
+    assert_ne!(once.serial(), vm.serial());
+    again.report(&world).await.unwrap();
+
+    // Somebody with its old disk renews too.
+    let mut reports = again.report(&world).await.unwrap();
+    reports.message().await.unwrap();
+    let copied = vm.renew(&world, &calls::key()).await.unwrap_err();
+    assert_eq!(copied.code(), Code::PermissionDenied);
+    assert!(copied.message().contains("frozen"), "{copied}");
+    wait(reports.message()).await.unwrap_err();
+    for who in [&vm, &again] {
+        let refused = who.report(&world).await.unwrap_err();
+        assert!(refused.message().contains("frozen"), "{refused}");
+        let refused = who.renew(&world, &calls::key()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    assert_eq!(world.authority.agents()[0].state, AgentState::Frozen);
+
+    // All of that is there after a restart, and a new token clears it.
+    let world = world.restarted(&kept).await;
+    assert_eq!(world.authority.agents()[0].state, AgentState::Frozen);
+    let vm = Vm::enrol(&world, &world.token("vm-1").await).await.unwrap();
+    let mut reports = vm.report(&world).await.unwrap();
+    reports.message().await.unwrap();
+    let name = "vm-1".parse().unwrap();
+    assert!(world.authority.revoke(&name, &actor(), "sold").await.unwrap());
+    assert!(!world.authority.revoke(&name, &actor(), "sold").await.unwrap());
+    wait(reports.message()).await.unwrap_err();
+    let refused = vm.report(&world).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("revoked"), "{refused}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machines_life_with_a_store_in_memory() {
+    life(Kept::Memory(Arc::new(Memory::new()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machines_life_with_a_store_on_disk() {
+    life(Kept::disk()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_bad_token_is_told_apart() {
+    let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let other = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let token = world.token("vm-1").await;
+    let far = world.token_from("vm-2", "192.0.2.0/24").await;
+    let withdrawn = world.token("vm-3").await;
+    world.authority.delete_token(&"vm-3".parse().unwrap(), &actor(), "").await.unwrap();
+    let used = world.token("vm-4").await;
+    Vm::enrol(&world, &used).await.unwrap();
+    let foreign = other.token("vm-1").await;
+    // One that this controller could have made and did not.
+    let mut unknown: xds::join::Ticket = token.parse().unwrap();
+    unknown.secret = xds::join::Secret::new([7; 32]);
+    let now = calls::now_ms();
+    let minutes = |n: u64| now + n * 60_000;
+    let request = calls::request(&calls::key());
+    let mut altered = request.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    let weak = calls::weak_request();
+    let cases = [
+        ("empty", "", request.clone(), 0, Code::InvalidArgument, "no join token"),
+        ("cut", &token[..90], request.clone(), 0, Code::InvalidArgument, "cut or mistyped"),
+        ("foreign", &foreign, request.clone(), 0, Code::PermissionDenied, "another controller"),
+        (
+            "unknown",
+            &unknown.to_string(),
+            request.clone(),
+            0,
+            Code::PermissionDenied,
+            "not known here",
+        ),
+        ("used", &used, request.clone(), 0, Code::PermissionDenied, "used already at"),
+        ("withdrawn", &withdrawn, request.clone(), 0, Code::PermissionDenied, "withdrawn at"),
+        ("from elsewhere", &far, request.clone(), 0, Code::PermissionDenied, "from 127.0.0.1"),
+        ("no request", &token, Vec::new(), 0, Code::InvalidArgument, "PKCS #10"),
+        ("another's request", &token, altered, 0, Code::InvalidArgument, "its own key"),
+        ("another algorithm", &token, weak, 0, Code::InvalidArgument, "P-256"),
+        (
+            "a clock of tomorrow",
+            &token,
+            request.clone(),
+            minutes(24 * 60),
+            Code::FailedPrecondition,
+            "clocks are more than 5 min apart",
+        ),
+        ("a clock that is slow", &token, request, now - 400_000, Code::FailedPrecondition, "here"),
+    ];
+    for (what, token, request, now_ms, code, words) in cases {
+        let refused = calls::enrol(&world, token, request, now_ms).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{what}: {refused}");
+        assert!(refused.message().contains(words), "{what}: {refused}");
+    }
+    let request = calls::request(&calls::key());
+    calls::enrol(&world, &token, request, minutes(4)).await.expect("none of that used it up");
+    world.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_bad_renewal_is_told_apart() {
+    let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let other = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let vm = Vm::enrol(&world, &world.token("vm-1").await).await.unwrap();
+    let theirs = Vm::enrol(&other, &other.token("vm-1").await).await.unwrap();
+    let ours = calls::Parts::new(&world, &vm).await;
+    let nonce = calls::Parts::new(&other, &vm).await.nonce;
+    let mut of_ca = ours.signed_by(&vm);
+    of_ca.certificate = world.authority.ca_der().to_vec();
+    for (what, parts, code, words) in [
+        ("another CA's", ours.of(&theirs), Code::PermissionDenied, "not of this controller's CA"),
+        ("no certificate", ours.with(|p| p.certificate.clear()), Code::InvalidArgument, "X.509"),
+        ("the CA's own", of_ca, Code::PermissionDenied, "not of a machine's agent"),
+        ("a nonce of another", ours.with(|p| p.nonce = nonce), Code::Aborted, "not of this"),
+        (
+            "another request than was signed",
+            ours.with(|p| p.request = calls::request(&calls::key())),
+            Code::PermissionDenied,
+            "not signed",
+        ),
+        ("signed by another", ours.signed_by(&theirs), Code::PermissionDenied, "not signed"),
+        ("its old key", ours.again(&vm), Code::InvalidArgument, "new key"),
+    ] {
+        let refused = parts.send(&world).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{what}: {refused}");
+        assert!(refused.message().contains(words), "{what}: {refused}");
+    }
+    let fresh = calls::Parts::new(&world, &vm).await;
+    fresh.send(&world).await.expect("none of that did harm");
+    let refused = fresh.send(&world).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("used already")), (Code::Aborted, true));
+    world.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_served_without_an_identity() {
+    let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let refused = calls::report_of_nobody(&world).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let vm = Vm::enrol(&world, &world.token("vm-1").await).await.unwrap();
+    let stranger = vm.called("vm-2");
+    let mut reports = stranger.report(&world).await.unwrap();
+    let refused = wait(reports.message()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "another's node id: {refused}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controllers_on_one_store_are_one() {
+    let store = Arc::new(Memory::new());
+    let open = |store: Memory| Authority::open(Arc::new(store), Clock::start(), Settings::default());
+    let opened = futures::future::join_all((0..4).map(|_| open(store.another()))).await;
+    let opened: Vec<Authority> = opened.into_iter().map(Result::unwrap).collect();
+    assert!(opened.iter().all(|authority| authority.pin() == opened[0].pin()), "one CA");
+
+    let kept = Kept::Memory(Arc::clone(&store));
+    let (one, two) = (World::new(&kept).await, World::new(&kept).await);
+    // Made at one, used at the other; challenged at one, renewed at the other.
+    let vm = Vm::enrol(&two, &one.token("vm-1").await).await.unwrap();
+    let parts = calls::Parts::new(&one, &vm).await;
+    parts.send(&two).await.unwrap();
+    let vm = Vm::enrol(&one, &two.token("vm-2").await).await.unwrap();
+    let mut reports = loop {
+        // Heard of within a second.
+        match vm.report(&two).await {
+            Ok(reports) => break reports,
+            Err(refused) => assert_eq!(refused.code(), Code::Unauthenticated),
+        }
+        tokio::task::yield_now().await;
+    };
+    reports.message().await.unwrap();
+    one.authority.revoke(&"vm-2".parse().unwrap(), &actor(), "sold").await.unwrap();
+    wait(reports.message()).await.unwrap_err();
+
+    // All at once: nothing is lost.
+    let tokens: Vec<String> = futures::future::join_all((0..16).map(|n| {
+        let (world, name) = (if n % 2 == 0 { &one } else { &two }, format!("at-once-{n}"));
+        async move { world.token(&name).await }
+    }))
+    .await;
+    let joins = tokens.iter().enumerate().map(|(n, token)| {
+        let world = if n % 3 == 0 { &one } else { &two };
+        Vm::enrol(world, token)
+    });
+    let joined = futures::future::join_all(joins).await;
+    assert!(joined.iter().all(Result::is_ok), "{joined:?}");
+    assert_eq!(one.authority.tokens().await.unwrap(), []);
+
+    // One token, used at both at once.
+    let token = one.token("contested").await;
+    let (here, there) =
+        futures::future::join(Vm::enrol(&one, &token), Vm::enrol(&two, &token)).await;
+    assert!(here.is_ok() != there.is_ok(), "used once: {here:?} {there:?}");
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn a_ca_stays_in_its_trust_domain_and_is_not_made_twice() {
+    let store = Arc::new(Memory::new());
+    let open = |domain: &str| {
+        let settings = Settings { trust_domain: domain.parse().unwrap() };
+        Authority::open(Arc::clone(&store) as _, Clock::start(), settings)
+    };
+    let pin = open("one.example").await.unwrap().pin();
+    assert_eq!(open("one.example").await.unwrap().pin(), pin);
+    assert!(matches!(open("two.example").await, Err(OpenError::Ca(_))));
+    let unknown = open("one.example").await.unwrap();
+    let unknown = unknown.revoke(&"vm-1".parse().unwrap(), &Actor::new("x"), "").await;
+    assert!(matches!(unknown, Err(RevokeError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn a_controllers_names_can_be_in_its_certificate() {
+    let settings = Settings::default();
+    let opened = Authority::open(Arc::new(Memory::new()), Clock::start(), settings).await.unwrap();
+    for (names, fine) in [
+        (vec![], true),
+        (vec!["xds.corp.example", "10.0.0.1", "2001:db8::1"], true),
+        (vec!["no\u{e4}me"], false),
+    ] {
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let made = opened.server_tls(&names);
+        assert_eq!(made.is_ok(), fine, "{names:?}: {:?}", made.err());
+    }
+    // Tending goes on for ever.
+    let tending = tokio::time::timeout(Duration::from_millis(1), opened.tend(None)).await;
+    assert!(tending.is_err());
+}
