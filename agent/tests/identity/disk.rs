@@ -108,6 +108,7 @@ fn killed_at_any_step_it_has_the_identity_before_or_the_next() {
         let ended = Store::open_with(Ends::after(steps), &directory)
             .and_then(|mut found| renew(&mut found, &issuer));
         let found = Store::open(&directory).unwrap();
+        assert!(found.damaged.is_empty(), "{steps}: what has a name is whole: {:?}", found.damaged);
         let now = found.identity.expect("an identity is there").key.public();
         match &ended {
             Ok(next) => assert_eq!(now, next.key.public(), "{steps}"),
