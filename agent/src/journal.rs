@@ -9,6 +9,7 @@
 
 mod disk;
 mod entry;
+pub mod helper;
 mod log;
 mod place;
 mod sysctl;
@@ -77,6 +78,12 @@ pub enum Change {
         key: Key,
         /// To what.
         value: String,
+    },
+    /// A command that runs now, such as one that makes a service read its files again. Nothing of
+    /// it is written down.
+    Run {
+        /// The program and its arguments. No shell.
+        argv: Vec<String>,
     },
     /// Nothing now; a command that runs when what was changed after this is undone.
     OnUndo {
@@ -159,10 +166,7 @@ impl Journal {
     /// The same over a tree that stands for the host. Paths of changes stay absolute.
     #[must_use]
     pub fn rooted(self, root: PathBuf) -> Self {
-        Self {
-            system: Disk::new(root),
-            ..self
-        }
+        Self { system: Disk::new(root), ..self }
     }
 }
 
@@ -179,11 +183,7 @@ impl<S: System> Journal<S> {
     /// What is changed and not undone, oldest first, in words.
     #[must_use]
     pub fn pending(&self) -> Vec<String> {
-        self.steps
-            .iter()
-            .filter(|step| !step.undone)
-            .map(|s| s.action.to_string())
-            .collect()
+        self.steps.iter().filter(|step| !step.undone).map(|s| s.action.to_string()).collect()
     }
 
     /// Makes one change, written down before it is made.
@@ -192,16 +192,17 @@ impl<S: System> Journal<S> {
     /// It is not made.
     pub fn apply(&mut self, change: &Change) -> Result<Applied, ChangeError> {
         if self.steps.len() >= STEPS_MAX {
-            return Err(ChangeError::Limit {
-                what: "the number of changes",
-                limit: STEPS_MAX,
-            });
+            return Err(ChangeError::Limit { what: "the number of changes", limit: STEPS_MAX });
         }
         match change {
             Change::WriteFile { path, bytes, mode } => self.write(path, bytes, *mode),
             Change::Symlink { path, target } => self.link(path, target),
             Change::Remove { path } => self.replace(path, |_| Place::Absent),
             Change::Sysctl { key, value } => self.set(key, value),
+            Change::Run { argv } => {
+                self.system.run(argv).map_err(|error| host(&argv.join(" "), error))?;
+                Ok(Applied::Done)
+            }
             Change::OnUndo { argv } => {
                 self.begin(Action::Command { argv: argv.clone() })?;
                 Ok(Applied::Done)
@@ -220,11 +221,7 @@ impl<S: System> Journal<S> {
         mode: u32,
     ) -> Result<Applied, ChangeError> {
         let path = HostPath::try_from(path.to_path_buf())?;
-        self.apply(&Change::WriteFile {
-            path,
-            bytes: Bytes(bytes.to_vec()),
-            mode,
-        })
+        self.apply(&Change::WriteFile { path, bytes: Bytes(bytes.to_vec()), mode })
     }
 
     /// [`Change::Symlink`].
@@ -233,10 +230,7 @@ impl<S: System> Journal<S> {
     /// It is not made.
     pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<Applied, ChangeError> {
         let path = HostPath::try_from(path.to_path_buf())?;
-        self.apply(&Change::Symlink {
-            path,
-            target: target.to_path_buf(),
-        })
+        self.apply(&Change::Symlink { path, target: target.to_path_buf() })
     }
 
     /// [`Change::Remove`].
@@ -244,9 +238,7 @@ impl<S: System> Journal<S> {
     /// # Errors
     /// It is not made.
     pub fn remove(&mut self, path: &Path) -> Result<Applied, ChangeError> {
-        self.apply(&Change::Remove {
-            path: HostPath::try_from(path.to_path_buf())?,
-        })
+        self.apply(&Change::Remove { path: HostPath::try_from(path.to_path_buf())? })
     }
 
     /// [`Change::Sysctl`], such as `net.ipv4.ip_forward` and `1`.
@@ -254,10 +246,7 @@ impl<S: System> Journal<S> {
     /// # Errors
     /// It is not made.
     pub fn sysctl(&mut self, key: &str, value: &str) -> Result<Applied, ChangeError> {
-        self.apply(&Change::Sysctl {
-            key: key.parse()?,
-            value: value.to_owned(),
-        })
+        self.apply(&Change::Sysctl { key: key.parse()?, value: value.to_owned() })
     }
 
     /// [`Change::OnUndo`].
@@ -265,17 +254,12 @@ impl<S: System> Journal<S> {
     /// # Errors
     /// It is not written down.
     pub fn on_undo(&mut self, argv: &[&str]) -> Result<Applied, ChangeError> {
-        self.apply(&Change::OnUndo {
-            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
-        })
+        self.apply(&Change::OnUndo { argv: argv.iter().map(|word| (*word).to_owned()).collect() })
     }
 
     fn write(&mut self, path: &HostPath, bytes: &Bytes, mode: u32) -> Result<Applied, ChangeError> {
         if bytes.0.len() > FILE_BYTES_MAX {
-            return Err(ChangeError::Limit {
-                what: "the length of a file",
-                limit: FILE_BYTES_MAX,
-            });
+            return Err(ChangeError::Limit { what: "the length of a file", limit: FILE_BYTES_MAX });
         }
         self.directories(path)?;
         self.replace(path, |before| {
@@ -288,13 +272,7 @@ impl<S: System> Journal<S> {
             };
             attributes.retain(|attribute| attribute.name == "security.selinux");
             let mode = mode & 0o7777;
-            Place::File(FileState {
-                bytes: bytes.clone(),
-                mode,
-                owner,
-                modified: None,
-                attributes,
-            })
+            Place::File(FileState { bytes: bytes.clone(), mode, owner, modified: None, attributes })
         })
     }
 
@@ -303,12 +281,7 @@ impl<S: System> Journal<S> {
         self.directories(path)?;
         let target = Bytes(target.as_os_str().as_bytes().to_vec());
         let attributes = Vec::new();
-        let link = LinkState {
-            target,
-            owner: this_process(),
-            modified: None,
-            attributes,
-        };
+        let link = LinkState { target, owner: this_process(), modified: None, attributes };
         self.replace(path, |_| Place::Link(link))
     }
 
@@ -317,10 +290,7 @@ impl<S: System> Journal<S> {
         let mut missing = Vec::new();
         let mut next = path.parent();
         while let Some(directory) = next {
-            let found = self
-                .system
-                .look(&directory)
-                .map_err(|e| host(&directory, e))?;
+            let found = self.system.look(&directory).map_err(|e| host(&directory, e))?;
             if found != Place::Absent {
                 break;
             }
@@ -330,12 +300,11 @@ impl<S: System> Journal<S> {
         for path in missing.into_iter().rev() {
             let step = self.begin(Action::Directory { path: path.clone() })?;
             let made = self.system.make_directory(&path, DIRECTORY_MODE);
-            made.and_then(|()| self.system.settle(&path))
-                .map_err(|error| {
-                    let _ = self.system.remove_directory(&path);
-                    self.note(step, What::Undone);
-                    host(&path, error)
-                })?;
+            made.and_then(|()| self.system.settle(&path)).map_err(|error| {
+                let _ = self.system.remove_directory(&path);
+                self.note(step, What::Undone);
+                host(&path, error)
+            })?;
         }
         Ok(())
     }
@@ -347,20 +316,13 @@ impl<S: System> Journal<S> {
     ) -> Result<Applied, ChangeError> {
         let before = self.system.look(path).map_err(|error| host(path, error))?;
         if matches!(before, Place::Directory | Place::Other) {
-            return Err(ChangeError::Kind {
-                path: path.clone(),
-                found: before.word(),
-            });
+            return Err(ChangeError::Kind { path: path.clone(), found: before.word() });
         }
         let after = wanted(&before);
         if after.is_same(&before) {
             return Ok(Applied::Already);
         }
-        let action = Action::Path {
-            path: path.clone(),
-            before,
-            after: after.clone(),
-        };
+        let action = Action::Path { path: path.clone(), before, after: after.clone() };
         let step = self.begin(action)?;
         self.put(step, path, &after).map_err(|error| {
             // What was begun in place may be half done: `undo` brings it back.
@@ -406,11 +368,7 @@ impl<S: System> Journal<S> {
         if own.value == value {
             return Ok(Applied::Already);
         }
-        let action = Action::Sysctl {
-            key: key.clone(),
-            value: value.clone(),
-            before,
-        };
+        let action = Action::Sysctl { key: key.clone(), value: value.clone(), before };
         let step = self.begin(action)?;
         self.system.set_sysctl(key, &value).map_err(|error| {
             self.note(step, What::Undone);
@@ -427,20 +385,12 @@ impl<S: System> Journal<S> {
         let Some((directory, files)) = key.changes_along() else {
             return Ok(keys);
         };
-        let mut names = self
-            .system
-            .sysctl_names(&directory)
-            .map_err(|error| host(key, error))?;
+        let mut names = self.system.sysctl_names(&directory).map_err(|error| host(key, error))?;
         if names.len() > INTERFACES_MAX {
-            return Err(ChangeError::Limit {
-                what: "interfaces",
-                limit: INTERFACES_MAX,
-            });
+            return Err(ChangeError::Limit { what: "interfaces", limit: INTERFACES_MAX });
         }
         names.sort_by_key(|name| (name != "all", name != "default"));
-        let below = names
-            .iter()
-            .flat_map(|name| files.iter().map(move |f| format!("{name}/{f}")));
+        let below = names.iter().flat_map(|name| files.iter().map(move |f| format!("{name}/{f}")));
         keys.extend(below.filter_map(|part| directory.below(&part)));
         keys.dedup();
         Ok(keys)
@@ -448,12 +398,8 @@ impl<S: System> Journal<S> {
 
     /// Those that can be read, in the order asked: an interface can go at any time.
     fn settings(&self, keys: &[Key]) -> Vec<Setting> {
-        let read = |key: &Key| {
-            Some(Setting {
-                key: key.clone(),
-                value: self.system.sysctl(key).ok()?,
-            })
-        };
+        let read =
+            |key: &Key| Some(Setting { key: key.clone(), value: self.system.sysctl(key).ok()? });
         keys.iter().filter_map(read).collect()
     }
 
@@ -484,15 +430,9 @@ impl<S: System> Journal<S> {
 }
 
 fn this_process() -> Owner {
-    Owner {
-        uid: geteuid().as_raw(),
-        gid: getegid().as_raw(),
-    }
+    Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() }
 }
 
 fn host(what: &impl ToString, source: io::Error) -> ChangeError {
-    ChangeError::Host {
-        what: what.to_string(),
-        source,
-    }
+    ChangeError::Host { what: what.to_string(), source }
 }

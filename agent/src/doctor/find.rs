@@ -41,9 +41,7 @@ pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
     Findings {
         net_admin: holds(NET_ADMIN),
         bind_service: holds(BIND_SERVICE),
-        kernel: text(root, "proc/sys/kernel/osrelease")
-            .as_deref()
-            .and_then(parse::release),
+        kernel: text(root, "proc/sys/kernel/osrelease").as_deref().and_then(parse::release),
         netfilter: netfilter::find(&wishes.addresses).await,
         conntrack: conntrack(root),
         forwarding4: Forwarding {
@@ -55,9 +53,7 @@ pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
             advertised: advertised(root),
         },
         strict: strict(root),
-        docker: ["run/docker.sock", "sys/class/net/docker0"]
-            .iter()
-            .any(|p| root.join(p).exists()),
+        docker: ["run/docker.sock", "sys/class/net/docker0"].iter().any(|p| root.join(p).exists()),
         firewalld: root.join("run/firewalld").exists(),
         legacy_tables: legacy(root),
         etc_refuses: refuses(&root.join("etc")),
@@ -110,11 +106,7 @@ pub fn management_addresses(root: &Path) -> BTreeSet<IpAddr> {
 fn text(root: &Path, path: &str) -> Option<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    fs::File::open(root.join(path))
-        .ok()?
-        .take(TEXT_BYTES_MAX)
-        .read_to_string(&mut text)
-        .ok()?;
+    fs::File::open(root.join(path)).ok()?.take(TEXT_BYTES_MAX).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
@@ -126,9 +118,8 @@ fn names(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
+    let mut names: Vec<_> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();
     names
 }
@@ -137,16 +128,12 @@ fn names(directory: &Path) -> Vec<String> {
 fn capabilities(root: &Path) -> u64 {
     let status = text(root, "proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .unwrap_or_default()
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or_default()
 }
 
 fn conntrack(root: &Path) -> Option<(u64, u64)> {
     let number = |name: &str| {
-        text(root, &format!("proc/sys/net/netfilter/nf_conntrack_{name}"))?
-            .trim()
-            .parse()
-            .ok()
+        text(root, &format!("proc/sys/net/netfilter/nf_conntrack_{name}"))?.trim().parse().ok()
     };
     Some((number("count")?, number("max")?))
 }
@@ -161,8 +148,7 @@ fn strict(root: &Path) -> Vec<String> {
     let directory = "proc/sys/net/ipv4/conf";
     let value = |name: &str| -> u8 {
         let text = text(root, &format!("{directory}/{name}/rp_filter"));
-        text.and_then(|text| text.trim().parse().ok())
-            .unwrap_or_default()
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
     };
     let all = value("all");
     let mut found = names(&root.join(directory));
@@ -199,16 +185,9 @@ fn taken(at: SocketAddr) -> Option<String> {
 }
 
 fn envoy(settings: &FindSettings) -> EnvoyFound {
-    let program = settings
-        .envoy
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("envoy"));
+    let program = settings.envoy.clone().unwrap_or_else(|| PathBuf::from("envoy"));
     let mut command = Command::new("timeout");
-    let command = command
-        .arg("10")
-        .arg(program)
-        .arg("--version")
-        .stdin(Stdio::null());
+    let command = command.arg("10").arg(program).arg("--version").stdin(Stdio::null());
     match command.output() {
         Ok(output) if output.status.success() => {
             parse::envoy(&String::from_utf8_lossy(&output.stdout))
@@ -252,8 +231,5 @@ fn mtu(root: &Path) -> Option<(String, u32)> {
         let mtu = read("mtu")?.trim().parse().ok()?;
         Some((name, mtu))
     };
-    names(&directory)
-        .into_iter()
-        .filter_map(up)
-        .min_by_key(|(_, mtu)| *mtu)
+    names(&directory).into_iter().filter_map(up).min_by_key(|(_, mtu)| *mtu)
 }

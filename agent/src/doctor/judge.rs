@@ -22,10 +22,7 @@ pub fn judge(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
 /// The gravest verdict; good where there is no row.
 #[must_use]
 pub fn worst(rows: &[Row]) -> Verdict {
-    rows.iter()
-        .map(|row| row.verdict)
-        .max()
-        .unwrap_or(Verdict::Good)
+    rows.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Good)
 }
 
 /// What the rows chose to change on the host, for the journal to make, in order.
@@ -51,10 +48,7 @@ pub fn chosen_changes(findings: &Findings, wishes: &Wishes) -> Vec<Change> {
     }
     let change = |(key, value): (String, &str)| {
         let key = key.parse::<Key>().ok()?;
-        Some(Change::Sysctl {
-            key,
-            value: value.to_owned(),
-        })
+        Some(Change::Sysctl { key, value: value.to_owned() })
     };
     settings.into_iter().filter_map(change).collect()
 }
@@ -67,21 +61,11 @@ fn must_forward(wishes: &Wishes) -> bool {
 
 /// A row with nothing to mend.
 fn row(check: Check, verdict: Verdict, found: String, chosen: &str, why: &str) -> Row {
-    Row {
-        check,
-        verdict,
-        found,
-        chosen: chosen.to_owned(),
-        why: why.to_owned(),
-        mend: None,
-    }
+    Row { check, verdict, found, chosen: chosen.to_owned(), why: why.to_owned(), mend: None }
 }
 
 impl Row {
     fn mend(self, command: impl Into<String>) -> Self {
-        Self {
-            mend: Some(command.into()),
-            ..self
-        }
+        Self { mend: Some(command.into()), ..self }
     }
 }

@@ -30,11 +30,7 @@ pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
             .map(|chain| chain.name.clone())
             .collect();
         let family = word(table.family).to_owned();
-        found.tables.push(TableSeen {
-            family,
-            name: table.name.clone(),
-            chains: names,
-        });
+        found.tables.push(TableSeen { family, name: table.name.clone(), chains: names });
     }
     let foreign = chains.iter().filter(|chain| !chain.table.starts_with(OWN));
     for chain in foreign.clone() {
@@ -48,10 +44,7 @@ pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
     }
     let priorities = foreign.filter(|chain| chain.chain_type == Some(ChainType::Nat));
     let nat: Vec<_> = priorities.collect();
-    let places: BTreeSet<_> = nat
-        .iter()
-        .map(|c| (c.table.as_str(), word(c.family)))
-        .collect();
+    let places: BTreeSet<_> = nat.iter().map(|c| (c.table.as_str(), word(c.family))).collect();
     for (table, family) in places {
         let of = |chain: &&&ChainInfo| chain.table == table && word(chain.family) == family;
         let Some(first) = nat.iter().find(of) else {
@@ -60,17 +53,9 @@ pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
         let Ok(rules) = kernel.list_rules(table, first.family).await else {
             continue;
         };
-        let earliest = nat
-            .iter()
-            .filter(of)
-            .filter_map(|chain| chain.priority)
-            .min();
+        let earliest = nat.iter().filter(of).filter_map(|chain| chain.priority).min();
         let first = earliest.is_some_and(|priority| priority < OUR_PRIORITY);
-        found.nat.extend(
-            rules
-                .iter()
-                .flat_map(|rule| translated(rule, family, first, addresses)),
-        );
+        found.nat.extend(rules.iter().flat_map(|rule| translated(rule, family, first, addresses)));
     }
     Some(found)
 }
@@ -83,11 +68,7 @@ fn translated<'a>(
     first: bool,
     addresses: &'a BTreeSet<IpAddr>,
 ) -> impl Iterator<Item = ForeignNat> + 'a {
-    let has = |bytes: &[u8]| {
-        rule.expression_bytes
-            .windows(bytes.len())
-            .any(|at| at == bytes)
-    };
+    let has = |bytes: &[u8]| rule.expression_bytes.windows(bytes.len()).any(|at| at == bytes);
     let translates = has(b"nat\0") || has(b"redir\0") || has(b"DNAT\0") || has(b"REDIRECT\0");
     let named = move |address: &&IpAddr| {
         translates
@@ -96,14 +77,11 @@ fn translated<'a>(
                 IpAddr::V6(v6) => has(&v6.octets()),
             }
     };
-    addresses
-        .iter()
-        .filter(named)
-        .map(move |address| ForeignNat {
-            chain: format!("{family} {} {}", rule.table, rule.chain),
-            address: *address,
-            first,
-        })
+    addresses.iter().filter(named).map(move |address| ForeignNat {
+        chain: format!("{family} {} {}", rule.table, rule.chain),
+        address: *address,
+        first,
+    })
 }
 
 fn full(chain: &ChainInfo) -> String {

@@ -13,10 +13,7 @@ const ADVERTISED_DEFAULT: u32 = 0x0001_0000 | 0x0004_0000;
 /// `6.1.0-18-amd64`.
 pub(super) fn release(text: &str) -> Option<Release> {
     let mut numbers = text.trim().split(|c: char| !c.is_ascii_digit());
-    Some(Release {
-        major: numbers.next()?.parse().ok()?,
-        minor: numbers.next()?.parse().ok()?,
-    })
+    Some(Release { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
 }
 
 /// Established connections to these ports of `/proc/net/tcp` or `tcp6`.
@@ -31,11 +28,7 @@ pub(super) fn sessions(text: &str, ports: &[u16]) -> Vec<SshSession> {
 
 fn socket(line: &str) -> Option<(SocketAddr, SocketAddr, &str)> {
     let mut words = line.split_whitespace().skip(1);
-    Some((
-        endpoint(words.next()?)?,
-        endpoint(words.next()?)?,
-        words.next()?,
-    ))
+    Some((endpoint(words.next()?)?, endpoint(words.next()?)?, words.next()?))
 }
 
 /// `0100007F:0016`: words of 32 bits as this machine stores them, then the port.
@@ -99,14 +92,7 @@ pub(super) fn envoy(text: &str) -> EnvoyFound {
         };
         Some(EnvoyFound::Version(a, b, c))
     };
-    let said = text
-        .trim()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(80)
-        .collect();
+    let said = text.trim().lines().next().unwrap_or_default().chars().take(80).collect();
     version(text).unwrap_or(EnvoyFound::Unclear(said))
 }
 
@@ -131,20 +117,15 @@ mod tests {
             "01",
         );
         let text = format!("{head}{}{v6}", v4.concat());
-        let expected = [
-            ("192.0.2.10:22", "192.0.2.7:50000"),
-            ("192.0.2.10:2222", "[2001:db8::700:0]:50000"),
-        ];
+        let expected =
+            [("192.0.2.10:22", "192.0.2.7:50000"), ("192.0.2.10:2222", "[2001:db8::700:0]:50000")];
         let expected = expected.map(|(local, remote)| SshSession {
             local: local.parse().unwrap(),
             remote: remote.parse().unwrap(),
         });
         let found = sessions(&text, &[22, 2222]);
         assert_eq!(found.first(), expected.first());
-        assert_eq!(
-            found.get(1).map(|s| s.local),
-            expected.get(1).map(|s| s.local)
-        );
+        assert_eq!(found.get(1).map(|s| s.local), expected.get(1).map(|s| s.local));
         assert_eq!(found.len(), 2);
     }
 
@@ -165,19 +146,13 @@ mod tests {
                 "\nenvoy  version: abc/1.36.2/Clean/RELEASE/BoringSSL\n",
                 EnvoyFound::Version(1, 36, 2),
             ),
-            (
-                "envoy  version: abc/1.41.0-dev/Modified/DEBUG/x",
-                EnvoyFound::Version(1, 41, 0),
-            ),
+            ("envoy  version: abc/1.41.0-dev/Modified/DEBUG/x", EnvoyFound::Version(1, 41, 0)),
             ("nothing", EnvoyFound::Unclear("nothing".to_owned())),
         ];
         for (text, expected) in proxies {
             assert_eq!(envoy(text), expected, "{text}");
         }
-        assert_eq!(
-            ssh_ports("#Port 1\nPort 2222\nport 22\nPortal 3\n"),
-            [2222, 22]
-        );
+        assert_eq!(ssh_ports("#Port 1\nPort 2222\nport 22\nPortal 3\n"), [2222, 22]);
         assert_eq!(ssh_ports(""), [22]);
     }
 

@@ -19,34 +19,18 @@ fn well() -> Findings {
     Findings {
         net_admin: true,
         bind_service: true,
-        kernel: Some(Release {
-            major: 6,
-            minor: 12,
-        }),
+        kernel: Some(Release { major: 6, minor: 12 }),
         netfilter: Some(Netfilter::default()),
         conntrack: Some((10, 65_536)),
-        forwarding4: Forwarding {
-            on: Some(true),
-            advertised: Vec::new(),
-        },
-        forwarding6: Forwarding {
-            on: Some(true),
-            advertised: Vec::new(),
-        },
+        forwarding4: Forwarding { on: Some(true), advertised: Vec::new() },
+        forwarding6: Forwarding { on: Some(true), advertised: Vec::new() },
         envoy: Some(EnvoyFound::Version(1, 36, 0)),
         clock: Clock::Kept("chrony".into()),
-        space: Some(Space {
-            directory: "/var/lib".into(),
-            free: 1 << 30,
-            refuses: None,
-        }),
+        space: Some(Space { directory: "/var/lib".into(), free: 1 << 30, refuses: None }),
         management: BTreeSet::from(["192.0.2.10".parse().unwrap()]),
         mtu: Some(("eth0".into(), 1500)),
         controller: Some(Reach::Answered("192.0.2.1:7410".into())),
-        names: Some((
-            "a drop-in of systemd-resolved".into(),
-            "it answers here".into(),
-        )),
+        names: Some(("a drop-in of systemd-resolved".into(), "it answers here".into())),
         ..Findings::default()
     }
 }
@@ -81,14 +65,7 @@ const fn case(
     mend: Option<&'static str>,
     change: fn(&mut Findings, &mut Wishes),
 ) -> Case {
-    Case {
-        name,
-        change,
-        check,
-        verdict,
-        chosen,
-        mend,
-    }
+    Case { name, change, check, verdict, chosen, mend }
 }
 
 fn find(rows: &[Row], check: Check) -> &Row {
@@ -108,22 +85,9 @@ fn each_machine_gets_its_row_with_the_fallback_and_the_command() {
         assert_eq!(row.verdict, case.verdict, "{}: {row:?}", case.name);
         assert!(row.chosen.contains(case.chosen), "{}: {row:?}", case.name);
         let mend = row.mend.as_deref().unwrap_or_default();
-        assert!(
-            mend.contains(case.mend.unwrap_or_default()),
-            "{}: {row:?}",
-            case.name
-        );
-        assert_eq!(
-            row.mend.is_some(),
-            case.mend.is_some(),
-            "{}: {row:?}",
-            case.name
-        );
-        assert!(
-            !row.found.is_empty() && !row.why.is_empty(),
-            "{}: {row:?}",
-            case.name
-        );
+        assert!(mend.contains(case.mend.unwrap_or_default()), "{}: {row:?}", case.name);
+        assert_eq!(row.mend.is_some(), case.mend.is_some(), "{}: {row:?}", case.name);
+        assert!(!row.found.is_empty() && !row.why.is_empty(), "{}: {row:?}", case.name);
     }
 }
 
@@ -144,10 +108,7 @@ fn whatever_could_not_be_told_is_no_reason_to_fall() {
     let rows = judge(&Findings::default(), &Wishes::default());
     assert_eq!(worst(&rows), Fail);
     let text = table(&rows);
-    assert!(
-        text.contains("FAIL  nf-tables") && text.contains("mend: modprobe"),
-        "{text}"
-    );
+    assert!(text.contains("FAIL  nf-tables") && text.contains("mend: modprobe"), "{text}");
 }
 
 #[test]
@@ -157,6 +118,7 @@ fn what_is_changed_is_what_the_rows_chose() {
         Change::WriteFile { .. }
         | Change::Symlink { .. }
         | Change::Remove { .. }
+        | Change::Run { .. }
         | Change::OnUndo { .. } => format!("{change:?}"),
     };
     let changes = |f: &Findings, w: &Wishes| -> Vec<String> {
@@ -166,10 +128,7 @@ fn what_is_changed_is_what_the_rows_chose() {
     let mut wishes = forwarding();
     assert_eq!(changes(&findings, &wishes), Vec::<String>::new());
     findings.forwarding4.on = Some(false);
-    findings.forwarding6 = Forwarding {
-        on: Some(false),
-        advertised: vec!["eth0.7".into()],
-    };
+    findings.forwarding6 = Forwarding { on: Some(false), advertised: vec!["eth0.7".into()] };
     findings.strict = vec!["eth1".into()];
     assert_eq!(
         changes(&findings, &wishes),
@@ -180,13 +139,7 @@ fn what_is_changed_is_what_the_rows_chose() {
         ]
     );
     wishes.preserve_source = true;
-    assert_eq!(
-        changes(&findings, &wishes).last().unwrap(),
-        "net.ipv4.conf.eth1.rp_filter=2"
-    );
+    assert_eq!(changes(&findings, &wishes).last().unwrap(), "net.ipv4.conf.eth1.rp_filter=2");
     wishes.envoy = true;
-    assert_eq!(
-        changes(&findings, &wishes),
-        ["net.ipv4.conf.eth1.rp_filter=2"]
-    );
+    assert_eq!(changes(&findings, &wishes), ["net.ipv4.conf.eth1.rp_filter=2"]);
 }

@@ -7,11 +7,7 @@ use super::{Row, Verdict};
 /// One line a row, with the reason and the command below those that are not good.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
-    let width = rows
-        .iter()
-        .map(|row| name(row).len())
-        .max()
-        .unwrap_or_default();
+    let width = rows.iter().map(|row| name(row).len()).max().unwrap_or_default();
     let mut text = String::new();
     for row in rows {
         let word = match row.verdict {
@@ -37,7 +33,5 @@ pub fn table(rows: &[Row]) -> String {
 /// As it is in JSON, too.
 fn name(row: &Row) -> String {
     let value = serde_json::to_value(row.check).ok();
-    value
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -117,40 +117,23 @@ impl System for Disk {
             Err(error) if is_missing(&error) => return Ok(Place::Absent),
             meta => meta?,
         };
-        let owner = Owner {
-            uid: meta.uid(),
-            gid: meta.gid(),
-        };
+        let owner = Owner { uid: meta.uid(), gid: meta.gid() };
         let nanoseconds = u32::try_from(meta.mtime_nsec()).unwrap_or_default();
-        let modified = Some(Moment {
-            seconds: meta.mtime(),
-            nanoseconds,
-        });
+        let modified = Some(Moment { seconds: meta.mtime(), nanoseconds });
         if meta.is_dir() {
             return Ok(Place::Directory);
         }
         if meta.is_symlink() {
             let target = Bytes(fs::read_link(&path)?.into_os_string().into_vec());
             let attributes = attributes(&path)?;
-            return Ok(Place::Link(LinkState {
-                target,
-                owner,
-                modified,
-                attributes,
-            }));
+            return Ok(Place::Link(LinkState { target, owner, modified, attributes }));
         }
         if !meta.is_file() {
             return Ok(Place::Other);
         }
         let bytes = Bytes(read(&path)?);
         let (mode, attributes) = (meta.mode() & 0o7777, attributes(&path)?);
-        Ok(Place::File(FileState {
-            bytes,
-            mode,
-            owner,
-            modified,
-            attributes,
-        }))
+        Ok(Place::File(FileState { bytes, mode, owner, modified, attributes }))
     }
 
     fn make(&mut self, path: &HostPath, place: &Place) -> io::Result<()> {
@@ -215,21 +198,22 @@ impl System for Disk {
     }
 
     fn set_sysctl(&mut self, key: &Key, value: &str) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .truncate(true)
-            .open(self.at(&key.path()))?
-            .write_all(value.as_bytes())
+        // One write, as the kernel wants it. Only in a tree that stands for a host is there
+        // something left to cut off.
+        let mut file = OpenOptions::new().write(true).open(self.at(&key.path()))?;
+        let line = format!(
+            "{value}
+"
+        );
+        file.write_all(line.as_bytes())?;
+        let _ = file.set_len(line.len() as u64);
+        Ok(())
     }
 
     fn run(&mut self, argv: &[String]) -> io::Result<()> {
         // `timeout` is of coreutils, as `cp` is: a service manager that hangs must not hang us.
         let mut command = Command::new("timeout");
-        let command = command
-            .args(["--kill-after=5", "30"])
-            .args(argv)
-            .stdin(Stdio::null());
+        let command = command.args(["--kill-after=5", "30"]).args(argv).stdin(Stdio::null());
         let output = command.stdout(Stdio::null()).output()?;
         if output.status.success() {
             return Ok(());
@@ -241,10 +225,7 @@ impl System for Disk {
 }
 
 fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn nofollow() -> i32 {
@@ -252,28 +233,18 @@ fn nofollow() -> i32 {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nofollow())
-        .open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(nofollow()).open(path)?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "longer than {FILE_BYTES_MAX} bytes"
-        )));
+        return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes")));
     }
     Ok(bytes)
 }
 
 fn make_file(path: &Path, state: &FileState) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(&state.bytes.0)?;
     let meta = file.metadata()?;
     let Owner { uid, gid } = state.owner;
@@ -290,30 +261,17 @@ fn make_file(path: &Path, state: &FileState) -> io::Result<()> {
 }
 
 fn make_link(path: &Path, state: &LinkState) -> io::Result<()> {
-    symlink(
-        Path::new(std::ffi::OsStr::from_bytes(&state.target.0)),
-        path,
-    )?;
+    symlink(Path::new(std::ffi::OsStr::from_bytes(&state.target.0)), path)?;
     let meta = fs::symlink_metadata(path)?;
     let Owner { uid, gid } = state.owner;
     if (meta.uid(), meta.gid()) != (uid, gid) {
         lchown(path, Some(uid), Some(gid))?;
     }
     set_attributes(path, &state.attributes)?;
-    if let Some(Moment {
-        seconds,
-        nanoseconds,
-    }) = state.modified
-    {
+    if let Some(Moment { seconds, nanoseconds }) = state.modified {
         let modified = TimeSpec::new(seconds, i64::from(nanoseconds));
         let at = nix::fcntl::AT_FDCWD;
-        utimensat(
-            at,
-            path,
-            &TimeSpec::UTIME_OMIT,
-            &modified,
-            UtimensatFlags::NoFollowSymlink,
-        )?;
+        utimensat(at, path, &TimeSpec::UTIME_OMIT, &modified, UtimensatFlags::NoFollowSymlink)?;
     }
     Ok(())
 }
@@ -321,11 +279,7 @@ fn make_link(path: &Path, state: &LinkState) -> io::Result<()> {
 fn time(moment: Moment) -> std::time::SystemTime {
     let whole = Duration::from_secs(moment.seconds.unsigned_abs());
     let rest = Duration::from_nanos(u64::from(moment.nanoseconds));
-    if moment.seconds < 0 {
-        UNIX_EPOCH - whole + rest
-    } else {
-        UNIX_EPOCH + whole + rest
-    }
+    if moment.seconds < 0 { UNIX_EPOCH - whole + rest } else { UNIX_EPOCH + whole + rest }
 }
 
 /// None where the file system has no such thing.
@@ -349,10 +303,7 @@ fn attributes(path: &Path) -> io::Result<Vec<Attribute>> {
             length => length?,
         };
         value.truncate(length);
-        found.push(Attribute {
-            name: name.to_owned(),
-            value: Bytes(value),
-        });
+        found.push(Attribute { name: name.to_owned(), value: Bytes(value) });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)

@@ -48,19 +48,11 @@ pub(super) enum What {
 #[serde(rename_all = "camelCase")]
 pub(super) enum Action {
     /// A file or link put, replaced or taken away.
-    Path {
-        path: HostPath,
-        before: Place,
-        after: Place,
-    },
+    Path { path: HostPath, before: Place, after: Place },
     /// A directory made.
     Directory { path: HostPath },
     /// A kernel setting; `before` has those that the kernel changes along with it, too.
-    Sysctl {
-        key: Key,
-        value: String,
-        before: Vec<Setting>,
-    },
+    Sysctl { key: Key, value: String, before: Vec<Setting> },
     /// Nothing now; a command when undone.
     Command { argv: Vec<String> },
 }
@@ -88,14 +80,7 @@ impl fmt::Display for Action {
 
 impl Step {
     fn new(number: u64, action: Action) -> Self {
-        Self {
-            number,
-            action,
-            in_place: false,
-            observed: None,
-            undoing: None,
-            undone: false,
-        }
+        Self { number, action, in_place: false, observed: None, undoing: None, undone: false }
     }
 }
 
@@ -136,19 +121,13 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, serde_json::Error> {
 /// Reads a whole file.
 pub(super) fn decode(bytes: &[u8]) -> Result<Read, Damage> {
     if HEAD.starts_with(bytes) {
-        return Ok(Read {
-            steps: Vec::new(),
-            whole: if bytes == HEAD { HEAD.len() } else { 0 },
-        });
+        return Ok(Read { steps: Vec::new(), whole: if bytes == HEAD { HEAD.len() } else { 0 } });
     }
     let mut rest = bytes.strip_prefix(HEAD).ok_or(Damage::Foreign)?;
     let (mut steps, mut whole, mut line) = (Vec::new(), HEAD.len(), 1);
     while !rest.is_empty() {
         line += 1;
-        let length = rest
-            .iter()
-            .position(|b| *b == b'\n')
-            .map_or(rest.len(), |end| end + 1);
+        let length = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |end| end + 1);
         let (this, next) = rest.split_at(length);
         match record(this) {
             Some(record) => take(&mut steps, record).ok_or(Damage::Order { line })?,
@@ -172,10 +151,7 @@ fn record(line: &[u8]) -> Option<Record> {
 }
 
 fn digest(json: &[u8]) -> String {
-    let mut text: String = Sha256::digest(json)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let mut text: String = Sha256::digest(json).iter().map(|b| format!("{b:02x}")).collect();
     text.truncate(DIGEST_DIGITS);
     text
 }

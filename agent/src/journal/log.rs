@@ -74,13 +74,7 @@ impl Log {
             TryLockError::WouldBlock => OpenError::Busy(directory.to_path_buf()),
             TryLockError::Error(source) => failed("lock", directory)(source),
         })?;
-        let mut log = Self {
-            path,
-            directory: opened,
-            file: None,
-            length: 0,
-            torn: false,
-        };
+        let mut log = Self { path, directory: opened, file: None, length: 0, torn: false };
         let file = match OpenOptions::new()
             .read(true)
             .write(true)
@@ -91,17 +85,12 @@ impl Log {
             file => file.map_err(failed("open", &log.path))?,
         };
         let mut bytes = Vec::new();
-        (&file)
-            .take(BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed("read", &log.path))?;
+        (&file).take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed("read", &log.path))?;
         if bytes.len() as u64 > BYTES_MAX {
             return Err(OpenError::TooLong(log.path));
         }
-        let read = entry::decode(&bytes).map_err(|damage| OpenError::Damaged {
-            path: log.path.clone(),
-            damage,
-        })?;
+        let read = entry::decode(&bytes)
+            .map_err(|damage| OpenError::Damaged { path: log.path.clone(), damage })?;
         log.length = read.whole as u64;
         log.torn = read.whole < bytes.len();
         log.file = Some(file);
@@ -116,12 +105,7 @@ impl Log {
         }
         if self.file.is_none() {
             let mut options = OpenOptions::new();
-            let options = options
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600);
+            let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
             self.file = Some(options.custom_flags(nofollow()).open(&self.path)?);
             self.directory.sync_all()?;
         }

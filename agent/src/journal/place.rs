@@ -140,10 +140,7 @@ impl Serialize for Bytes {
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        STANDARD
-            .decode(text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -182,9 +179,7 @@ impl TryFrom<PathBuf> for HostPath {
         use std::path::Component;
         let mut parts = path.components();
         let rooted = parts.next() == Some(Component::RootDir);
-        let plain = parts
-            .clone()
-            .all(|part| matches!(part, Component::Normal(_)));
+        let plain = parts.clone().all(|part| matches!(part, Component::Normal(_)));
         if !rooted || !plain || path.file_name().is_none() || path.to_str().is_none() {
             return Err(BadPath(path));
         }

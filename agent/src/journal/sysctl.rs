@@ -69,23 +69,13 @@ impl FromStr for Key {
     /// `net.ipv4.ip_forward` or `net/ipv4/ip_forward`; with slashes, dots belong to names of
     /// interfaces (`sysctl.d(5)`).
     fn from_str(text: &str) -> Result<Self, BadKey> {
-        let path = if text.contains('/') {
-            text.to_owned()
-        } else {
-            text.replace('.', "/")
-        };
+        let path = if text.contains('/') { text.to_owned() } else { text.replace('.', "/") };
         let fits = |part: &str| {
             !matches!(part, "" | "." | "..")
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
         };
         let known = path.len() <= NAME_BYTES_MAX && path.contains('/') && path.split('/').all(fits);
-        if known {
-            Ok(Self(path))
-        } else {
-            Err(BadKey(text.to_owned()))
-        }
+        if known { Ok(Self(path)) } else { Err(BadKey(text.to_owned())) }
     }
 }
 
@@ -134,17 +124,9 @@ mod tests {
         ];
         for (text, path) in cases {
             let key = Key::from_str(text);
-            assert_eq!(
-                key.as_ref().ok().map(Key::path),
-                path.map(PathBuf::from),
-                "{text}"
-            );
+            assert_eq!(key.as_ref().ok().map(Key::path), path.map(PathBuf::from), "{text}");
             if let Ok(key) = key {
-                assert_eq!(
-                    key.to_string().parse(),
-                    Ok(key),
-                    "{text}: shown and read again"
-                );
+                assert_eq!(key.to_string().parse(), Ok(key), "{text}: shown and read again");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The journal over trees that stand for a host, with a process that dies at every step.
 
 mod faults;
+mod helped;
 mod keep;
 mod killed;
 mod settings;

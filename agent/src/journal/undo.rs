@@ -88,13 +88,7 @@ impl<S: System> Journal<S> {
         let mut report = Report::default();
         // Not before what lies in or on it: a directory, or an older change of the same path.
         let mut blocked: Vec<HostPath> = Vec::new();
-        for step in self
-            .steps
-            .clone()
-            .into_iter()
-            .rev()
-            .filter(|step| !step.undone)
-        {
+        for step in self.steps.clone().into_iter().rev().filter(|step| !step.undone) {
             let (what, path) = (step.action.to_string(), path(&step.action));
             if path.is_some_and(|p| blocked.iter().any(|b| b.as_path().starts_with(p.as_path()))) {
                 continue;
@@ -109,11 +103,7 @@ impl<S: System> Journal<S> {
                 }
                 Err(error) => {
                     let again = !matches!(step.action, Action::Command { .. });
-                    report.failed.push(Failed {
-                        what,
-                        why: error.to_string(),
-                        again,
-                    });
+                    report.failed.push(Failed { what, why: error.to_string(), again });
                     blocked.extend(path.cloned());
                     if again {
                         continue;
@@ -133,21 +123,13 @@ impl<S: System> Journal<S> {
         self.steps.clear();
         if let Err(error) = self.log.finish() {
             let what = self.log.path().display().to_string();
-            report.failed.push(Failed {
-                what,
-                why: error.to_string(),
-                again: true,
-            });
+            report.failed.push(Failed { what, why: error.to_string(), again: true });
         }
     }
 
     fn undo_step(&mut self, step: &Step) -> io::Result<Outcome> {
         match &step.action {
-            Action::Path {
-                path,
-                before,
-                after,
-            } => self.undo_path(step, path, before, after),
+            Action::Path { path, before, after } => self.undo_path(step, path, before, after),
             Action::Directory { path } => self.undo_directory(path),
             Action::Sysctl { key, value, before } => self.undo_sysctl(step, key, value, before),
             Action::Command { argv } => self.system.run(argv).map(|()| Outcome::Undone),
@@ -206,10 +188,7 @@ impl<S: System> Journal<S> {
             now => now?,
         };
         let was = value_of(before, key).unwrap_or_default();
-        let wrote = step
-            .observed
-            .as_deref()
-            .and_then(|after| value_of(after, key));
+        let wrote = step.observed.as_deref().and_then(|after| value_of(after, key));
         let wanted = match &step.undoing {
             Some(wanted) => wanted.clone(),
             None if now == was => return Ok(Outcome::Nothing),
@@ -236,26 +215,17 @@ impl<S: System> Journal<S> {
     fn wanted(&self, step: &Step, before: &[Setting]) -> Vec<Setting> {
         let restored = |was: &Setting| {
             let now = self.system.sysctl(&was.key).ok()?;
-            let ours = step
-                .observed
-                .as_deref()
-                .and_then(|after| value_of(after, &was.key));
+            let ours = step.observed.as_deref().and_then(|after| value_of(after, &was.key));
             let theirs = ours.is_some_and(|ours| ours != now);
             let value = if theirs { now } else { was.value.clone() };
-            Some(Setting {
-                key: was.key.clone(),
-                value,
-            })
+            Some(Setting { key: was.key.clone(), value })
         };
         before.iter().filter_map(restored).collect()
     }
 }
 
 fn value_of<'a>(settings: &'a [Setting], key: &Key) -> Option<&'a str> {
-    settings
-        .iter()
-        .find(|setting| setting.key == *key)
-        .map(|setting| setting.value.as_str())
+    settings.iter().find(|setting| setting.key == *key).map(|setting| setting.value.as_str())
 }
 
 fn path(action: &Action) -> Option<&HostPath> {

@@ -30,26 +30,14 @@ fn resolver(findings: &Findings, wishes: &Wishes) -> Row {
     match &findings.names {
         _ if !wishes.names => {
             let why = "no plan has names for this host";
-            row(
-                check,
-                Verdict::Good,
-                "not asked".to_owned(),
-                "names stay as they are",
-                why,
-            )
+            row(check, Verdict::Good, "not asked".to_owned(), "names stay as they are", why)
         }
         Some((way, why)) => row(check, Verdict::Good, way.clone(), way, why),
         None => {
             let why = "none of the ways that are known fits";
             let found = "nobody that is known".to_owned();
-            row(
-                check,
-                Verdict::Warn,
-                found,
-                "names stay as they are; addresses work",
-                why,
-            )
-            .mend("ls -l /etc/resolv.conf; cat /etc/nsswitch.conf")
+            row(check, Verdict::Warn, found, "names stay as they are; addresses work", why)
+                .mend("ls -l /etc/resolv.conf; cat /etc/nsswitch.conf")
         }
     }
 }
@@ -58,13 +46,7 @@ fn etc(findings: &Findings) -> Row {
     let check = Check::Etc;
     let why = "only a resolver's settings are ever written there, through the journal";
     match &findings.etc_refuses {
-        None => row(
-            check,
-            Verdict::Good,
-            "can be written".to_owned(),
-            "nothing",
-            why,
-        ),
+        None => row(check, Verdict::Good, "can be written".to_owned(), "nothing", why),
         Some(words) => {
             let chosen = "names by /run where the host offers it, else none; addresses work";
             row(check, Verdict::Warn, words.clone(), chosen, why).mend("mount -o remount,rw /")
@@ -77,20 +59,10 @@ fn stub(findings: &Findings, wishes: &Wishes) -> Row {
     let why = "two servers cannot have one address";
     let at = wishes.stub.map(|at| at.to_string()).unwrap_or_default();
     match &findings.stub_refuses {
-        _ if !wishes.names => row(
-            check,
-            Verdict::Good,
-            "not asked".to_owned(),
-            "no stub is started",
-            why,
-        ),
-        None => row(
-            check,
-            Verdict::Good,
-            format!("{at} is free"),
-            "the stub listens there",
-            why,
-        ),
+        _ if !wishes.names => {
+            row(check, Verdict::Good, "not asked".to_owned(), "no stub is started", why)
+        }
+        None => row(check, Verdict::Good, format!("{at} is free"), "the stub listens there", why),
         Some(words) => {
             let port = wishes.stub.map_or(53, |at| at.port());
             let chosen = "names stay as they are until it is free";
@@ -106,25 +78,13 @@ fn envoy(findings: &Findings, wishes: &Wishes) -> Row {
     let install = "install Envoy 1.36 or later, and name it with --envoy PATH";
     if !wishes.envoy {
         let why = "the kernel's rules stand alone";
-        return row(
-            check,
-            Verdict::Good,
-            "not asked".to_owned(),
-            "none is started",
-            why,
-        );
+        return row(check, Verdict::Good, "not asked".to_owned(), "none is started", why);
     }
     match &findings.envoy {
         Some(EnvoyFound::Version(major, minor, patch)) => {
             let found = format!("{major}.{minor}.{patch}");
             if (*major, *minor) >= ENVOY_LEAST {
-                return row(
-                    check,
-                    Verdict::Good,
-                    found,
-                    "it is started and watched",
-                    why,
-                );
+                return row(check, Verdict::Good, found, "it is started and watched", why);
             }
             row(check, Verdict::Fail, found, "none is started", why).mend(install)
         }
@@ -132,14 +92,9 @@ fn envoy(findings: &Findings, wishes: &Wishes) -> Row {
             let found = format!("says {said:?}");
             row(check, Verdict::Fail, found, "none is started", why).mend(install)
         }
-        Some(EnvoyFound::Missing) | None => row(
-            check,
-            Verdict::Fail,
-            "none".to_owned(),
-            "none is started",
-            why,
-        )
-        .mend(install),
+        Some(EnvoyFound::Missing) | None => {
+            row(check, Verdict::Fail, "none".to_owned(), "none is started", why).mend(install)
+        }
     }
 }
 
@@ -147,22 +102,10 @@ fn clock(clock: &Clock) -> Row {
     let check = Check::Clock;
     let why = "certificates are of this day; the controller refuses a clock 5 minutes off";
     match clock {
-        Clock::Kept(by) => row(
-            check,
-            Verdict::Good,
-            format!("kept by {by}"),
-            "nothing",
-            why,
-        ),
+        Clock::Kept(by) => row(check, Verdict::Good, format!("kept by {by}"), "nothing", why),
         Clock::Unknown => {
             let found = "nobody is seen to keep it".to_owned();
-            row(
-                check,
-                Verdict::Note,
-                found,
-                "joining compares it with the controller's",
-                why,
-            )
+            row(check, Verdict::Note, found, "joining compares it with the controller's", why)
         }
         Clock::Apart(seconds) if seconds.unsigned_abs() > APART_MAX_SECONDS => {
             let found = format!("the controller's is {seconds} s ahead");
@@ -204,13 +147,9 @@ fn controller(findings: &Findings) -> Row {
     let why = "a table comes from there; without it the last one stays in force";
     match &findings.controller {
         None => row(check, Verdict::Note, "not asked".to_owned(), "nothing", why),
-        Some(Reach::Answered(at)) => row(
-            check,
-            Verdict::Good,
-            format!("{at} answers"),
-            "it is followed",
-            why,
-        ),
+        Some(Reach::Answered(at)) => {
+            row(check, Verdict::Good, format!("{at} answers"), "it is followed", why)
+        }
         Some(Reach::Silent(words)) => {
             let chosen = "joining is refused; an agent that has joined goes on";
             row(check, Verdict::Fail, words.clone(), chosen, why)

@@ -7,10 +7,7 @@ use super::row;
 /// The first release whose nat chains work in `inet` tables.
 const INET_NAT: Release = Release { major: 5, minor: 2 };
 /// The first with tables that an owner's socket guards (`NFT_TABLE_F_OWNER`).
-const OWNER: Release = Release {
-    major: 5,
-    minor: 12,
-};
+const OWNER: Release = Release { major: 5, minor: 12 };
 /// The first with tables that outlive their owner (`NFT_TABLE_F_PERSIST`).
 const PERSIST: Release = Release { major: 6, minor: 9 };
 
@@ -40,23 +37,13 @@ fn privileges(findings: &Findings) -> Row {
     let check = Check::Privileges;
     let why = "kernel rules need CAP_NET_ADMIN, port 53 needs CAP_NET_BIND_SERVICE";
     match (findings.net_admin, findings.bind_service) {
-        (true, true) => row(
-            check,
-            Verdict::Good,
-            "both capabilities".to_owned(),
-            "rules and names",
-            why,
-        ),
+        (true, true) => {
+            row(check, Verdict::Good, "both capabilities".to_owned(), "rules and names", why)
+        }
         (true, false) => {
             let found = "no CAP_NET_BIND_SERVICE".to_owned();
-            row(
-                check,
-                Verdict::Warn,
-                found,
-                "a stub on a port above 1023",
-                why,
-            )
-            .mend("systemctl start crossfade-agent")
+            row(check, Verdict::Warn, found, "a stub on a port above 1023", why)
+                .mend("systemctl start crossfade-agent")
         }
         (false, _) => {
             let found = "no CAP_NET_ADMIN".to_owned();
@@ -71,13 +58,9 @@ fn release(kernel: Option<Release>) -> Row {
     let why = "rules compare a hash with a number, without sets: kernels that lose set lookups \
                while an element is replaced (before b2f742c846ca, 6.16.8, 6.12.48) do as well";
     match kernel {
-        Some(found) if found >= INET_NAT => row(
-            check,
-            Verdict::Good,
-            format!("Linux {found}"),
-            "one table in family inet",
-            why,
-        ),
+        Some(found) if found >= INET_NAT => {
+            row(check, Verdict::Good, format!("Linux {found}"), "one table in family inet", why)
+        }
         Some(found) => {
             let why = "nat chains in family inet came with Linux 5.2";
             let found = format!("Linux {found}");
@@ -86,13 +69,7 @@ fn release(kernel: Option<Release>) -> Row {
         }
         None => {
             let found = "no release that is understood".to_owned();
-            row(
-                check,
-                Verdict::Warn,
-                found,
-                "what the kernel accepts is used",
-                why,
-            )
+            row(check, Verdict::Warn, found, "what the kernel accepts is used", why)
         }
     }
 }
@@ -130,22 +107,10 @@ fn nf_tables(netfilter: Option<&Netfilter>) -> Row {
     match netfilter {
         Some(seen) => {
             let found = format!("answers; {} tables", seen.tables.len());
-            row(
-                check,
-                Verdict::Good,
-                found,
-                "rules by netlink; no nft program is needed",
-                why,
-            )
+            row(check, Verdict::Good, found, "rules by netlink; no nft program is needed", why)
         }
-        None => row(
-            check,
-            Verdict::Fail,
-            "does not answer".to_owned(),
-            "nothing is changed",
-            why,
-        )
-        .mend("modprobe nf_tables nft_chain_nat nft_hash nft_ct"),
+        None => row(check, Verdict::Fail, "does not answer".to_owned(), "nothing is changed", why)
+            .mend("modprobe nf_tables nft_chain_nat nft_hash nft_ct"),
     }
 }
 
@@ -154,13 +119,7 @@ fn conntrack(flows: Option<(u64, u64)>) -> Row {
     let why = "each redirected flow is tracked; a full table drops new flows of everybody";
     let Some((now, most)) = flows else {
         let found = "nothing is tracked yet".to_owned();
-        return row(
-            check,
-            Verdict::Note,
-            found,
-            "the first nat chain loads it",
-            why,
-        );
+        return row(check, Verdict::Note, found, "the first nat chain loads it", why);
     };
     let found = format!("{now} of {most} flows");
     if now.saturating_mul(100) >= most.saturating_mul(FLOWS_MAX_PERCENT) {
@@ -172,32 +131,17 @@ fn conntrack(flows: Option<(u64, u64)>) -> Row {
 }
 
 fn ours<'a>(netfilter: Option<&'a Netfilter>, name: &str) -> Option<&'a TableSeen> {
-    netfilter?
-        .tables
-        .iter()
-        .find(|table| table.family == "inet" && table.name == name)
+    netfilter?.tables.iter().find(|table| table.family == "inet" && table.name == name)
 }
 
 fn name(netfilter: Option<&Netfilter>) -> Row {
     let check = Check::TableName;
     let why = "tables of others are never touched";
     match ours(netfilter, OURS) {
-        None => row(
-            check,
-            Verdict::Good,
-            format!("inet {OURS} is free"),
-            "it is made",
-            why,
-        ),
+        None => row(check, Verdict::Good, format!("inet {OURS} is free"), "it is made", why),
         Some(table) if table.chains.iter().any(|chain| chain == OUR_CHAIN) => {
             let why = "an agent was here; its table is adopted, not built beside";
-            row(
-                check,
-                Verdict::Note,
-                format!("inet {OURS} stands"),
-                "it is adopted",
-                why,
-            )
+            row(check, Verdict::Note, format!("inet {OURS} stands"), "it is adopted", why)
         }
         Some(_) => {
             let found = format!("inet {OURS} is another program's");
@@ -211,23 +155,11 @@ fn break_glass(netfilter: Option<&Netfilter>) -> Row {
     let check = Check::BreakGlass;
     let why = "it sends everything to legacy, before our table, until it is deleted";
     match ours(netfilter, BREAK_GLASS) {
-        None => row(
-            check,
-            Verdict::Good,
-            "not pulled".to_owned(),
-            "nothing",
-            why,
-        ),
+        None => row(check, Verdict::Good, "not pulled".to_owned(), "nothing", why),
         Some(_) => {
             let found = format!("inet {BREAK_GLASS} stands");
-            row(
-                check,
-                Verdict::Warn,
-                found,
-                "it stays: an operator pulled it",
-                why,
-            )
-            .mend(format!("nft delete table inet {BREAK_GLASS}"))
+            row(check, Verdict::Warn, found, "it stays: an operator pulled it", why)
+                .mend(format!("nft delete table inet {BREAK_GLASS}"))
         }
     }
 }

@@ -31,13 +31,7 @@ fn forwarding(check: Check, found: &Forwarding, wishes: &Wishes) -> Row {
         (Some(true), _) => row(check, Verdict::Good, "on".to_owned(), "nothing", why),
         (None, _) => {
             let why = "this host does not speak this family";
-            row(
-                check,
-                Verdict::Note,
-                "no such family".to_owned(),
-                "nothing",
-                why,
-            )
+            row(check, Verdict::Note, "no such family".to_owned(), "nothing", why)
         }
         (Some(false), false) => {
             let why = "only this host's own processes, or connections that end here, are served";
@@ -62,13 +56,7 @@ fn reverse_path(findings: &Findings, wishes: &Wishes) -> Row {
     let check = Check::ReversePath;
     if findings.strict.is_empty() {
         let why = "answers may come by another interface than requests left by";
-        return row(
-            check,
-            Verdict::Good,
-            "not strict".to_owned(),
-            "nothing",
-            why,
-        );
+        return row(check, Verdict::Good, "not strict".to_owned(), "nothing", why);
     }
     let found = format!("strict on {}", findings.strict.join(", "));
     if wishes.preserve_source {
@@ -83,9 +71,7 @@ fn reverse_path(findings: &Findings, wishes: &Wishes) -> Row {
 fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
     let check = Check::ForwardPolicy;
     let seen = findings.netfilter.as_ref();
-    let mut drops = seen
-        .map(|seen| seen.forward_drops.clone())
-        .unwrap_or_default();
+    let mut drops = seen.map(|seen| seen.forward_drops.clone()).unwrap_or_default();
     let docker = findings.docker || seen.is_some_and(|seen| seen.docker_user);
     let legacy = findings.legacy_tables.iter().any(|table| table == "filter");
     if drops.is_empty() && docker && legacy {
@@ -93,11 +79,7 @@ fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
     }
     if drops.is_empty() {
         let why = "nobody drops what is forwarded";
-        let found = if docker {
-            "docker, which lets packets pass"
-        } else {
-            "no chain that drops"
-        };
+        let found = if docker { "docker, which lets packets pass" } else { "no chain that drops" };
         return row(check, Verdict::Good, found.to_owned(), "nothing", why);
     }
     let found = format!("dropped unless allowed: {}", drops.join(", "));
@@ -107,29 +89,15 @@ fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
     }
     let chain = if docker { "DOCKER-USER" } else { "FORWARD" };
     let why = "no rule of our table can let through what another chain drops";
-    row(
-        check,
-        Verdict::Warn,
-        found,
-        "a rule by the operator, or join with --envoy",
-        why,
-    )
-    .mend(format!(
-        "iptables -I {chain} {LET_THROUGH}; ip6tables -I {chain} {LET_THROUGH}"
-    ))
+    row(check, Verdict::Warn, found, "a rule by the operator, or join with --envoy", why)
+        .mend(format!("iptables -I {chain} {LET_THROUGH}; ip6tables -I {chain} {LET_THROUGH}"))
 }
 
 fn firewalld(findings: &Findings, wishes: &Wishes) -> Row {
     let check = Check::Firewalld;
     if !findings.firewalld {
         let why = "nobody reloads the ruleset";
-        return row(
-            check,
-            Verdict::Good,
-            "not running".to_owned(),
-            "nothing",
-            why,
-        );
+        return row(check, Verdict::Good, "not running".to_owned(), "nothing", why);
     }
     if !must_forward(wishes) {
         let why = "nothing of ours is forwarded; its reload leaves an owned table alone";
@@ -143,16 +111,10 @@ fn firewalld(findings: &Findings, wishes: &Wishes) -> Row {
 
 fn other_nat(findings: &Findings) -> Row {
     let check = Check::OtherNat;
-    let nat = findings
-        .netfilter
-        .as_ref()
-        .map(|seen| seen.nat.as_slice())
-        .unwrap_or_default();
+    let nat = findings.netfilter.as_ref().map(|seen| seen.nat.as_slice()).unwrap_or_default();
     let words = |rules: &[&ForeignNat]| {
-        let words: Vec<_> = rules
-            .iter()
-            .map(|rule| format!("{} for {}", rule.chain, rule.address))
-            .collect();
+        let words: Vec<_> =
+            rules.iter().map(|rule| format!("{} for {}", rule.chain, rule.address)).collect();
         words.join(", ")
     };
     let first: Vec<_> = nat.iter().filter(|rule| rule.first).collect();
@@ -161,20 +123,11 @@ fn other_nat(findings: &Findings) -> Row {
         ([], []) => row(check, Verdict::Good, "none".to_owned(), "nothing", why),
         ([], _) => {
             let found = words(&nat.iter().collect::<Vec<_>>());
-            row(
-                check,
-                Verdict::Note,
-                found,
-                "ours comes first; theirs gets what we leave",
-                why,
-            )
+            row(check, Verdict::Note, found, "ours comes first; theirs gets what we leave", why)
         }
         ([one, ..], _) => {
             let chosen = "theirs stays: these flows never come to our rules";
-            let table = one
-                .chain
-                .rsplit_once(' ')
-                .map_or("ruleset", |(table, _)| table);
+            let table = one.chain.rsplit_once(' ').map_or("ruleset", |(table, _)| table);
             row(check, Verdict::Warn, words(&first), chosen, why)
                 .mend(format!("nft -a list table {table}"))
         }
@@ -186,20 +139,10 @@ fn management(findings: &Findings) -> Row {
     let why = "what this host is managed by is not captured, whatever a plan says";
     if findings.management.is_empty() {
         let found = "no address is sure".to_owned();
-        return row(
-            check,
-            Verdict::Warn,
-            found,
-            "only SSH sessions are left out",
-            why,
-        )
-        .mend("ip route get 192.0.2.1");
+        return row(check, Verdict::Warn, found, "only SSH sessions are left out", why)
+            .mend("ip route get 192.0.2.1");
     }
-    let addresses: Vec<_> = findings
-        .management
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let addresses: Vec<_> = findings.management.iter().map(ToString::to_string).collect();
     let chosen = "port 22 and the ports of sshd there are refused as logical addresses";
     row(check, Verdict::Good, addresses.join(", "), chosen, why)
 }
@@ -207,57 +150,24 @@ fn management(findings: &Findings) -> Row {
 fn ssh(findings: &Findings) -> Row {
     let check = Check::Ssh;
     let why = "an administrator who loses the session cannot take anything back";
-    let sessions: Vec<_> = findings
-        .ssh
-        .iter()
-        .map(|s| format!("{} from {}", s.local, s.remote))
-        .collect();
+    let sessions: Vec<_> =
+        findings.ssh.iter().map(|s| format!("{} from {}", s.local, s.remote)).collect();
     if sessions.is_empty() {
-        return row(
-            check,
-            Verdict::Good,
-            "no session".to_owned(),
-            "nothing",
-            why,
-        );
+        return row(check, Verdict::Good, "no session".to_owned(), "nothing", why);
     }
-    row(
-        check,
-        Verdict::Good,
-        sessions.join(", "),
-        "never captured; watched after joining",
-        why,
-    )
+    row(check, Verdict::Good, sessions.join(", "), "never captured; watched after joining", why)
 }
 
 fn mtu(findings: &Findings) -> Row {
     let check = Check::Mtu;
     let why = "nothing is encapsulated: packets keep their length";
     match &findings.mtu {
-        None => row(
-            check,
-            Verdict::Note,
-            "no interface is up".to_owned(),
-            "nothing",
-            why,
-        ),
+        None => row(check, Verdict::Note, "no interface is up".to_owned(), "nothing", why),
         Some((name, mtu)) if *mtu < MTU_LEAST => {
             let why = "IPv6 asks 1280 of each link";
-            row(
-                check,
-                Verdict::Warn,
-                format!("{mtu} on {name}"),
-                "IPv4 alone is sure there",
-                why,
-            )
-            .mend(format!("ip link set {name} mtu {MTU_LEAST}"))
+            row(check, Verdict::Warn, format!("{mtu} on {name}"), "IPv4 alone is sure there", why)
+                .mend(format!("ip link set {name} mtu {MTU_LEAST}"))
         }
-        Some((name, mtu)) => row(
-            check,
-            Verdict::Good,
-            format!("{mtu} on {name}"),
-            "nothing",
-            why,
-        ),
+        Some((name, mtu)) => row(check, Verdict::Good, format!("{mtu} on {name}"), "nothing", why),
     }
 }

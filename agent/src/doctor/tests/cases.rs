@@ -16,544 +16,188 @@ fn seen(findings: &mut Findings) -> &mut Netfilter {
 fn stands(findings: &mut Findings, name: &str, chains: &[&str]) {
     let chains = chains.iter().map(|chain| (*chain).to_owned()).collect();
     let (family, name) = ("inet".to_owned(), name.to_owned());
-    seen(findings).tables.push(TableSeen {
-        family,
-        name,
-        chains,
-    });
+    seen(findings).tables.push(TableSeen { family, name, chains });
 }
 
 fn translated(findings: &mut Findings, first: bool) {
-    let (chain, address) = (
-        "ip nat PREROUTING".to_owned(),
-        "192.0.2.10".parse().unwrap(),
-    );
-    seen(findings).nat.push(ForeignNat {
-        chain,
-        address,
-        first,
-    });
+    let (chain, address) = ("ip nat PREROUTING".to_owned(), "192.0.2.10".parse().unwrap());
+    seen(findings).nat.push(ForeignNat { chain, address, first });
 }
 
 fn docker(findings: &mut Findings) {
     findings.docker = true;
     seen(findings).docker_user = true;
-    seen(findings)
-        .forward_drops
-        .push("ip filter FORWARD".to_owned());
+    seen(findings).forward_drops.push("ip filter FORWARD".to_owned());
 }
 
 pub(super) const KERNEL: [Case; 17] = [
     case("root", (Check::Privileges, Good), "rules", None, |_, _| {}),
-    case(
-        "no port 53",
-        (Check::Privileges, Warn),
-        "above 1023",
-        Some("systemctl"),
-        |f, _| {
-            f.bind_service = false;
-        },
-    ),
-    case(
-        "nobody",
-        (Check::Privileges, Fail),
-        "nothing",
-        Some("sudo"),
-        |f, _| {
-            f.net_admin = false;
-        },
-    ),
-    case(
-        "a kernel",
-        (Check::Kernel, Good),
-        "one table",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "an old one",
-        (Check::Kernel, Fail),
-        "nothing",
-        Some("5.2"),
-        |f, _| {
-            f.kernel = Some(Release {
-                major: 4,
-                minor: 18,
-            });
-        },
-    ),
-    case(
-        "an unknown one",
-        (Check::Kernel, Warn),
-        "accepts",
-        None,
-        |f, _| f.kernel = None,
-    ),
-    case(
-        "persist",
-        (Check::TableFlags, Good),
-        "outlives",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "owner",
-        (Check::TableFlags, Note),
-        "descriptor store",
-        None,
-        |f, _| {
-            f.kernel = Some(Release { major: 6, minor: 8 });
-        },
-    ),
-    case(
-        "neither",
-        (Check::TableFlags, Note),
-        "put back",
-        None,
-        |f, _| {
-            f.kernel = Some(Release {
-                major: 5,
-                minor: 11,
-            });
-        },
-    ),
-    case(
-        "no nf_tables",
-        (Check::NfTables, Fail),
-        "nothing",
-        Some("modprobe"),
-        |f, _| {
-            f.netfilter = None;
-        },
-    ),
-    case(
-        "nothing tracked",
-        (Check::Conntrack, Note),
-        "loads",
-        None,
-        |f, _| f.conntrack = None,
-    ),
-    case(
-        "full",
-        (Check::Conntrack, Warn),
-        "left",
-        Some("max=131072"),
-        |f, _| {
-            f.conntrack = Some((60_000, 65_536));
-        },
-    ),
+    case("no port 53", (Check::Privileges, Warn), "above 1023", Some("systemctl"), |f, _| {
+        f.bind_service = false;
+    }),
+    case("nobody", (Check::Privileges, Fail), "nothing", Some("sudo"), |f, _| {
+        f.net_admin = false;
+    }),
+    case("a kernel", (Check::Kernel, Good), "one table", None, |_, _| {}),
+    case("an old one", (Check::Kernel, Fail), "nothing", Some("5.2"), |f, _| {
+        f.kernel = Some(Release { major: 4, minor: 18 });
+    }),
+    case("an unknown one", (Check::Kernel, Warn), "accepts", None, |f, _| f.kernel = None),
+    case("persist", (Check::TableFlags, Good), "outlives", None, |_, _| {}),
+    case("owner", (Check::TableFlags, Note), "descriptor store", None, |f, _| {
+        f.kernel = Some(Release { major: 6, minor: 8 });
+    }),
+    case("neither", (Check::TableFlags, Note), "put back", None, |f, _| {
+        f.kernel = Some(Release { major: 5, minor: 11 });
+    }),
+    case("no nf_tables", (Check::NfTables, Fail), "nothing", Some("modprobe"), |f, _| {
+        f.netfilter = None;
+    }),
+    case("nothing tracked", (Check::Conntrack, Note), "loads", None, |f, _| f.conntrack = None),
+    case("full", (Check::Conntrack, Warn), "left", Some("max=131072"), |f, _| {
+        f.conntrack = Some((60_000, 65_536));
+    }),
     case("free", (Check::TableName, Good), "made", None, |_, _| {}),
     case("ours", (Check::TableName, Note), "adopted", None, |f, _| {
         stands(f, "crossfade", &["prerouting", "output"]);
     }),
-    case(
-        "another's",
-        (Check::TableName, Fail),
-        "nothing",
-        Some("nft list"),
-        |f, _| {
-            stands(f, "crossfade", &["fade"]);
-        },
-    ),
-    case(
-        "of another family",
-        (Check::TableName, Good),
-        "made",
-        None,
-        |f, _| {
-            stands(f, "crossfade", &["fade"]);
-            seen(f).tables[0].family = "ip".to_owned();
-        },
-    ),
-    case(
-        "pulled",
-        (Check::BreakGlass, Warn),
-        "stays",
-        Some("nft delete"),
-        |f, _| {
-            stands(f, "crossfade_rollback", &["prerouting"]);
-        },
-    ),
+    case("another's", (Check::TableName, Fail), "nothing", Some("nft list"), |f, _| {
+        stands(f, "crossfade", &["fade"]);
+    }),
+    case("of another family", (Check::TableName, Good), "made", None, |f, _| {
+        stands(f, "crossfade", &["fade"]);
+        seen(f).tables[0].family = "ip".to_owned();
+    }),
+    case("pulled", (Check::BreakGlass, Warn), "stays", Some("nft delete"), |f, _| {
+        stands(f, "crossfade_rollback", &["prerouting"]);
+    }),
 ];
 
 pub(super) const NETWORK: [Case; 24] = [
-    case(
-        "on",
-        (Check::ForwardingV4, Good),
-        "nothing",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "off",
-        (Check::ForwardingV4, Note),
-        "journal",
-        None,
-        |f, _| {
-            f.forwarding4.on = Some(false);
-        },
-    ),
-    case(
-        "off, own processes",
-        (Check::ForwardingV4, Good),
-        "stays off",
-        None,
-        |f, w| {
-            f.forwarding4.on = Some(false);
-            w.serves_others = false;
-        },
-    ),
-    case(
-        "off, by Envoy",
-        (Check::ForwardingV4, Good),
-        "stays off",
-        None,
-        |f, w| {
-            f.forwarding4.on = Some(false);
-            w.envoy = true;
-        },
-    ),
-    case(
-        "no IPv6",
-        (Check::ForwardingV6, Note),
-        "nothing",
-        None,
-        |f, _| {
-            f.forwarding6.on = None;
-        },
-    ),
-    case(
-        "advertised",
-        (Check::ForwardingV6, Note),
-        "accept_ra",
-        None,
-        |f, _| {
-            f.forwarding6 = Forwarding {
-                on: Some(false),
-                advertised: vec!["eth0".into()],
-            };
-        },
-    ),
-    case(
-        "loose",
-        (Check::ReversePath, Good),
-        "nothing",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "strict",
-        (Check::ReversePath, Good),
-        "stays strict",
-        None,
-        |f, _| {
-            f.strict = vec!["eth0".into()];
-        },
-    ),
-    case(
-        "strict, sources kept",
-        (Check::ReversePath, Note),
-        "loose",
-        None,
-        |f, w| {
-            f.strict = vec!["eth0".into()];
-            w.preserve_source = true;
-        },
-    ),
-    case(
-        "no docker",
-        (Check::ForwardPolicy, Good),
-        "nothing",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "docker",
-        (Check::ForwardPolicy, Warn),
-        "--envoy",
-        Some("-I DOCKER-USER"),
-        |f, _| {
-            docker(f);
-        },
-    ),
-    case(
-        "docker, by Envoy",
-        (Check::ForwardPolicy, Good),
-        "stays",
-        None,
-        |f, w| {
-            docker(f);
-            w.envoy = true;
-        },
-    ),
-    case(
-        "docker, legacy",
-        (Check::ForwardPolicy, Warn),
-        "rule",
-        Some("DOCKER-USER"),
-        |f, _| {
-            f.docker = true;
-            f.legacy_tables = vec!["nat".into(), "filter".into()];
-        },
-    ),
-    case(
-        "docker that accepts",
-        (Check::ForwardPolicy, Good),
-        "nothing",
-        None,
-        |f, _| {
-            f.docker = true;
-        },
-    ),
-    case(
-        "another's drop",
-        (Check::ForwardPolicy, Warn),
-        "rule",
-        Some("-I FORWARD"),
-        |f, _| {
-            seen(f).forward_drops.push("inet filter forward".to_owned());
-        },
-    ),
-    case(
-        "firewalld",
-        (Check::Firewalld, Warn),
-        "left alone",
-        Some("filter_FORWARD"),
-        |f, _| {
-            f.firewalld = true;
-        },
-    ),
-    case(
-        "firewalld, own",
-        (Check::Firewalld, Note),
-        "stays",
-        None,
-        |f, w| {
-            f.firewalld = true;
-            w.forwards = false;
-        },
-    ),
-    case(
-        "nobody's nat",
-        (Check::OtherNat, Good),
-        "nothing",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "nat after ours",
-        (Check::OtherNat, Note),
-        "ours comes first",
-        None,
-        |f, _| {
-            translated(f, false);
-        },
-    ),
-    case(
-        "nat first",
-        (Check::OtherNat, Warn),
-        "theirs",
-        Some("list table ip nat"),
-        |f, _| {
-            translated(f, true);
-        },
-    ),
-    case(
-        "unmanaged",
-        (Check::Management, Warn),
-        "SSH",
-        Some("ip route"),
-        |f, _| {
-            f.management.clear();
-        },
-    ),
-    case(
-        "a session",
-        (Check::Ssh, Good),
-        "never captured",
-        None,
-        |f, _| {
-            let [local, remote] = ["192.0.2.10:22", "192.0.2.7:50000"].map(|a| a.parse().unwrap());
-            f.ssh = vec![SshSession { local, remote }];
-        },
-    ),
-    case(
-        "narrow",
-        (Check::Mtu, Warn),
-        "IPv4",
-        Some("mtu 1280"),
-        |f, _| {
-            f.mtu = Some(("tun0".into(), 576));
-        },
-    ),
-    case("down", (Check::Mtu, Note), "nothing", None, |f, _| {
-        f.mtu = None
+    case("on", (Check::ForwardingV4, Good), "nothing", None, |_, _| {}),
+    case("off", (Check::ForwardingV4, Note), "journal", None, |f, _| {
+        f.forwarding4.on = Some(false);
     }),
+    case("off, own processes", (Check::ForwardingV4, Good), "stays off", None, |f, w| {
+        f.forwarding4.on = Some(false);
+        w.serves_others = false;
+    }),
+    case("off, by Envoy", (Check::ForwardingV4, Good), "stays off", None, |f, w| {
+        f.forwarding4.on = Some(false);
+        w.envoy = true;
+    }),
+    case("no IPv6", (Check::ForwardingV6, Note), "nothing", None, |f, _| {
+        f.forwarding6.on = None;
+    }),
+    case("advertised", (Check::ForwardingV6, Note), "accept_ra", None, |f, _| {
+        f.forwarding6 = Forwarding { on: Some(false), advertised: vec!["eth0".into()] };
+    }),
+    case("loose", (Check::ReversePath, Good), "nothing", None, |_, _| {}),
+    case("strict", (Check::ReversePath, Good), "stays strict", None, |f, _| {
+        f.strict = vec!["eth0".into()];
+    }),
+    case("strict, sources kept", (Check::ReversePath, Note), "loose", None, |f, w| {
+        f.strict = vec!["eth0".into()];
+        w.preserve_source = true;
+    }),
+    case("no docker", (Check::ForwardPolicy, Good), "nothing", None, |_, _| {}),
+    case("docker", (Check::ForwardPolicy, Warn), "--envoy", Some("-I DOCKER-USER"), |f, _| {
+        docker(f);
+    }),
+    case("docker, by Envoy", (Check::ForwardPolicy, Good), "stays", None, |f, w| {
+        docker(f);
+        w.envoy = true;
+    }),
+    case("docker, legacy", (Check::ForwardPolicy, Warn), "rule", Some("DOCKER-USER"), |f, _| {
+        f.docker = true;
+        f.legacy_tables = vec!["nat".into(), "filter".into()];
+    }),
+    case("docker that accepts", (Check::ForwardPolicy, Good), "nothing", None, |f, _| {
+        f.docker = true;
+    }),
+    case("another's drop", (Check::ForwardPolicy, Warn), "rule", Some("-I FORWARD"), |f, _| {
+        seen(f).forward_drops.push("inet filter forward".to_owned());
+    }),
+    case("firewalld", (Check::Firewalld, Warn), "left alone", Some("filter_FORWARD"), |f, _| {
+        f.firewalld = true;
+    }),
+    case("firewalld, own", (Check::Firewalld, Note), "stays", None, |f, w| {
+        f.firewalld = true;
+        w.forwards = false;
+    }),
+    case("nobody's nat", (Check::OtherNat, Good), "nothing", None, |_, _| {}),
+    case("nat after ours", (Check::OtherNat, Note), "ours comes first", None, |f, _| {
+        translated(f, false);
+    }),
+    case("nat first", (Check::OtherNat, Warn), "theirs", Some("list table ip nat"), |f, _| {
+        translated(f, true);
+    }),
+    case("unmanaged", (Check::Management, Warn), "SSH", Some("ip route"), |f, _| {
+        f.management.clear();
+    }),
+    case("a session", (Check::Ssh, Good), "never captured", None, |f, _| {
+        let [local, remote] = ["192.0.2.10:22", "192.0.2.7:50000"].map(|a| a.parse().unwrap());
+        f.ssh = vec![SshSession { local, remote }];
+    }),
+    case("narrow", (Check::Mtu, Warn), "IPv4", Some("mtu 1280"), |f, _| {
+        f.mtu = Some(("tun0".into(), 576));
+    }),
+    case("down", (Check::Mtu, Note), "nothing", None, |f, _| f.mtu = None),
 ];
 
 pub(super) const HOST: [Case; 21] = [
     case("a way", (Check::Resolver, Good), "drop-in", None, |_, _| {}),
-    case(
-        "no way",
-        (Check::Resolver, Warn),
-        "addresses work",
-        Some("resolv.conf"),
-        |f, _| {
-            f.names = None;
-        },
-    ),
-    case(
-        "no names",
-        (Check::Resolver, Good),
-        "as they are",
-        None,
-        |f, w| {
-            f.names = None;
-            w.names = false;
-        },
-    ),
-    case("etc", (Check::Etc, Good), "nothing", None, |_, _| {}),
-    case(
-        "read-only",
-        (Check::Etc, Warn),
-        "/run",
-        Some("remount"),
-        |f, _| {
-            f.etc_refuses = Some("Read-only file system".into());
-        },
-    ),
-    case(
-        "a stub",
-        (Check::StubPort, Good),
-        "listens",
-        None,
-        |_, _| {},
-    ),
-    case(
-        "taken",
-        (Check::StubPort, Warn),
-        "until it is free",
-        Some("sport = :53"),
-        |f, _| {
-            f.stub_refuses = Some("Address already in use".into());
-        },
-    ),
-    case(
-        "no stub",
-        (Check::StubPort, Good),
-        "no stub",
-        None,
-        |f, w| {
-            f.stub_refuses = Some("Address already in use".into());
-            w.names = false;
-        },
-    ),
-    case(
-        "no Envoy asked",
-        (Check::Envoy, Good),
-        "none",
-        None,
-        |f, _| {
-            f.envoy = Some(EnvoyFound::Missing);
-        },
-    ),
-    case("Envoy", (Check::Envoy, Good), "started", None, |_, w| {
-        w.envoy = true
+    case("no way", (Check::Resolver, Warn), "addresses work", Some("resolv.conf"), |f, _| {
+        f.names = None;
     }),
-    case(
-        "old Envoy",
-        (Check::Envoy, Fail),
-        "none",
-        Some("1.36"),
-        |f, w| {
-            f.envoy = Some(EnvoyFound::Version(1, 35, 9));
-            w.envoy = true;
-        },
-    ),
-    case(
-        "no Envoy",
-        (Check::Envoy, Fail),
-        "none",
-        Some("--envoy"),
-        |f, w| {
-            f.envoy = Some(EnvoyFound::Missing);
-            w.envoy = true;
-        },
-    ),
-    case(
-        "not an Envoy",
-        (Check::Envoy, Fail),
-        "none",
-        Some("--envoy"),
-        |f, w| {
-            f.envoy = Some(EnvoyFound::Unclear("GNU".into()));
-            w.envoy = true;
-        },
-    ),
-    case(
-        "no clock",
-        (Check::Clock, Note),
-        "compares",
-        None,
-        |f, _| f.clock = Clock::Unknown,
-    ),
-    case(
-        "a day behind",
-        (Check::Clock, Fail),
-        "nothing",
-        Some("set-ntp"),
-        |f, _| {
-            f.clock = Clock::Apart(-86_400);
-        },
-    ),
-    case(
-        "a second ahead",
-        (Check::Clock, Good),
-        "nothing",
-        None,
-        |f, _| {
-            f.clock = Clock::Apart(1);
-        },
-    ),
-    case(
-        "full disk",
-        (Check::State, Warn),
-        "reserved",
-        Some("df"),
-        |f, _| {
-            f.space.as_mut().unwrap().free = 1 << 20;
-        },
-    ),
-    case(
-        "not ours",
-        (Check::State, Fail),
-        "nothing",
-        Some("ls -ld"),
-        |f, _| {
-            f.space.as_mut().unwrap().refuses = Some("Permission denied".into());
-        },
-    ),
-    case(
-        "no state",
-        (Check::State, Fail),
-        "nothing",
-        Some("install -d"),
-        |f, _| f.space = None,
-    ),
-    case(
-        "silent",
-        (Check::Controller, Fail),
-        "goes on",
-        Some("agent status"),
-        |f, _| {
-            f.controller = Some(Reach::Silent("connection refused".into()));
-        },
-    ),
-    case(
-        "not asked",
-        (Check::Controller, Note),
-        "nothing",
-        None,
-        |f, _| f.controller = None,
-    ),
+    case("no names", (Check::Resolver, Good), "as they are", None, |f, w| {
+        f.names = None;
+        w.names = false;
+    }),
+    case("etc", (Check::Etc, Good), "nothing", None, |_, _| {}),
+    case("read-only", (Check::Etc, Warn), "/run", Some("remount"), |f, _| {
+        f.etc_refuses = Some("Read-only file system".into());
+    }),
+    case("a stub", (Check::StubPort, Good), "listens", None, |_, _| {}),
+    case("taken", (Check::StubPort, Warn), "until it is free", Some("sport = :53"), |f, _| {
+        f.stub_refuses = Some("Address already in use".into());
+    }),
+    case("no stub", (Check::StubPort, Good), "no stub", None, |f, w| {
+        f.stub_refuses = Some("Address already in use".into());
+        w.names = false;
+    }),
+    case("no Envoy asked", (Check::Envoy, Good), "none", None, |f, _| {
+        f.envoy = Some(EnvoyFound::Missing);
+    }),
+    case("Envoy", (Check::Envoy, Good), "started", None, |_, w| w.envoy = true),
+    case("old Envoy", (Check::Envoy, Fail), "none", Some("1.36"), |f, w| {
+        f.envoy = Some(EnvoyFound::Version(1, 35, 9));
+        w.envoy = true;
+    }),
+    case("no Envoy", (Check::Envoy, Fail), "none", Some("--envoy"), |f, w| {
+        f.envoy = Some(EnvoyFound::Missing);
+        w.envoy = true;
+    }),
+    case("not an Envoy", (Check::Envoy, Fail), "none", Some("--envoy"), |f, w| {
+        f.envoy = Some(EnvoyFound::Unclear("GNU".into()));
+        w.envoy = true;
+    }),
+    case("no clock", (Check::Clock, Note), "compares", None, |f, _| f.clock = Clock::Unknown),
+    case("a day behind", (Check::Clock, Fail), "nothing", Some("set-ntp"), |f, _| {
+        f.clock = Clock::Apart(-86_400);
+    }),
+    case("a second ahead", (Check::Clock, Good), "nothing", None, |f, _| {
+        f.clock = Clock::Apart(1);
+    }),
+    case("full disk", (Check::State, Warn), "reserved", Some("df"), |f, _| {
+        f.space.as_mut().unwrap().free = 1 << 20;
+    }),
+    case("not ours", (Check::State, Fail), "nothing", Some("ls -ld"), |f, _| {
+        f.space.as_mut().unwrap().refuses = Some("Permission denied".into());
+    }),
+    case("no state", (Check::State, Fail), "nothing", Some("install -d"), |f, _| f.space = None),
+    case("silent", (Check::Controller, Fail), "goes on", Some("agent status"), |f, _| {
+        f.controller = Some(Reach::Silent("connection refused".into()));
+    }),
+    case("not asked", (Check::Controller, Note), "nothing", None, |f, _| f.controller = None),
 ];

@@ -13,18 +13,11 @@ use super::super::{Check, FindSettings, Verdict, find, judge, ssh_sessions};
 use super::find as row;
 
 fn settings(root: &Path) -> FindSettings {
-    FindSettings {
-        root: root.to_path_buf(),
-        data: std::env::temp_dir(),
-        envoy: None,
-    }
+    FindSettings { root: root.to_path_buf(), data: std::env::temp_dir(), envoy: None }
 }
 
 fn look(settings: &FindSettings, wishes: &Wishes) -> Findings {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(find(settings, wishes))
 }
 
@@ -39,11 +32,7 @@ fn alone(rules: &str, test: impl FnOnce() + Send) {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             let mut nft = Command::new("nft");
             let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-            nft.stdin
-                .take()
-                .unwrap()
-                .write_all(rules.as_bytes())
-                .unwrap();
+            nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
             assert!(nft.wait().unwrap().success());
             test();
         });
@@ -85,16 +74,9 @@ fn rules_of_others_are_seen_in_the_real_kernel() {
         let seen = found.netfilter.as_ref().unwrap();
         assert_eq!(seen.forward_drops, ["ip filter FORWARD"]);
         assert!(seen.docker_user);
-        let mut nat: Vec<_> = seen
-            .nat
-            .iter()
-            .map(|n| (n.chain.as_str(), n.first))
-            .collect();
+        let mut nat: Vec<_> = seen.nat.iter().map(|n| (n.chain.as_str(), n.first)).collect();
         nat.sort_unstable();
-        assert_eq!(
-            nat,
-            [("ip nat PREROUTING", false), ("ip6 early first", true)]
-        );
+        assert_eq!(nat, [("ip nat PREROUTING", false), ("ip6 early first", true)]);
         let rows = judge(&found, &wishes);
         assert_eq!(row(&rows, Check::TableName).verdict, Verdict::Fail);
         assert_eq!(row(&rows, Check::ForwardPolicy).verdict, Verdict::Warn);
@@ -115,11 +97,7 @@ fn sessions_of_the_port_that_sshd_is_configured_for_are_found() {
     fs::create_dir_all(root.join("proc/net")).unwrap();
     let refresh = || {
         for name in ["proc/net/tcp", "proc/net/tcp6"] {
-            fs::write(
-                root.join(name),
-                fs::read(Path::new("/").join(name)).unwrap(),
-            )
-            .unwrap();
+            fs::write(root.join(name), fs::read(Path::new("/").join(name)).unwrap()).unwrap();
         }
     };
     refresh();
@@ -128,10 +106,7 @@ fn sessions_of_the_port_that_sshd_is_configured_for_are_found() {
     let _held = listener.accept().unwrap();
     refresh();
     let [found] = ssh_sessions(&root).try_into().unwrap();
-    assert_eq!(
-        (found.local, found.remote),
-        (at, session.local_addr().unwrap())
-    );
+    assert_eq!((found.local, found.remote), (at, session.local_addr().unwrap()));
     fs::remove_dir_all(root).unwrap();
 }
 
@@ -139,20 +114,14 @@ fn sessions_of_the_port_that_sshd_is_configured_for_are_found() {
 fn an_envoy_is_asked_for_its_version() {
     let path: PathBuf =
         std::env::temp_dir().join(format!("crossfade-doctor-envoy-{}", std::process::id()));
-    let wishes = Wishes {
-        envoy: true,
-        ..Wishes::default()
-    };
+    let wishes = Wishes { envoy: true, ..Wishes::default() };
     let mut settings = settings(Path::new("/"));
     settings.envoy = Some(path);
     assert_eq!(look(&settings, &wishes).envoy, Some(EnvoyFound::Missing));
     // What answers, and is none.
     settings.envoy = Some("true".into());
     let found = look(&settings, &wishes).envoy;
-    assert!(
-        matches!(&found, Some(EnvoyFound::Unclear(said)) if !said.is_empty()),
-        "{found:?}"
-    );
+    assert!(matches!(&found, Some(EnvoyFound::Unclear(said)) if !said.is_empty()), "{found:?}");
 }
 
 #[test]

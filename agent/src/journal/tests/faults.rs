@@ -16,11 +16,7 @@ fn mortal(scratch: &Scratch, left: u32) -> Journal<Mortal> {
     let left = Rc::new(Cell::new(left));
     let hands = || {
         let (disk, journal) = (Disk::new(scratch.root()), scratch.state());
-        Mortal {
-            disk,
-            left: Rc::clone(&left),
-            journal,
-        }
+        Mortal { disk, left: Rc::clone(&left), journal }
     };
     unlocked(|| Journal::with(&scratch.state(), hands()))
 }
@@ -53,10 +49,7 @@ fn lived<T>(script: impl FnOnce() -> T) -> Option<T> {
 #[track_caller]
 fn clean(scratch: &Scratch, report: &Report) {
     assert_eq!((&report.kept, &report.failed), (&Vec::new(), &Vec::new()));
-    assert!(
-        !scratch.state().join("journal").exists(),
-        "nothing is left to undo"
-    );
+    assert!(!scratch.state().join("journal").exists(), "nothing is left to undo");
 }
 
 #[test]
@@ -92,11 +85,7 @@ fn the_host_is_the_same_again_whenever_the_undoing_dies() {
         let report = undo(&scratch, NEVER).unwrap();
         assert_eq!(scratch.seen(), before, "undoing dead before change {lives}");
         clean(&scratch, &report);
-        assert_eq!(
-            undo(&scratch, NEVER),
-            Some(Report::default()),
-            "a third time does nothing"
-        );
+        assert_eq!(undo(&scratch, NEVER), Some(Report::default()), "a third time does nothing");
         if done.is_some() && lives % 2 == 0 {
             assert!(lives > 20, "{lives} changes are too few to be all");
             return;
@@ -122,14 +111,8 @@ fn what_is_so_already_is_not_undone() {
     let mut journal = mortal(&scratch, NEVER);
     let text = b"a = b\n";
     let at = path("/etc/tool.conf");
-    assert_eq!(
-        journal.write_file(at.as_path(), text, 0o644).unwrap(),
-        Applied::Already
-    );
-    assert_eq!(
-        journal.sysctl("net.ipv4.ip_forward", "0\n").unwrap(),
-        Applied::Already
-    );
+    assert_eq!(journal.write_file(at.as_path(), text, 0o644).unwrap(), Applied::Already);
+    assert_eq!(journal.sysctl("net.ipv4.ip_forward", "0\n").unwrap(), Applied::Already);
     assert_eq!(journal.pending(), Vec::<String>::new());
     assert_eq!(journal.undo(), Report::default());
 }
@@ -147,11 +130,7 @@ fn a_record_torn_anywhere_tells_of_a_change_that_never_began() {
     let both = fs::read(&file).unwrap();
     let hosts = Scratch::host();
     for length in first.len()..both.len() {
-        fs::copy(
-            hosts.root().join("etc/hosts"),
-            scratch.root().join("etc/hosts"),
-        )
-        .unwrap();
+        fs::copy(hosts.root().join("etc/hosts"), scratch.root().join("etc/hosts")).unwrap();
         let _ = fs::remove_file(scratch.root().join("etc/tool.conf"));
         fs::write(&file, &both[..length]).unwrap();
         // It goes on from there, too: what is added is whole again.
@@ -160,11 +139,7 @@ fn a_record_torn_anywhere_tells_of_a_change_that_never_began() {
         journal.remove(path("/etc/plain.conf").as_path()).unwrap();
         drop(journal);
         let mut journal = scratch.journal();
-        assert_eq!(
-            journal.pending(),
-            ["/etc/tool.conf", "/etc/plain.conf"],
-            "{length}"
-        );
+        assert_eq!(journal.pending(), ["/etc/tool.conf", "/etc/plain.conf"], "{length}");
         let report = journal.undo();
         assert_eq!(report.undone.len(), 2, "{report:?}");
     }

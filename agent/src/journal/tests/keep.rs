@@ -18,12 +18,7 @@ struct Case {
 }
 
 const CASES: [Case; 9] = [
-    Case {
-        name: "nobody",
-        others: |_| {},
-        kept: &[],
-        differs: &[],
-    },
+    Case { name: "nobody", others: |_| {}, kept: &[], differs: &[] },
     Case {
         name: "other bytes",
         others: |root| fs::write(root.join("etc/resolv.conf"), "nameserver 192.0.2.53\n").unwrap(),
@@ -92,11 +87,7 @@ const CASES: [Case; 9] = [
 ];
 
 fn kept(report: &Report) -> Vec<(&str, &str)> {
-    report
-        .kept
-        .iter()
-        .map(|kept| (kept.what.as_str(), kept.why.as_str()))
-        .collect()
+    report.kept.iter().map(|kept| (kept.what.as_str(), kept.why.as_str())).collect()
 }
 
 fn all(journal: &mut Journal) {
@@ -128,12 +119,7 @@ fn what_others_changed_is_kept_and_told_and_all_else_is_brought_back() {
             }
         }
         assert_eq!(differs, case.differs, "{}", case.name);
-        assert_eq!(
-            scratch.journal().undo(),
-            Report::default(),
-            "{}: told once",
-            case.name
-        );
+        assert_eq!(scratch.journal().undo(), Report::default(), "{}: told once", case.name);
     }
 }
 
@@ -144,11 +130,8 @@ fn what_cannot_be_brought_back_now_is_tried_again() {
     let mut journal = scratch.journal();
     all(&mut journal);
     // A directory stands where the step would put its neighbour: no file can be made there.
-    let place = |directory: &str, step| {
-        scratch
-            .root()
-            .join(format!("{directory}/.crossfade.{step}.tmp"))
-    };
+    let place =
+        |directory: &str, step| scratch.root().join(format!("{directory}/.crossfade.{step}.tmp"));
     let directories = ["etc", "etc/systemd/resolved.conf.d"];
     let blocks: Vec<_> = directories
         .iter()
@@ -157,10 +140,7 @@ fn what_cannot_be_brought_back_now_is_tried_again() {
     blocks.iter().for_each(|path| fs::create_dir(path).unwrap());
     let report = journal.undo();
     assert!(!report.failed.is_empty(), "{report:?}");
-    assert!(
-        report.failed.iter().all(|failed| failed.again),
-        "{report:?}"
-    );
+    assert!(report.failed.iter().all(|failed| failed.again), "{report:?}");
     assert_eq!(report.kept, []);
     blocks.iter().for_each(|path| fs::remove_dir(path).unwrap());
     drop(journal);
@@ -173,20 +153,13 @@ fn what_cannot_be_brought_back_now_is_tried_again() {
 fn a_command_that_fails_is_told_and_not_run_again() {
     let scratch = Scratch::host();
     let mut journal = scratch.journal();
-    journal
-        .on_undo(&["sh", "-c", "echo no such unit >&2; exit 5"])
-        .unwrap();
+    journal.on_undo(&["sh", "-c", "echo no such unit >&2; exit 5"]).unwrap();
     let mark = scratch.root().join("ran");
     journal.on_undo(&["touch", mark.to_str().unwrap()]).unwrap();
     let report = journal.undo();
     assert!(mark.exists());
-    let [failed] = report.failed.as_slice() else {
-        panic!("{report:?}")
-    };
-    assert!(
-        failed.why.contains("no such unit") && !failed.again,
-        "{failed:?}"
-    );
+    let [failed] = report.failed.as_slice() else { panic!("{report:?}") };
+    assert!(failed.why.contains("no such unit") && !failed.again, "{failed:?}");
     assert_eq!(journal.undo(), Report::default());
 }
 
@@ -202,17 +175,11 @@ fn what_is_no_file_is_left_alone_with_the_host() {
         ("/etc/hosts/below", "cannot change /etc/hosts/below"),
     ];
     for (path, words) in cases {
-        let error = journal
-            .write_file(Path::new(path), b"x", 0o644)
-            .unwrap_err();
+        let error = journal.write_file(Path::new(path), b"x", 0o644).unwrap_err();
         assert!(error.to_string().contains(words), "{path}: {error}");
     }
     let long = vec![b'x'; super::super::FILE_BYTES_MAX + 1];
-    assert!(
-        journal
-            .write_file(Path::new("/etc/long"), &long, 0o644)
-            .is_err()
-    );
+    assert!(journal.write_file(Path::new("/etc/long"), &long, 0o644).is_err());
     assert!(journal.sysctl("net.ipv4.nothing", "1").is_err());
     assert_eq!(journal.pending(), Vec::<String>::new());
     assert_eq!(scratch.seen(), before);
@@ -222,10 +189,7 @@ fn what_is_no_file_is_left_alone_with_the_host() {
 fn one_process_has_the_journal_at_a_time() {
     let scratch = Scratch::host();
     let held = scratch.journal();
-    assert!(matches!(
-        Journal::open(&scratch.state()),
-        Err(OpenError::Busy(_))
-    ));
+    assert!(matches!(Journal::open(&scratch.state()), Err(OpenError::Busy(_))));
     drop(held);
     assert_eq!(scratch.journal().pending(), Vec::<String>::new());
 }
@@ -237,16 +201,11 @@ fn no_link_is_followed_to_the_journal() {
     let mut journal = scratch.journal();
     journal.remove(Path::new("/etc/tool.conf")).unwrap();
     drop(journal);
-    let (file, copy) = (
-        scratch.state().join("journal"),
-        scratch.state().join("copy"),
-    );
+    let (file, copy) = (scratch.state().join("journal"), scratch.state().join("copy"));
     fs::rename(&file, &copy).unwrap();
     symlink("copy", &file).unwrap();
     let error = Journal::open(&scratch.state()).unwrap_err();
-    let OpenError::File { source, .. } = error else {
-        panic!("{error}")
-    };
+    let OpenError::File { source, .. } = error else { panic!("{error}") };
     assert_eq!(source.raw_os_error(), Some(nix::libc::ELOOP));
     fs::rename(&copy, &file).unwrap();
     assert_eq!(scratch.journal().undo().undone, ["/etc/tool.conf"]);

@@ -40,11 +40,7 @@ fn start(scratch: &Scratch) -> Child {
     let command = command.args(["--exact", "--nocapture", "--test-threads=1"]);
     let command = command.arg("journal::tests::killed::child");
     let command = command.env(PLACE, scratch.place()).stdin(Stdio::null());
-    command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
@@ -72,19 +68,8 @@ fn whoever_is_killed_anywhere_leaves_a_host_that_is_brought_back() {
         }
         midway += u32::from(scratch.seen() != before);
         let report = scratch.journal().undo();
-        assert_eq!(
-            (&report.kept, &report.failed),
-            (&vec![], &vec![]),
-            "death {death}"
-        );
-        assert_eq!(
-            scratch.seen(),
-            before,
-            "death {death} after {changes} changes"
-        );
+        assert_eq!((&report.kept, &report.failed), (&vec![], &vec![]), "death {death}");
+        assert_eq!(scratch.seen(), before, "death {death} after {changes} changes");
     }
-    assert!(
-        midway > DEATHS / 4,
-        "only {midway} died with the host changed"
-    );
+    assert!(midway > DEATHS / 4, "only {midway} died with the host changed");
 }

@@ -56,10 +56,7 @@ fn what_the_kernel_changes_along_with_forwarding_is_brought_back() {
         let mut journal = Journal::open(&scratch.state()).unwrap();
         journal.sysctl("net.ipv4.ip_forward", "1").unwrap();
         journal.sysctl("net.ipv6.conf.all.forwarding", "1").unwrap();
-        assert_eq!(
-            fs::read_to_string("/proc/sys/net/ipv4/conf/lo/forwarding").unwrap(),
-            "1\n"
-        );
+        assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/conf/lo/forwarding").unwrap(), "1\n");
         // Others' choice of one interface is theirs.
         fs::write("/proc/sys/net/ipv6/conf/default/forwarding", "0").unwrap();
         let report = journal.undo();

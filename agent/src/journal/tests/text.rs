@@ -9,21 +9,11 @@ use super::super::{Damage, Journal, OpenError};
 use super::tree::{Scratch, path};
 
 fn records() -> Vec<Vec<u8>> {
-    let begin = |step| Record {
-        step,
-        what: What::Begin(Action::Directory { path: path("/a/b") }),
-    };
-    [
-        begin(1),
-        begin(2),
-        Record {
-            step: 1,
-            what: What::Undone,
-        },
-    ]
-    .iter()
-    .map(|record| entry::encode(record).unwrap())
-    .collect()
+    let begin = |step| Record { step, what: What::Begin(Action::Directory { path: path("/a/b") }) };
+    [begin(1), begin(2), Record { step: 1, what: What::Undone }]
+        .iter()
+        .map(|record| entry::encode(record).unwrap())
+        .collect()
 }
 
 #[test]
@@ -32,31 +22,11 @@ fn what_is_no_journal_is_refused_with_its_path() {
     let mut changed = one.clone();
     changed[30] ^= 1;
     let cases: [(&str, Vec<Vec<u8>>, Damage); 5] = [
-        (
-            "another file",
-            vec![b"nameserver 192.0.2.53\n".to_vec()],
-            Damage::Foreign,
-        ),
-        (
-            "a later version",
-            vec![b"crossfade journal 2\n".to_vec()],
-            Damage::Foreign,
-        ),
-        (
-            "a line changed",
-            vec![HEAD.to_vec(), changed, two.clone()],
-            Damage::Line { line: 2 },
-        ),
-        (
-            "never began",
-            vec![HEAD.to_vec(), undone],
-            Damage::Order { line: 2 },
-        ),
-        (
-            "not in order",
-            vec![HEAD.to_vec(), two, one],
-            Damage::Order { line: 3 },
-        ),
+        ("another file", vec![b"nameserver 192.0.2.53\n".to_vec()], Damage::Foreign),
+        ("a later version", vec![b"crossfade journal 2\n".to_vec()], Damage::Foreign),
+        ("a line changed", vec![HEAD.to_vec(), changed, two.clone()], Damage::Line { line: 2 }),
+        ("never began", vec![HEAD.to_vec(), undone], Damage::Order { line: 2 }),
+        ("not in order", vec![HEAD.to_vec(), two, one], Damage::Order { line: 3 }),
     ];
     for (name, parts, damage) in cases {
         let scratch = Scratch::new();
@@ -64,19 +34,10 @@ fn what_is_no_journal_is_refused_with_its_path() {
         let file = scratch.state().join("journal");
         fs::write(&file, parts.concat()).unwrap();
         let error = Journal::open(&scratch.state()).unwrap_err();
-        assert!(
-            error.to_string().contains(file.to_str().unwrap()),
-            "{name}: {error}"
-        );
-        let OpenError::Damaged { damage: found, .. } = error else {
-            panic!("{name}: {error}")
-        };
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{name}: {error}");
+        let OpenError::Damaged { damage: found, .. } = error else { panic!("{name}: {error}") };
         assert_eq!(found, damage, "{name}");
-        assert_eq!(
-            fs::read(&file).unwrap(),
-            parts.concat(),
-            "{name}: it is left as it is"
-        );
+        assert_eq!(fs::read(&file).unwrap(), parts.concat(), "{name}: it is left as it is");
     }
 }
 

@@ -56,16 +56,9 @@ impl Scratch {
         new.write("etc/hosts", "127.0.0.1 localhost\n");
         new.write("etc/plain.conf", "\u{0}binary\u{1}\n");
         new.write("etc/tool.conf", "a = b\n");
-        new.write(
-            "run/systemd/resolve/stub-resolv.conf",
-            "nameserver 127.0.0.53\n",
-        );
+        new.write("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n");
         let etc = new.root().join("etc");
-        symlink(
-            "../run/systemd/resolve/stub-resolv.conf",
-            etc.join("resolv.conf"),
-        )
-        .unwrap();
+        symlink("../run/systemd/resolve/stub-resolv.conf", etc.join("resolv.conf")).unwrap();
         symlink("nowhere", etc.join("dangling")).unwrap();
         fs::set_permissions(etc.join("plain.conf"), fs::Permissions::from_mode(0o4751)).unwrap();
         let old = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789);
@@ -134,10 +127,7 @@ fn walk(directory: &Path, seen: &mut BTreeMap<PathBuf, String>) {
             walk(&path, seen);
             who
         } else if meta.is_symlink() {
-            format!(
-                "{who} {when} -> {}",
-                fs::read_link(&path).unwrap().display()
-            )
+            format!("{who} {when} -> {}", fs::read_link(&path).unwrap().display())
         } else if setting {
             format!("{who} {}", fs::read_to_string(&path).unwrap().trim())
         } else {
@@ -162,46 +152,18 @@ pub(crate) fn changes() -> Vec<Change> {
         mode,
     };
     vec![
-        Change::OnUndo {
-            argv: vec!["true".into()],
-        },
+        Change::OnUndo { argv: vec!["true".into()] },
         write("/etc/resolv.conf", "nameserver 127.0.0.1\n", 0o644),
-        write(
-            "/etc/systemd/resolved.conf.d/crossfade.conf",
-            "[Resolve]\n",
-            0o644,
-        ),
-        write(
-            "/etc/hosts",
-            "127.0.0.1 localhost\n192.0.2.1 orders\n",
-            0o600,
-        ),
+        write("/etc/systemd/resolved.conf.d/crossfade.conf", "[Resolve]\n", 0o644),
+        write("/etc/hosts", "127.0.0.1 localhost\n192.0.2.1 orders\n", 0o600),
         write("/etc/hosts", "again\n", 0o640),
-        Change::Symlink {
-            path: path("/etc/plain.conf"),
-            target: "hosts".into(),
-        },
-        Change::Symlink {
-            path: path("/run/new/link"),
-            target: "/etc/hosts".into(),
-        },
-        Change::Remove {
-            path: path("/etc/tool.conf"),
-        },
-        Change::Remove {
-            path: path("/etc/dangling"),
-        },
-        Change::Remove {
-            path: path("/etc/never"),
-        },
-        Change::Sysctl {
-            key: "net.ipv4.ip_forward".parse().unwrap(),
-            value: "1".into(),
-        },
-        Change::Sysctl {
-            key: "net/ipv4/conf/eth0/rp_filter".parse().unwrap(),
-            value: "2".into(),
-        },
+        Change::Symlink { path: path("/etc/plain.conf"), target: "hosts".into() },
+        Change::Symlink { path: path("/run/new/link"), target: "/etc/hosts".into() },
+        Change::Remove { path: path("/etc/tool.conf") },
+        Change::Remove { path: path("/etc/dangling") },
+        Change::Remove { path: path("/etc/never") },
+        Change::Sysctl { key: "net.ipv4.ip_forward".parse().unwrap(), value: "1".into() },
+        Change::Sysctl { key: "net/ipv4/conf/eth0/rp_filter".parse().unwrap(), value: "2".into() },
     ]
 }
 
@@ -218,10 +180,7 @@ impl Mortal {
     fn live(&self, what: &str) {
         let told = fs::read(self.journal.join("journal")).unwrap_or_default();
         let told = String::from_utf8_lossy(&told).into_owned();
-        assert!(
-            told.contains(what),
-            "{what} is changed before the journal tells of it"
-        );
+        assert!(told.contains(what), "{what} is changed before the journal tells of it");
         match self.left.get() {
             0 => std::panic::resume_unwind(Box::new("killed")),
             left => self.left.set(left - 1),
@@ -293,19 +252,13 @@ impl System for Mortal {
     fn set_sysctl(&mut self, key: &Key, value: &str) -> io::Result<()> {
         let kernel = "net.ipv4.ip_forward".parse::<Key>().unwrap();
         self.live(&String::from(key.clone()));
-        let set = |key: &Key, value: &str| self.disk.clone().set_sysctl(key, &format!("{value}\n"));
+        let set = |key: &Key, value: &str| self.disk.clone().set_sysctl(key, value);
         if *key == kernel {
             for name in ["all", "default", "eth0"] {
-                set(
-                    &format!("net.ipv4.conf.{name}.forwarding").parse().unwrap(),
-                    value,
-                )?;
+                set(&format!("net.ipv4.conf.{name}.forwarding").parse().unwrap(), value)?;
             }
             let redirects = if value == "1" { "0" } else { "1" };
-            set(
-                &"net.ipv4.conf.all.accept_redirects".parse().unwrap(),
-                redirects,
-            )?;
+            set(&"net.ipv4.conf.all.accept_redirects".parse().unwrap(), redirects)?;
         }
         set(key, value)
     }

@@ -1,0 +1,268 @@
+//! The few changes of a host that need root, for an agent that has none.
+//!
+//! The agent asks over a unix socket, a line of JSON a question; [`serve`] answers as root, through
+//! a journal that only root can write. What may be asked is a list ([`allowed`]): whoever takes the
+//! agent over cannot write elsewhere.
+
+use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::System;
+use super::place::{FILE_BYTES_MAX, HostPath};
+use super::sysctl::Key;
+use super::{Applied, Change, Journal, Report};
+
+/// The longest line, in bytes: a file in base64 with its path.
+const LINE_BYTES_MAX: u64 = 2 * FILE_BYTES_MAX as u64;
+
+/// How long an answer may take: two commands of a journal, each bounded by itself.
+const ANSWER_MAX: Duration = Duration::from_secs(90);
+
+/// Files that are ours alone, or that an agent puts its resolver in. Names of ours may stand
+/// anywhere in the last part.
+const FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/run/crossfade/resolvconf"];
+const DIRECTORIES: [&str; 7] = [
+    "/etc/NetworkManager/conf.d",
+    "/etc/NetworkManager/dnsmasq.d",
+    "/etc/systemd/resolved.conf.d",
+    "/etc/systemd/dns-delegate.d",
+    "/run/NetworkManager/conf.d",
+    "/run/systemd/resolved.conf.d",
+    "/run/systemd/dns-delegate.d",
+];
+
+/// Commands, word by word; `*` is one word of letters, digits, dots and dashes.
+const COMMANDS: [&[&str]; 8] = [
+    &["systemctl", "try-reload-or-restart", "systemd-resolved.service"],
+    &["nmcli", "general", "reload"],
+    &["nmcli", "general", "reload", "dns-full"],
+    &["resolvectl", "flush-caches"],
+    &["resolvconf", "-u"],
+    &["resolvconf", "-d", "*"],
+    &["sh", "-c", "exec resolvconf -a * < /run/crossfade/resolvconf"],
+    &["sh", "-c", "exec resolvconf -m 0 -x -a * < /run/crossfade/resolvconf"],
+];
+
+/// One question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ask {
+    /// Make a change.
+    Apply(Change),
+    /// Bring everything back.
+    Undo,
+    /// What is changed?
+    Pending,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// To [`Ask::Apply`].
+    Applied(Applied),
+    /// To [`Ask::Undo`].
+    Undone(Report),
+    /// To [`Ask::Pending`].
+    Pending(Vec<String>),
+    /// It was not done, in words.
+    Refused(String),
+}
+
+/// A change that is on no list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not among what an agent changes")]
+pub struct NotAllowed(String);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is there, or who was has gone.
+    #[error("the helper that changes this host does not answer")]
+    Gone(#[from] io::Error),
+    /// It answers something else.
+    #[error("the helper that changes this host answers what is not understood")]
+    Unclear(#[from] serde_json::Error),
+    /// It does not do it.
+    #[error("the helper refuses: {0}")]
+    Refused(String),
+}
+
+/// Whether an agent may have this change made.
+///
+/// # Errors
+/// It may not.
+pub fn allowed(change: &Change) -> Result<(), NotAllowed> {
+    let (fits, what) = match change {
+        Change::WriteFile { path, mode, .. } => {
+            (is_file(path) && mode & !0o777 == 0, path.to_string())
+        }
+        Change::Symlink { path, .. } | Change::Remove { path } => (is_file(path), path.to_string()),
+        Change::Sysctl { key, .. } => (is_setting(key), key.to_string()),
+        Change::Run { argv } | Change::OnUndo { argv } => (is_command(argv), argv.join(" ")),
+    };
+    if fits { Ok(()) } else { Err(NotAllowed(what)) }
+}
+
+fn is_file(path: &HostPath) -> bool {
+    let path = path.as_path();
+    if FILES.iter().any(|file| path == Path::new(file)) {
+        return true;
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let inside = |directory: &&str| path.parent() == Some(Path::new(directory));
+    DIRECTORIES.iter().any(inside) && name.contains("crossfade")
+}
+
+/// Forwarding, filters of reverse paths, and what keeps a default route while forwarding.
+fn is_setting(key: &Key) -> bool {
+    let text = String::from(key.clone());
+    let parts: Vec<&str> = text.split('/').collect();
+    matches!(
+        parts.as_slice(),
+        ["net", "ipv4", "ip_forward"]
+            | ["net", "ipv4", "conf", _, "rp_filter" | "route_localnet" | "forwarding"]
+            | ["net", "ipv6", "conf", _, "accept_ra" | "forwarding"]
+    )
+}
+
+fn is_command(argv: &[String]) -> bool {
+    COMMANDS.iter().any(|command| {
+        command.len() == argv.len() && command.iter().zip(argv).all(|(like, word)| fits(like, word))
+    })
+}
+
+/// A pattern of at most one `*`.
+fn fits(like: &str, word: &str) -> bool {
+    let Some((before, after)) = like.split_once('*') else {
+        return like == word;
+    };
+    let middle = word.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    middle.is_some_and(|name| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
+    })
+}
+
+/// Answers questions until there are no more.
+///
+/// # Errors
+/// The other end has gone, or says what is no question.
+pub fn serve<S: System>(
+    input: impl BufRead,
+    mut output: impl Write,
+    journal: &mut Journal<S>,
+) -> io::Result<()> {
+    let mut input = input;
+    while let Some(line) = line(&mut input)? {
+        let answer = match serde_json::from_slice(&line) {
+            Ok(ask) => answer(ask, journal),
+            Err(error) => Answer::Refused(error.to_string()),
+        };
+        say(&mut output, &answer)?;
+    }
+    Ok(())
+}
+
+fn answer<S: System>(ask: Ask, journal: &mut Journal<S>) -> Answer {
+    match ask {
+        Ask::Undo => Answer::Undone(journal.undo()),
+        Ask::Pending => Answer::Pending(journal.pending()),
+        Ask::Apply(change) => {
+            if let Err(refused) = allowed(&change) {
+                return Answer::Refused(refused.to_string());
+            }
+            match journal.apply(&change) {
+                Ok(applied) => Answer::Applied(applied),
+                Err(error) => {
+                    let source = std::error::Error::source(&error);
+                    let because = source.map(|source| format!(": {source}")).unwrap_or_default();
+                    Answer::Refused(format!("{error}{because}"))
+                }
+            }
+        }
+    }
+}
+
+/// The agent's end.
+#[derive(Debug)]
+pub struct Helper {
+    stream: BufReader<UnixStream>,
+}
+
+impl Helper {
+    /// Connects to the helper's socket.
+    ///
+    /// # Errors
+    /// Nobody is there.
+    pub fn connect(path: &Path) -> Result<Self, AskError> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Has a change made.
+    ///
+    /// # Errors
+    /// It is not made.
+    pub fn apply(&mut self, change: &Change) -> Result<Applied, AskError> {
+        let answer = self.ask(&Ask::Apply(change.clone()))?;
+        if let Answer::Applied(applied) = answer { Ok(applied) } else { Err(unexpected(answer)) }
+    }
+
+    /// Has everything brought back.
+    ///
+    /// # Errors
+    /// There is no answer; it may be done.
+    pub fn undo(&mut self) -> Result<Report, AskError> {
+        let answer = self.ask(&Ask::Undo)?;
+        if let Answer::Undone(report) = answer { Ok(report) } else { Err(unexpected(answer)) }
+    }
+
+    /// What is changed.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn pending(&mut self) -> Result<Vec<String>, AskError> {
+        let answer = self.ask(&Ask::Pending)?;
+        if let Answer::Pending(what) = answer { Ok(what) } else { Err(unexpected(answer)) }
+    }
+
+    fn ask(&mut self, ask: &Ask) -> Result<Answer, AskError> {
+        say(self.stream.get_mut(), ask)?;
+        let Some(line) = line(&mut self.stream)? else {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        };
+        Ok(serde_json::from_slice(&line)?)
+    }
+}
+
+fn unexpected(answer: Answer) -> AskError {
+    match answer {
+        Answer::Refused(words) => AskError::Refused(words),
+        Answer::Applied(_) | Answer::Undone(_) | Answer::Pending(_) => {
+            AskError::Refused("the answer is to another question".to_owned())
+        }
+    }
+}
+
+fn say(output: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    match line.last() {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a line without an end")),
+    }
+}

@@ -1,0 +1,88 @@
+//! An agent without root and the helper at the other end of a real socket.
+
+use std::io::{BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use super::super::helper::{AskError, Helper, allowed, serve};
+use super::super::{Applied, Bytes, Change, Report};
+use super::tree::{Scratch, path};
+
+fn write(at: &str, mode: u32) -> Change {
+    Change::WriteFile { path: path(at), bytes: Bytes(b"x\n".to_vec()), mode }
+}
+
+fn set(key: &str) -> Change {
+    Change::Sysctl { key: key.parse().unwrap(), value: "1".to_owned() }
+}
+
+fn run(argv: &[&str]) -> Change {
+    Change::Run { argv: argv.iter().map(|word| (*word).to_owned()).collect() }
+}
+
+#[test]
+fn only_what_is_on_the_list_is_allowed() {
+    let cases = [
+        (write("/etc/resolv.conf", 0o644), true),
+        (write("/etc/resolv.conf", 0o4755), false),
+        (write("/run/systemd/resolved.conf.d/50-crossfade.conf", 0o644), true),
+        (write("/run/systemd/resolved.conf.d/other.conf", 0o644), false),
+        (write("/run/systemd/system/crossfade.service", 0o644), false),
+        (write("/etc/systemd/resolved.conf.d/deeper/crossfade.conf", 0o644), false),
+        (write("/etc/passwd", 0o644), false),
+        (write("/etc/cron.d/crossfade", 0o644), false),
+        (Change::Remove { path: path("/etc/shadow") }, false),
+        (Change::Symlink { path: path("/etc/hosts"), target: "x".into() }, true),
+        (set("net.ipv4.ip_forward"), true),
+        (set("net/ipv6/conf/eth0.7/accept_ra"), true),
+        (set("kernel.core_pattern"), false),
+        (set("net.ipv4.tcp_syncookies"), false),
+        (run(&["systemctl", "try-reload-or-restart", "systemd-resolved.service"]), true),
+        (run(&["systemctl", "try-reload-or-restart", "ssh.service"]), false),
+        (run(&["systemctl"]), false),
+        (run(&["resolvconf", "-d", "lo.crossfade"]), true),
+        (run(&["resolvconf", "-d", "-x"]), false),
+        (run(&["sh", "-c", "exec resolvconf -a lo.x < /run/crossfade/resolvconf"]), true),
+        (run(&["sh", "-c", "exec resolvconf -a x; id < /run/crossfade/resolvconf"]), false),
+        (run(&["sh", "-c", "id"]), false),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(allowed(&change).is_ok(), expected, "{change:?}");
+    }
+}
+
+#[test]
+fn an_agent_has_its_changes_made_and_brought_back_by_the_helper() {
+    let scratch = Scratch::host();
+    let before = scratch.seen();
+    let at = scratch.place().join("sock");
+    let listener = UnixListener::bind(&at).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // One connection each, as systemd starts it; the journal is opened anew.
+            for _ in 0..3 {
+                let (stream, _) = listener.accept().unwrap();
+                let mut journal = scratch.journal();
+                let _ = serve(BufReader::new(&stream), &stream, &mut journal);
+            }
+        });
+        let mut helper = Helper::connect(&at).unwrap();
+        let change = write("/etc/resolv.conf", 0o644);
+        assert_eq!(helper.apply(&change).unwrap(), Applied::Done);
+        assert_eq!(helper.apply(&change).unwrap(), Applied::Already);
+        assert_eq!(helper.pending().unwrap(), ["/etc/resolv.conf"]);
+        let refused = helper.apply(&write("/etc/passwd", 0o644)).unwrap_err();
+        assert!(matches!(&refused, AskError::Refused(words) if words.contains("/etc/passwd")));
+        assert_ne!(scratch.seen(), before);
+        drop(helper);
+        // What is no question is answered, and what has no end is let go.
+        let mut raw = UnixStream::connect(&at).unwrap();
+        raw.write_all(b"{}\n{\"undo").unwrap();
+        drop(raw);
+        let mut helper = Helper::connect(&at).unwrap();
+        assert_eq!(helper.undo().unwrap().undone, ["/etc/resolv.conf"]);
+        assert_eq!(helper.undo().unwrap(), Report::default());
+    });
+    assert_eq!(scratch.seen(), before);
+    assert!(matches!(Helper::connect(Path::new("/nowhere")), Err(AskError::Gone(_))));
+}
