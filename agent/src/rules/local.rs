@@ -1,5 +1,8 @@
 //! One service as its host sees it: what the rules and the prediction both start from.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, SocketAddr};
 
 use plan::endpoint::Endpoint;

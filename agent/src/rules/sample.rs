@@ -72,8 +72,8 @@ impl Leaf {
             affinity: self.affinity.clone(),
             salt: self.id.into(),
             preserve_source: self.keeps_source,
-            legacy: endpoints(serving.legacy().or(serving.target())).unwrap(),
-            target: endpoints(serving.target().or(serving.legacy())).unwrap(),
+            legacy: endpoints(serving.legacy().or_else(|| serving.target())).unwrap(),
+            target: endpoints(serving.target().or_else(|| serving.legacy())).unwrap(),
             after: Vec::new(),
         };
         Arc::new(Service {

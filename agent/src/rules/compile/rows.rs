@@ -14,7 +14,14 @@ use crate::rules::table::{Action, Family, Match, Rule};
 
 /// The rows of each plan as rules need them; services of a plan share theirs.
 #[derive(Default)]
-pub(super) struct Rows(BTreeMap<(usize, Family), Rc<[(IpNet, Who)]>>);
+pub(super) struct Rows(BTreeMap<(usize, Family), Rc<[Row]>>);
+
+/// One network of a row.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    net: IpNet,
+    who: Who,
+}
 
 /// What a network means to the host plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +41,9 @@ impl Rows {
         let clients = &local.leaf.clients;
         let key = (Arc::as_ptr(clients).addr(), local.family);
         let nets = self.0.entry(key).or_insert_with(|| networks(clients, local.family));
-        let rule = |(net, who): &(IpNet, Who)| Rule {
-            matches: vec![Match::Source(*net)],
-            actions: vec![match who {
+        let rule = |row: &Row| Rule {
+            matches: vec![Match::Source(row.net)],
+            actions: vec![match row.who {
                 Who::Split => split.clone(),
                 Who::Others => rest.clone().unwrap_or(Action::Accept),
             }],
@@ -50,18 +57,18 @@ impl Rows {
 
 /// The networks of this family in order. Those that are not split stand only where a later network
 /// that is split overlaps them.
-fn networks(clients: &Clients, family: Family) -> Rc<[(IpNet, Who)]> {
+fn networks(clients: &Clients, family: Family) -> Rc<[Row]> {
     let all = clients.rows.iter().flat_map(|row| {
         let who = if row.plane == Plane::Host { Who::Split } else { Who::Others };
-        row.networks.iter().map(move |net| (net.trunc(), who))
+        row.networks.iter().map(move |net| Row { net: net.trunc(), who })
     });
-    let all: Vec<_> = all.filter(|(net, _)| Family::of(net.addr()) == family).collect();
+    let all: Vec<Row> = all.filter(|row| Family::of(row.net.addr()) == family).collect();
     let overlaps = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
-    let decides = |at: usize, net: &IpNet| {
-        let mut later = all.iter().skip(at + 1).filter(|(_, who)| *who == Who::Split);
-        later.any(|(later, _)| overlaps(net, later))
+    let decides = |at: usize, row: &Row| {
+        let mut later = all.iter().skip(at + 1).filter(|later| later.who == Who::Split);
+        later.any(|later| overlaps(&row.net, &later.net))
     };
     let kept = all.iter().enumerate();
-    let kept = kept.filter(|(at, (net, who))| *who == Who::Split || decides(*at, net));
+    let kept = kept.filter(|(at, row)| row.who == Who::Split || decides(*at, row));
     kept.map(|(_, row)| *row).collect()
 }

@@ -1,4 +1,10 @@
-use plan::spec::Protocol;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use plan::Plane;
+use plan::endpoint::{Endpoint, Endpoints, Pool};
+use plan::snapshot::{Service, Serving};
+use plan::spec::{self, ClientRow, Clients, Protocol};
 
 use super::*;
 use crate::rules::host::Forbidden;
@@ -183,4 +189,93 @@ fn all_reasons_come_at_once() {
     for (line, kind) in found.iter().zip(kinds) {
         assert!(line.contains(kind), "{line}");
     }
+}
+
+/// What grows too large is refused, at its bound and not before.
+#[test]
+fn limits() {
+    let refused = |leaf: Arc<Service>, words: &str| {
+        let mut leaves = table(&[]);
+        leaves.services = vec![leaf];
+        let result = compile(&leaves, &host(&["10.0.1.11"]), &marks(&leaves));
+        let found: Vec<String> =
+            result.err().unwrap_or_default().iter().map(ToString::to_string).collect();
+        assert_eq!(found.join("\n"), words);
+    };
+    let target = |endpoints: u32| {
+        let addresses = (0..endpoints).map(|low| Ipv4Addr::from(0x0a09_0000 + low));
+        let all = addresses.map(|address| Endpoint { address: address.into(), port: None });
+        let serving = Endpoints::new(all.collect()).unwrap();
+        let mut leaf = Service::clone(&Leaf::orders(0).service());
+        let Serving::Legacy { legacy, .. } = leaf.serving else { unreachable!() };
+        let target = Some(Pool { serving, degraded: false });
+        leaf.serving = Serving::Legacy { legacy, target };
+        Arc::new(leaf)
+    };
+    refused(target(1_000), "");
+    refused(target(1_001), "shop/orders: its target side has 1001 endpoints; 1000 are the most");
+    let rows = |networks: u32| {
+        let mut leaf = Service::clone(&Leaf::orders(0).service());
+        let nets = (0..networks).map(|low| IpAddr::from(Ipv4Addr::from(0x0b00_0000 + low)));
+        let row = ClientRow { networks: nets.map(IpNet::from).collect(), plane: Plane::Host };
+        leaf.clients = Arc::new(Clients { rows: vec![row], ..Clients::default() });
+        Arc::new(leaf)
+    };
+    refused(rows(4_096), "");
+    refused(rows(4_097), "shop/orders: its plan has 4097 client networks; 4096 are the most");
+}
+
+#[test]
+fn many_services_and_rules() {
+    let leaves = |services: u32, networks: u32| {
+        let one = Leaf::orders(1).service();
+        let nets = (0..networks).map(|low| IpNet::from(IpAddr::from(Ipv4Addr::from(low << 8))));
+        let row = ClientRow { networks: nets.collect(), plane: Plane::Host };
+        let clients = Arc::new(Clients { rows: vec![row], ..Clients::default() });
+        let leaf = |at: u32| {
+            let mut leaf = Service::clone(&one);
+            leaf.id = format!("shop/s{at:05}").parse().unwrap();
+            let address = Some(Ipv4Addr::from(0x0b00_0000 + at).into());
+            leaf.spec = Arc::new(spec::Service { address, ..spec::Service::clone(&leaf.spec) });
+            leaf.clients = Arc::clone(&clients);
+            Arc::new(leaf)
+        };
+        let mut leaves = table(&[]);
+        leaves.services = (0..services).map(leaf).collect();
+        leaves
+    };
+    let words = |leaves: &HostTable, marks: &Marks| {
+        let result = compile(leaves, &host(&["10.0.1.11"]), marks);
+        result.map(|_| ()).unwrap_err_or_default()
+    };
+    let all = leaves(4_095, 1);
+    assert_eq!(words(&all, &marks(&all)), Vec::<String>::new());
+    let (more, none) = (leaves(4_096, 1), Marks::default());
+    let found = words(&more, &none);
+    assert_eq!(found[0], "4096 services have a logical address; 4095 are the most");
+    assert_eq!(found[1], "shop/s00000 has no index in the marks of flows");
+    let wide = leaves(100, 2_000);
+    let found = words(&wide, &marks(&wide));
+    assert_eq!(found, ["200907 rules are needed; 200000 are the most"]);
+}
+
+/// What a host cannot do is no error; it is told.
+#[test]
+fn what_is_told() {
+    let six = Leaf { address: "fd00::10", ..Leaf::orders(10_000) };
+    let leaves = table(&[six, Leaf { id: "shop/web", address: "10.0.3.10", ..Leaf::orders(0) }]);
+    let compiled = compile(&leaves, &host(&["10.0.1.11"]), &marks(&leaves)).unwrap();
+    assert_eq!(
+        compiled.told,
+        [
+            "shop/orders: its target has no v6 address, which its logical address fd00::10 needs: \
+             host clients stay on legacy",
+            "shop/orders: its legacy side has no v6 address: its host clients are left to fd00::10 \
+             itself",
+            "shop/orders: stragglers at 10.0.1.11:8080/tcp are not caught: other services are \
+             there too",
+            "shop/web: stragglers at 10.0.1.11:8080/tcp are not caught: other services are there \
+             too",
+        ]
+    );
 }

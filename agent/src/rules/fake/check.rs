@@ -69,9 +69,9 @@ fn ranges(name: &Name, chain: &Chain) -> Result<(), Refused> {
         | Match::Translated
         | Match::LeavesHost => true,
     };
-    let sets = |action: &Action| match action {
-        Action::MarkFlow { mask, value } => value & !mask == 0,
-        _ => true,
+    let sets = |action: &Action| {
+        let Action::MarkFlow { mask, value } = action else { return true };
+        value & !mask == 0
     };
     let mut rules = chain.rules.iter();
     if rules.all(|rule| rule.matches.iter().all(fine) && rule.actions.iter().all(sets)) {
@@ -81,27 +81,47 @@ fn ranges(name: &Name, chain: &Chain) -> Result<(), Refused> {
 }
 
 fn names(table: &Table, name: &Name, chain: &Chain) -> Result<(), Refused> {
-    let there = |action: &Action| match action {
-        Action::Count(name) => table.counters.contains(name),
-        Action::Note(name) => table.stragglers.contains_key(name),
-        Action::Goto(name) | Action::Jump(name) => table.chains.contains_key(name),
-        Action::Dispatch(name) => {
-            let map = table.dispatch.get(name);
-            map.is_some_and(|map| map.chains.values().all(|to| table.chains.contains_key(to)))
-        }
-        _ => true,
-    };
-    let mut actions = chain.rules.iter().flat_map(|rule| &rule.actions);
-    match actions.find(|action| !there(action)) {
-        Some(
-            Action::Count(missing)
-            | Action::Note(missing)
-            | Action::Goto(missing)
-            | Action::Jump(missing)
-            | Action::Dispatch(missing),
-        ) => Err(Refused::Missing { chain: name.clone(), name: missing.clone() }),
-        _ => Ok(()),
+    for action in chain.rules.iter().flat_map(|rule| &rule.actions) {
+        let missing = match action {
+            Action::Count(name) if !table.counters.contains(name) => name,
+            Action::Note(name) if !table.stragglers.contains_key(name) => name,
+            Action::Dispatch(name) if !table.dispatch.contains_key(name) => name,
+            Action::Goto(_)
+            | Action::Jump(_)
+            | Action::Dispatch(_)
+            | Action::Count(_)
+            | Action::Note(_)
+            | Action::MarkFlow { .. }
+            | Action::Translate(_)
+            | Action::Redirect(_)
+            | Action::Masquerade
+            | Action::Return
+            | Action::Accept => match next(table, action).find(|to| !table.chains.contains_key(to))
+            {
+                Some(to) => to,
+                None => continue,
+            },
+        };
+        return Err(Refused::Missing { chain: name.clone(), name: missing.clone() });
     }
+    Ok(())
+}
+
+/// The chains that an action can lead to.
+fn next<'a>(table: &'a Table, action: &'a Action) -> impl Iterator<Item = &'a Name> {
+    let (one, map) = match action {
+        Action::Goto(to) | Action::Jump(to) => (Some(to), None),
+        Action::Dispatch(map) => (None, table.dispatch.get(map)),
+        Action::MarkFlow { .. }
+        | Action::Count(_)
+        | Action::Note(_)
+        | Action::Translate(_)
+        | Action::Redirect(_)
+        | Action::Masquerade
+        | Action::Return
+        | Action::Accept => (None, None),
+    };
+    one.into_iter().chain(map.into_iter().flat_map(|map| map.chains.values()))
 }
 
 /// Follows every way from a base chain. A chain is looked at again only where it is deeper.
@@ -120,25 +140,15 @@ fn reach(
     }
     let rules = table.chains.get(name).map_or(&[][..], |chain| &chain.rules);
     for action in rules.iter().flat_map(|rule| &rule.actions) {
-        let fine = match action {
-            Action::Translate(_) | Action::Redirect(_) => hook != Hook::Postrouting,
-            Action::Masquerade => hook == Hook::Postrouting,
-            _ => true,
-        };
+        let changes = matches!(action, Action::Translate(_) | Action::Redirect(_));
+        let masquerades = matches!(action, Action::Masquerade);
+        let fine = if hook == Hook::Postrouting { !changes } else { !masquerades };
         if !fine {
             let (chain, action) = (name.clone(), action.clone());
             return Err(Refused::Hook { chain, hook, action });
         }
-        match action {
-            Action::Goto(to) | Action::Jump(to) => reach(table, hook, to, depth + 1, seen)?,
-            Action::Dispatch(map) => {
-                let chains =
-                    table.dispatch.get(map).into_iter().flat_map(|map| map.chains.values());
-                for to in chains {
-                    reach(table, hook, to, depth + 1, seen)?;
-                }
-            }
-            _ => {}
+        for to in next(table, action) {
+            reach(table, hook, to, depth + 1, seen)?;
         }
     }
     Ok(())

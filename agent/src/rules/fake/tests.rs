@@ -200,7 +200,7 @@ fn processes_of_the_host() {
 fn break_glass_binds_what_stays() {
     let mut kernel = kernel();
     let leaf = Leaf { legacy: vec!["10.0.1.11"], ..Leaf::orders(10_000) };
-    let leaves = table(&[leaf.clone()]);
+    let leaves = table(std::slice::from_ref(&leaf));
     holding(&mut kernel, &[leaf]);
     kernel.put(rollback(&leaves, &vm(), &marks(&leaves))).unwrap();
     for (port, to) in [(1, "10.0.1.10:8080"), (2, "10.0.1.11:8080")] {
