@@ -10,7 +10,31 @@ use super::*;
 use crate::rules::host::Forbidden;
 use crate::rules::sample::{Leaf, host, marks, net, table};
 
-/// Every reason in its own words, and all of them at once.
+/// Addresses to which nobody else's packets go.
+#[test]
+fn odd_addresses() {
+    for (address, what) in [
+        ("127.0.0.1", "a loopback address"),
+        ("::1", "a loopback address"),
+        ("0.0.0.0", "the unspecified address"),
+        ("::", "the unspecified address"),
+        ("224.0.0.251", "a multicast address"),
+        ("ff02::fb", "a multicast address"),
+        ("255.255.255.255", "the broadcast address"),
+        ("0.1.2.3", "an address of this network (RFC 1122)"),
+        ("169.254.169.254", "a link-local address"),
+        ("fe80::1", "a link-local address"),
+        ("::ffff:10.0.1.10", "an IPv4 address written as IPv6"),
+    ] {
+        let found = compile_beside(&Leaf { address, ..Leaf::orders(0) });
+        let words = format!(
+            "shop/orders: its logical address {address} is {what}, which rules cannot stand for"
+        );
+        assert_eq!(found.map(|_| ()).unwrap_err_or_default(), [words]);
+    }
+}
+
+/// Every reason in its own words.
 #[test]
 fn what_is_refused() {
     struct Case {
@@ -18,57 +42,7 @@ fn what_is_refused() {
         words: &'static [&'static str],
     }
     let at = |address| Leaf { address, ..Leaf::orders(0) };
-    let to = |target| Leaf { target: vec![target], ..Leaf::orders(0) };
     let cases = [
-        Case {
-            leaf: at("127.0.0.1"),
-            words: &[
-                "shop/orders: its logical address 127.0.0.1 is a loopback address, which rules \
-                 cannot stand for",
-            ],
-        },
-        Case {
-            leaf: at("::"),
-            words: &[
-                "shop/orders: its logical address :: is the unspecified address, which rules \
-                 cannot stand for",
-            ],
-        },
-        Case {
-            leaf: at("224.0.0.251"),
-            words: &[
-                "shop/orders: its logical address 224.0.0.251 is a multicast address, which rules \
-                 cannot stand for",
-            ],
-        },
-        Case {
-            leaf: at("255.255.255.255"),
-            words: &[
-                "shop/orders: its logical address 255.255.255.255 is the broadcast address, which \
-                 rules cannot stand for",
-            ],
-        },
-        Case {
-            leaf: at("0.1.2.3"),
-            words: &[
-                "shop/orders: its logical address 0.1.2.3 is an address of this network (RFC \
-                 1122), which rules cannot stand for",
-            ],
-        },
-        Case {
-            leaf: at("169.254.169.254"),
-            words: &[
-                "shop/orders: its logical address 169.254.169.254 is a link-local address, which \
-                 rules cannot stand for",
-            ],
-        },
-        Case {
-            leaf: at("::ffff:10.0.1.10"),
-            words: &[
-                "shop/orders: its logical address ::ffff:10.0.1.10 is an IPv4 address written as \
-                 IPv6, which rules cannot stand for",
-            ],
-        },
         Case {
             leaf: Leaf { legacy: vec!["fe80::1"], target: vec!["::1"], ..Leaf::orders(1) },
             words: &[
@@ -107,6 +81,23 @@ fn what_is_refused() {
                  hold of",
             ],
         },
+    ];
+    for Case { leaf, words } in cases {
+        let found = compile_beside(&leaf).map(|_| ()).unwrap_err_or_default();
+        assert_eq!(found, words, "{leaf:?}");
+    }
+}
+
+/// A target that the rules take hold of, and a destination of two services.
+#[test]
+fn loops_and_twins() {
+    struct Case {
+        leaf: Leaf,
+        words: &'static [&'static str],
+    }
+    let at = |address| Leaf { address, ..Leaf::orders(0) };
+    let to = |target| Leaf { target: vec![target], ..Leaf::orders(0) };
+    let cases = [
         Case {
             leaf: to("10.0.1.10"),
             words: &[
