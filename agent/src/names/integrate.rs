@@ -3,10 +3,10 @@
 //! | way | where | asks the stub for | gone after |
 //! |---|---|---|---|
 //! | [`How::Delegate`] | systemd-resolved from 258 | plan names | a reboot |
-//! | [`How::DropIn`] | systemd-resolved before | plan names, and others beside its links | a reboot |
-//! | [`How::NetworkManager`] | who writes resolv.conf, or its dnsmasq | everything, or plan names | undoing |
-//! | [`How::Resolvconf`], [`How::Openresolv`] | who writes resolv.conf | everything | undoing |
-//! | [`How::ResolvConf`] | nobody writes it | everything | undoing |
+//! | [`How::DropIn`] | systemd-resolved before | plan names, others too | a reboot |
+//! | [`How::NetworkManager`] | its dnsmasq, or resolv.conf | plan names, or all | undoing |
+//! | [`How::Resolvconf`], [`How::Openresolv`] | who writes resolv.conf | all | undoing |
+//! | [`How::ResolvConf`] | nobody writes it | all | undoing |
 //! | [`How::Hosts`] | nothing else works | nothing: addresses stand in the file | undoing |
 //!
 //! The decision is pure: [`Env`] holds all that it depends on, [`Choice`] all that is to be done.

@@ -33,6 +33,10 @@ fn file(text: &str) -> ResolvFile {
     ResolvFile::File { bytes: text.into(), mode: 0o644 }
 }
 
+fn mounted() -> ResolvFile {
+    ResolvFile::Mounted { bytes: b"nameserver 10.0.0.2\n".to_vec() }
+}
+
 fn link(target: &str, text: &str) -> ResolvFile {
     ResolvFile::Link { target: target.into(), bytes: Some(text.into()) }
 }
@@ -118,12 +122,13 @@ const SECOND: &str = "127.0.0.57:53";
 const ONE: &str = "10.0.0.2:53";
 const TWO: &str = "10.0.0.2:53, 10.0.0.3:53";
 
+fn with(change: fn(&mut Env), mut env: Env) -> Env {
+    change(&mut env);
+    env
+}
+
 #[test]
 fn resolved_first() {
-    let with = |change: fn(&mut Env), mut env: Env| {
-        change(&mut env);
-        env
-    };
     check(vec![
         ok("newest", resolved(260), How::Delegate, PORT, ONE),
         ok("first that delegates", resolved(258), How::Delegate, PORT, ONE),
@@ -160,6 +165,12 @@ fn resolved_first() {
             PORT,
             ONE,
         ),
+    ]);
+}
+
+#[test]
+fn resolved_only_where_it_is_asked() {
+    check(vec![
         ok(
             "only nsswitch leads to it",
             with(
@@ -274,16 +285,7 @@ fn then_who_writes_the_file() {
 #[test]
 fn then_the_file_then_hosts_then_nothing() {
     let of = |resolv_conf| Env { resolv_conf, ..plain() };
-    let mounted = || ResolvFile::Mounted { bytes: b"nameserver 10.0.0.2\n".to_vec() };
     let busy = |addresses: &[&str]| Env { bound: bound(addresses), ..plain() };
-    let dnsmasq = |config: &str, servers: &str| Env {
-        dnsmasq: Some(config.to_owned()),
-        resolv_conf: file(servers),
-        bound: bound(&["0.0.0.0:53"]),
-        ..plain()
-    };
-    let local =
-        |config: &str| Env { bound: bound(&[FIRST]), ..dnsmasq(config, "nameserver 127.0.0.1\n") };
     check(vec![
         ok("plain", plain(), How::ResolvConf, FIRST, TWO),
         ok(
@@ -310,6 +312,21 @@ fn then_the_file_then_hosts_then_nothing() {
             Env { own: bound(&[FIRST]), ..of(file("nameserver 127.0.0.1\n")) },
             "every name server that is named asks this stub",
         ),
+    ]);
+}
+
+#[test]
+fn who_stands_behind_the_file() {
+    let of = |resolv_conf| Env { resolv_conf, ..plain() };
+    let dnsmasq = |config: &str, servers: &str| Env {
+        dnsmasq: Some(config.to_owned()),
+        resolv_conf: file(servers),
+        bound: bound(&["0.0.0.0:53"]),
+        ..plain()
+    };
+    let local =
+        |config: &str| Env { bound: bound(&[FIRST]), ..dnsmasq(config, "nameserver 127.0.0.1\n") };
+    check(vec![
         ok(
             "ours, with what was before",
             Env {

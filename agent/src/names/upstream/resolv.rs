@@ -200,6 +200,10 @@ mod tests {
 
     use super::*;
 
+    /// Files of lines of every kind.
+    const LINES: &str =
+        "((nameserver 10\\.0\\.0\\.[1-9]|search [a-z]{1,9}|#[ a-z]{0,9}|[a-z ]{0,9})\n){0,9}";
+
     #[test]
     fn lines() {
         struct Case {
@@ -271,7 +275,7 @@ mod tests {
 
         #[test]
         fn what_is_named_is_read_back(
-            text in "(nameserver 10\\.0\\.0\\.[1-9]\n|search [a-z]{1,9}\n|#[ a-z]{0,9}\n|[a-z ]{0,9}\n){0,9}",
+            text in LINES,
             servers in prop::collection::vec(any::<IpAddr>(), 1..3),
         ) {
             let conf = ResolvConf::parse(&ResolvConf::parse(text.as_bytes()).naming(&servers));
