@@ -167,7 +167,8 @@ impl Call {
         now: Timestamp,
     ) -> Result<Self, CallError> {
         let verifier = Verifier::new(trust.clone(), now);
-        let stream = connect(address, &verifier).await?;
+        // Boxed: what a handshake needs is large, and over soon.
+        let stream = Box::pin(connect(address, &verifier)).await?;
         let Some(Ok(verdict)) = verifier.said() else {
             let source = io::Error::other("the server showed no certificate");
             return Err(CallError::Tls { address: address.to_owned(), source });

@@ -64,7 +64,7 @@ pub async fn enroll<F: Files>(
     for address in &ticket.controllers {
         // The same one each time, until a certificate was kept.
         let key = store.prepare(ticket.secret.digest().bytes())?;
-        match ask(address, ticket, key, now).await {
+        match Box::pin(ask(address, ticket, key, now)).await {
             Ok(identity) => {
                 store.install(&identity)?;
                 return Ok(identity);

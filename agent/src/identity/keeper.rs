@@ -135,7 +135,7 @@ impl<F: Files + 'static> Keeper<F> {
             // On disk before anybody is asked: a lost answer is asked for with the same key.
             let leaf = last.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
             let key = self.with_store(move |store| store.prepare(&leaf)).await?;
-            match ask(&address, &last, key, now).await {
+            match Box::pin(ask(&address, &last, key, now)).await {
                 Ok(next) => {
                     let next = Arc::new(next);
                     let kept = Arc::clone(&next);

@@ -187,11 +187,10 @@ fn certified(issuer: &Issuer, der: &[u8]) -> Option<(String, Vec<u8>, Vec<u8>)> 
     let (message, signature) = (read.tbs_certificate.as_ref(), &read.signature_value.data);
     verified(&algorithms, ca, message, signature).then_some(())?;
     let names = read.subject_alternative_name().ok()??;
-    let name = names.value.general_names.iter().find_map(|name| match name {
-        x509_parser::extensions::GeneralName::URI(uri) => {
-            uri.strip_prefix(&format!("spiffe://{DOMAIN}/agent/")).map(str::to_owned)
-        }
-        _ => None,
+    let ours = format!("spiffe://{DOMAIN}/agent/");
+    let name = names.value.general_names.iter().find_map(|name| {
+        let x509_parser::extensions::GeneralName::URI(uri) = name else { return None };
+        Some(uri.strip_prefix(&ours)?.to_owned())
     });
     let key = read.public_key();
     Some((name?, key.raw.to_vec(), key.subject_public_key.data.to_vec()))

@@ -14,10 +14,9 @@ use crate::world::{Folder, World, join};
 
 /// Why nobody gave a certificate: of the last controller.
 fn nobody(error: EnrollError) -> CallError {
-    match error {
-        EnrollError::Nobody(mut errors) => errors.pop().unwrap(),
-        other => panic!("{other}"),
-    }
+    let words = error.to_string();
+    let EnrollError::Nobody(mut errors) = error else { unreachable!("{words}") };
+    errors.pop().unwrap()
 }
 
 #[tokio::test]
