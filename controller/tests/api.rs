@@ -13,6 +13,8 @@ mod calls;
 mod document;
 #[path = "api/limits.rs"]
 mod limits;
+#[path = "api/machines.rs"]
+mod machines;
 #[path = "api/watch.rs"]
 mod watch;
 #[path = "api/world.rs"]

@@ -1,4 +1,11 @@
 //! Identities over a real server with TLS: every way to join and renew, on every store.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 #[path = "identity/calls.rs"]
 mod calls;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use ipnet::IpNet;
 use plan::{Actor, ServiceId, Timestamp};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use xds::join::{MachineName, Pin, Secret, Ticket};
 use xds::server::{Tls, TlsError};
 
@@ -56,7 +56,7 @@ struct Inner {
     known: RwLock<Arc<Known>>,
     revoked: watch::Sender<u64>,
     /// One change at a time, so that those of one controller do not stand in each other's way.
-    changing: tokio::sync::Mutex<()>,
+    turn: Semaphore,
     nonces: Mutex<Nonces>,
     pace: Mutex<Pace>,
     /// When machines were let in. None but machines that are known are in it.
@@ -352,7 +352,8 @@ impl Inner {
         &self,
         mut decide: impl FnMut(&mut Book, Timestamp) -> T,
     ) -> Result<T, ChangeError> {
-        let _turn = self.changing.lock().await;
+        // It is never closed; holding what it gives is the turn.
+        let _turn = self.turn.acquire().await;
         for _ in 0..TRIES {
             let known = self.refresh().await?;
             let mut book = known.book.clone();
@@ -396,4 +397,3 @@ impl fmt::Debug for Authority {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

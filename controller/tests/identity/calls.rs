@@ -52,8 +52,7 @@ async fn channel(world: &World, shows: Option<&Vm>) -> Result<Channel, Status> {
         .ca_certificate(Certificate::from_pem(pem(world.authority.ca_der())))
         .domain_name(world.authority.trust_domain().controller_name());
     if let Some(vm) = shows {
-        config =
-            config.identity(Identity::from_pem(pem(&vm.certificate), vm.key.serialize_pem()));
+        config = config.identity(Identity::from_pem(pem(&vm.certificate), vm.key.serialize_pem()));
     }
     let endpoint = Endpoint::from_shared(format!("https://{}", world.address)).unwrap();
     let connected = wait(endpoint.tls_config(config).unwrap().connect()).await;
@@ -78,14 +77,10 @@ pub(crate) async fn report_of_nobody(
     report(channel(world, None).await?, "vm-1").await
 }
 
-async fn report(
-    channel: Channel,
-    name: &str,
-) -> Result<Streaming<wire::ReportResponse>, Status> {
+async fn report(channel: Channel, name: &str) -> Result<Streaming<wire::ReportResponse>, Status> {
     let kind = Some(Kind::StringValue("agent".to_owned()));
     let fields = [("crossfade.role".to_owned(), Value { kind })].into();
-    let node =
-        Node { id: name.to_owned(), metadata: Some(Struct { fields }), ..Node::default() };
+    let node = Node { id: name.to_owned(), metadata: Some(Struct { fields }), ..Node::default() };
     let first = wire::ReportRequest { node: Some(node), ..wire::ReportRequest::default() };
     let stays = futures::stream::pending::<wire::ReportRequest>();
     let stream = futures::StreamExt::chain(futures::stream::iter([first]), stays);

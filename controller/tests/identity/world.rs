@@ -81,7 +81,8 @@ pub(crate) async fn wait<T>(what: impl Future<Output = T>) -> T {
 impl World {
     pub(crate) async fn new(kept: &Kept) -> Self {
         let clock = Clock::start();
-        let authority = Authority::open(kept.open().await, clock, Settings::default()).await.unwrap();
+        let authority =
+            Authority::open(kept.open().await, clock, Settings::default()).await.unwrap();
         let tls = authority.server_tls(&[]).unwrap();
         let tending = tokio::spawn(authority.clone().tend(Some((tls.clone(), Vec::new()))));
         let server = Server::bind(server::Settings {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{Authority, ChangeError, Inner, Known, Settings};
 use crate::clock::Clock;
@@ -72,7 +72,7 @@ impl Authority {
             ca,
             known: RwLock::new(Arc::new(Known::default())),
             revoked: watch::Sender::new(0),
-            changing: tokio::sync::Mutex::new(()),
+            turn: Semaphore::new(1),
             nonces: Mutex::new(nonces),
             pace: Mutex::new(Pace::default()),
             seen: Mutex::new(BTreeMap::new()),

@@ -129,7 +129,7 @@ impl World {
     }
 
     fn newest(&self) -> Timestamp {
-        self.book.agent(&name("vm-1")).map_or(minute(0), |agent| agent.current.issued)
+        self.book.agent(&name("vm-1")).map_or_else(|| minute(0), |agent| agent.current.issued)
     }
 }
 
