@@ -16,7 +16,7 @@ fn mortal(scratch: &Scratch, left: u32) -> Journal<Mortal> {
     let left = Rc::new(Cell::new(left));
     let hands = || {
         let (disk, journal) = (Disk::new(scratch.root()), scratch.state());
-        Mortal { disk, left: Rc::clone(&left), journal }
+        Mortal { disk, left: Rc::clone(&left), journal, mounted: None }
     };
     unlocked(|| Journal::with(&scratch.state(), hands()))
 }
@@ -103,6 +103,40 @@ fn a_script_that_begins_again_after_its_death_is_undone_in_one() {
     let report = undo(&scratch, NEVER).unwrap();
     assert_eq!(scratch.seen(), before);
     clean(&scratch, &report);
+}
+
+#[test]
+fn a_mounted_file_is_written_over_in_place_and_has_its_bytes_again_whenever_the_process_dies() {
+    for lives in 0.. {
+        let scratch = Scratch::host();
+        let bytes = || fs::read(scratch.root().join("etc/hosts")).unwrap();
+        let before = bytes();
+        let open = |lives| {
+            let left = Rc::new(Cell::new(lives));
+            let hands = || {
+                let (disk, journal) = (Disk::new(scratch.root()), scratch.state());
+                Mortal { disk, left: Rc::clone(&left), journal, mounted: Some("/etc/hosts") }
+            };
+            unlocked(|| Journal::with(&scratch.state(), hands()))
+        };
+        let mut journal = open(lives);
+        let hosts = path("/etc/hosts");
+        let write = lived(|| journal.write_file(hosts.as_path(), b"others, and longer", 0o644));
+        drop(journal);
+        if let Some(written) = &write {
+            assert!(written.is_ok(), "{written:?}");
+            assert_eq!(bytes(), b"others, and longer");
+        }
+        let mut journal = open(lives);
+        let half = lived(|| journal.undo());
+        drop(journal);
+        clean(&scratch, &open(NEVER).undo());
+        assert_eq!(bytes(), before, "dead before change {lives}");
+        if write.is_some() && half.is_some() {
+            assert!(lives >= 5, "{lives}");
+            return;
+        }
+    }
 }
 
 #[test]

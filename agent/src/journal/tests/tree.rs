@@ -173,6 +173,8 @@ pub(crate) struct Mortal {
     pub(crate) disk: Disk,
     pub(crate) left: Rc<Cell<u32>>,
     pub(crate) journal: PathBuf,
+    /// No other file can take the place of this one, as of a mount.
+    pub(crate) mounted: Option<&'static str>,
 }
 
 impl Mortal {
@@ -210,6 +212,9 @@ impl System for Mortal {
 
     fn rename(&mut self, from: &HostPath, to: &HostPath) -> io::Result<()> {
         self.path(to);
+        if self.mounted.is_some_and(|mounted| to.as_path() == Path::new(mounted)) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         self.disk.rename(from, to)
     }
 
