@@ -1,8 +1,10 @@
 //! The command line: arguments as they are typed. What they mean is in `verbs`.
 
+pub(crate) mod agent;
 pub(crate) mod args;
 pub(crate) mod bootstrap;
 pub(crate) mod follow;
+pub(crate) mod machines;
 pub(crate) mod page;
 pub(crate) mod paint;
 pub(crate) mod tree;
@@ -66,6 +68,9 @@ pub(crate) enum Verb {
     /// Follow a controller, keep it on disk, and serve the proxies beside it
     #[command(after_help = "Example: crossfade relay --controller 127.0.0.1:7410")]
     Relay(Relay),
+    /// Join this legacy VM, and keep its addresses and names while what is behind them moves
+    #[command(subcommand)]
+    Agent(agent::Agent),
     /// Print a ready bootstrap for an Envoy or a gRPC library
     #[command(
         after_help = "Examples: crossfade bootstrap envoy --role gateway > envoy.json\n          \
@@ -137,6 +142,15 @@ pub(crate) enum Verb {
     /// List every receiver: plane, kind, acked token, lag, last refusal
     #[command(after_help = "Examples: crossfade sinks\n          crossfade sinks forget dns/old")]
     Sinks(Sinks),
+    /// Make, list and take back the tokens by which machines join
+    #[command(after_help = "Example: crossfade token create vm-1")]
+    Token(machines::Token),
+    /// List the machines that have joined: state, certificate, when and where they were seen
+    #[command(after_help = "Example: crossfade agents -o json")]
+    Agents,
+    /// Let a machine in no more
+    #[command(after_help = "Example: crossfade revoke vm-1 --reason 'disk was stolen'")]
+    Revoke(machines::OneMachine),
     /// Read again the files of the plans given to `serve`
     #[command(after_help = "Example: crossfade reload")]
     Reload(ReloadArgs),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use clap::{Args, ValueEnum};
+use controller::identity::TrustDomain;
 use serde::Deserialize;
 
 /// The file that is read where none is named.
@@ -38,6 +39,17 @@ pub(crate) struct Flags {
     /// The authorities that clients' certificates must come from, PEM
     #[arg(long, value_name = "FILE", env = "CROSSFADE_XDS_CLIENT_CA")]
     pub(crate) xds_client_ca: Option<PathBuf>,
+    /// Give machines identities of this controller's own CA, on loopback too; elsewhere that is so
+    /// unless certificates are given
+    #[arg(long, env = "CROSSFADE_XDS_IDENTITIES", conflicts_with = "xds_cert")]
+    pub(crate) xds_identities: bool,
+    /// Where machines find the controllers, HOST:PORT, as join tokens say; default where xDS
+    /// listens
+    #[arg(long, value_name = "ADDR", env = "CROSSFADE_ADVERTISE", value_delimiter = ',')]
+    pub(crate) advertise: Vec<String>,
+    /// What the identities of machines begin with; fixed once the first was given
+    #[arg(long, value_name = "NAME", env = "CROSSFADE_TRUST_DOMAIN")]
+    pub(crate) trust_domain: Option<TrustDomain>,
     /// DNS threads; default one per core
     #[arg(long, value_name = "N", env = "CROSSFADE_DNS_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -78,6 +90,9 @@ struct File {
     xds_cert: Option<PathBuf>,
     xds_key: Option<PathBuf>,
     xds_client_ca: Option<PathBuf>,
+    xds_identities: bool,
+    advertise: Vec<String>,
+    trust_domain: Option<String>,
     metrics: Option<SocketAddr>,
     log_format: Option<LogFormat>,
     log: Option<String>,
@@ -102,8 +117,12 @@ pub(crate) struct Config {
     pub(crate) dns_threads: usize,
     /// Where xDS answers.
     pub(crate) xds: SocketAddr,
-    /// What it proves itself by, and clients to it; `None` only on loopback.
-    pub(crate) xds_tls: Option<XdsTls>,
+    /// How the two ends of a connection to it prove who they are.
+    pub(crate) xds_proof: XdsProof,
+    /// Where machines find the controllers, `HOST:PORT` each; none: where xDS listens.
+    pub(crate) advertise: Vec<String>,
+    /// What the identities of machines begin with.
+    pub(crate) trust_domain: TrustDomain,
     /// Where health and metrics alone answer.
     pub(crate) metrics: Option<SocketAddr>,
     /// How the log reads; `None`: as the output is a terminal or not.
@@ -114,6 +133,17 @@ pub(crate) struct Config {
     pub(crate) plans: Vec<PathBuf>,
     /// What was given at the start, to resolve it again; `None` where nobody gave anything.
     pub(crate) given: Option<Given>,
+}
+
+/// How the two ends of a connection to the xDS server prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum XdsProof {
+    /// They do not: it is on loopback.
+    Loopback,
+    /// By certificates that others hand out.
+    Files(XdsTls),
+    /// By certificates of the controller's own CA.
+    Identities,
 }
 
 /// The files of the xDS server's TLS.
@@ -156,12 +186,9 @@ pub(crate) enum ConfigError {
          missing: {missing}"
     )]
     HalfTls { missing: String },
-    /// Anybody could connect, and would be told where everything is.
-    #[error(
-        "--xds {address} is not loopback, so clients must prove who they are: give --xds-cert, \
-         --xds-key and --xds-client-ca (docs/mesh.md says how to make them), or listen on 127.0.0.1"
-    )]
-    OpenXds { address: SocketAddr },
+    /// What the file says is no trust domain.
+    #[error("trust-domain `{0}` is none: letters, digits, `-`, `_` and `.`, in lower case")]
+    TrustDomain(String),
     /// Nobody says where the data goes.
     #[error("no data directory: give --data DIR, or set CROSSFADE_DATA or HOME")]
     NoData,
@@ -195,7 +222,9 @@ impl Config {
             ("api-hosts", self.api_hosts != now.api_hosts),
             ("dns", self.dns != now.dns),
             ("dns-threads", self.dns_threads != now.dns_threads),
-            ("xds", self.xds != now.xds || self.xds_tls != now.xds_tls),
+            ("xds", self.xds != now.xds || self.xds_proof != now.xds_proof),
+            ("advertise", self.advertise != now.advertise),
+            ("trust-domain", self.trust_domain != now.trust_domain),
             ("metrics", self.metrics != now.metrics),
             ("log-format", self.log_format != now.log_format),
             ("log", self.log != now.log),
@@ -218,9 +247,20 @@ impl Config {
             flags.xds_key.or(file.xds_key),
             flags.xds_client_ca.or(file.xds_client_ca),
         )?;
-        if xds_tls.is_none() && !xds.ip().is_loopback() {
-            return Err(ConfigError::OpenXds { address: xds });
-        }
+        let identities = flags.xds_identities || file.xds_identities || !xds.ip().is_loopback();
+        let xds_proof = match xds_tls {
+            Some(files) => XdsProof::Files(files),
+            None if identities => XdsProof::Identities,
+            None => XdsProof::Loopback,
+        };
+        let in_file = file.trust_domain.map(|text| match text.parse() {
+            Ok(domain) => Ok(domain),
+            Err(_) => Err(ConfigError::TrustDomain(text)),
+        });
+        let trust_domain = match flags.trust_domain {
+            Some(domain) => domain,
+            None => in_file.transpose()?.unwrap_or_default(),
+        };
         Ok(Self {
             data,
             api: flags.api.or(file.api).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7400))),
@@ -228,7 +268,9 @@ impl Config {
             dns: flags.dns.or(file.dns).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5300))),
             dns_threads: threads.map_or_else(cores, usize::from),
             xds,
-            xds_tls,
+            xds_proof,
+            advertise: if flags.advertise.is_empty() { file.advertise } else { flags.advertise },
+            trust_domain,
             metrics: flags.metrics.or(file.metrics),
             log_format: flags.log_format.or(file.log_format),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),

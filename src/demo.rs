@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use controller::identity::TrustDomain;
 use hickory_proto::rr::Name;
 use hyper::Method;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use self::world::{PROXY, World};
 use crate::cli::args::ServerUrl;
 use crate::cli::{Demo, Output, page};
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{Config, XdsProof};
 use crate::serve::{self, Serving};
 use crate::verbs::{Context, Exit, Failure};
 
@@ -93,7 +94,9 @@ fn config(data: &std::path::Path) -> Config {
         dns: any_port,
         dns_threads: 2,
         xds: any_port,
-        xds_tls: None,
+        xds_proof: XdsProof::Loopback,
+        advertise: Vec::new(),
+        trust_domain: TrustDomain::default(),
         metrics: None,
         log_format: None,
         log: "warn".to_owned(),

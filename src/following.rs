@@ -4,8 +4,11 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use plan::ServiceId;
+use plan::snapshot::{Motion, Service};
 use proto::crossfade::v1::report_service_client::ReportServiceClient;
 use proto::crossfade::v1::{ReportRequest, ReportResponse};
 use proto::envoy::config::core::v3::Node;
@@ -83,6 +86,13 @@ pub(crate) fn is_taken(directory: &Path) -> bool {
     File::open(directory.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
+/// The process that has the directory, as it wrote there.
+pub(crate) fn owner(directory: &Path) -> Option<i32> {
+    let mut pid = String::new();
+    File::open(directory.join(LOCK)).ok()?.take(32).read_to_string(&mut pid).ok()?;
+    pid.trim().parse().ok().filter(|pid| *pid > 1)
+}
+
 /// What it is called among the sinks.
 pub(crate) fn node_name(asked: Option<&String>) -> Result<String, Failure> {
     let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
@@ -101,6 +111,19 @@ pub(crate) fn dial(controllers: &[String], following: &Following) -> Result<Dial
     };
     Dial::new(controllers, files.as_ref())
         .map_err(|error| Failure::Usage(crate::verbs::chain(&error)))
+}
+
+/// The first service that a controller which came up from a backup would move, though no operator
+/// has acted on its plan since.
+pub(crate) fn moved_by_restore<'a>(
+    held: &[Arc<Service>],
+    new: &'a [Arc<Service>],
+) -> Option<&'a ServiceId> {
+    let moves = |leaf: &&Arc<Service>| {
+        let old = held.iter().find(|old| old.id == leaf.id);
+        leaf.motion == Motion::Restored && old.is_some_and(|old| old.serving != leaf.serving)
+    };
+    new.iter().find(moves).map(|leaf| &leaf.id)
 }
 
 /// Random bits, not for secrets.

@@ -6,6 +6,8 @@ mod config;
 mod demo;
 mod dns_alone;
 mod following;
+mod glass;
+mod host;
 mod relay;
 mod replica;
 mod serve;

@@ -1,7 +1,6 @@
 //! `crossfade dns --controller`: a DNS server that follows a controller and goes on without it.
 
 mod actor;
-pub(crate) mod break_glass;
 mod report;
 mod state;
 
@@ -15,11 +14,11 @@ use xds::TypeUrl;
 use xds::follow::{self, Again, Follower, Link};
 
 use self::actor::{Actor, Following};
-use self::break_glass::Glass;
 use self::state::State;
 use crate::cli::{Dns, page};
 use crate::dns_alone::threads;
 use crate::following;
+use crate::glass::{self, Glass};
 use crate::serve::{log, stopped};
 use crate::verbs::{Context, Exit, Failure, chain};
 
@@ -93,8 +92,8 @@ fn local<E: std::error::Error + Send + Sync + 'static>(
 }
 
 /// Break-glass as it was left. A file that cannot be read holds nothing up.
-fn read_glass(directory: &std::path::Path) -> Glass {
-    let glass = break_glass::read(directory).unwrap_or_else(|error| {
+pub(crate) fn read_glass(directory: &std::path::Path) -> Glass {
+    let glass = glass::read(directory).unwrap_or_else(|error| {
         tracing::error!(why = %chain(&error), "break-glass cannot be read");
         Glass::nothing()
     });

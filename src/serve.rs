@@ -14,10 +14,11 @@ use controller::Handle;
 use controller::api::{self, Listen};
 use controller::clock::Clock;
 use controller::core::AskError;
+use controller::identity::{self, Authority};
 use controller::planes;
 use controller::planes::dns::Prepared;
 use controller::pump::{Pump, Running};
-use controller::store::{self, Sqlite};
+use controller::store::{self, Sqlite, Store};
 use dns::Catalog;
 use dns::Server;
 use plan::{Actor, Ask, Command, Plan};
@@ -27,7 +28,7 @@ use tokio::task::JoinHandle;
 use self::reload::PlanFiles;
 pub(crate) use self::stop::stopped;
 use crate::cli::{Serve, page};
-use crate::config::Config;
+use crate::config::{Config, XdsProof};
 use crate::verbs::{Context, Exit, Failure, chain, files};
 
 /// The unix socket in the data directory.
@@ -74,8 +75,17 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     };
     let store =
         Sqlite::open(&config.data).map_err(|e| fail("the store does not open")(e.into()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
     let clock = Clock::start();
-    let (handle, mut pump) = Pump::open(Arc::new(store), clock)
+    let identity = match config.xds_proof {
+        XdsProof::Identities => {
+            let settings = identity::Settings { trust_domain: config.trust_domain.clone() };
+            let opened = Authority::open(Arc::clone(&store), clock, settings).await;
+            Some(opened.map_err(|e| fail("machines have no identities")(e.into()))?)
+        }
+        XdsProof::Loopback | XdsProof::Files(_) => None,
+    };
+    let (handle, mut pump) = Pump::open(store, clock)
         .await
         .map_err(|e| fail("the log cannot be loaded")(e.into()))?;
     let threads = NonZeroUsize::new(config.dns_threads).unwrap_or(NonZeroUsize::MIN);
@@ -91,12 +101,12 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
     let listen =
         Listen { tcp: vec![config.api], unix: Some(socket.clone()), metrics: config.metrics };
     let bound = api::bind(&listen).await.map_err(|e| fail("the API does not start")(e.into()))?;
-    let mesh = mesh::bind(config, clock)?;
+    let mesh = mesh::bind(config, clock, identity.as_ref())?;
     if let Some(plane) = plane {
         tokio::spawn(plane.run(Arc::clone(&server)));
     }
     let meter = mesh.meter();
-    let mesh = mesh.run(pump.mesh_port(Arc::new(planes::mesh::Everything)));
+    let mesh = mesh.run(pump.mesh_port(identity.clone()));
     let controller = pump.run();
     let settings = api::Settings {
         hosts: config.api_hosts.clone(),
@@ -104,6 +114,8 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         scratch: Some(config.data.clone()),
         dns: Some(Arc::clone(&server)),
         xds: Some(meter),
+        identity,
+        controllers: config.advertise.clone(),
     };
     let (api_address, metrics) = (bound.tcp().first().copied(), bound.metrics());
     let (stop_api, stopped) = oneshot::channel::<()>();
@@ -169,7 +181,11 @@ impl Serving {
             text.push_str(&format!("metrics http://{metrics}/metrics\n"));
         }
         text.push_str(&format!("dns {} (UDP and TCP)\n", self.dns));
-        let proof = if config.xds_tls.is_some() { "client certificates" } else { "loopback only" };
+        let proof = match config.xds_proof {
+            XdsProof::Loopback => "loopback only",
+            XdsProof::Files(_) => "client certificates",
+            XdsProof::Identities => "identities; crossfade token create NAME",
+        };
         text.push_str(&format!("xds {} (gRPC, {proof})\n", self.xds));
         text.push_str(&format!("data {}\n", config.data.display()));
         text

@@ -1,5 +1,8 @@
 //! What the verbs do: one file each, and what they share.
 
+pub(crate) mod agent;
+pub(crate) mod agents;
+pub(crate) mod among;
 pub(crate) mod answer;
 pub(crate) mod apply;
 pub(crate) mod audit;
@@ -14,6 +17,7 @@ pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod plans;
 pub(crate) mod reload;
+pub(crate) mod revoke;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod send;
@@ -21,6 +25,7 @@ pub(crate) mod shift;
 pub(crate) mod sinks;
 pub(crate) mod status;
 pub(crate) mod subject;
+pub(crate) mod token;
 pub(crate) mod wait;
 
 use std::fmt::Write as _;
@@ -145,6 +150,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Serve(args) => crate::serve::run(args, context).await,
         Verb::Dns(args) => dns(args, context).await,
         Verb::Relay(args) => crate::relay::run(args, context).await,
+        Verb::Agent(verb) => agent::run(verb, context).await,
         Verb::Bootstrap(args) => bootstrap::run(args, context).await,
         Verb::Check(args) => check::run(&args, context),
         Verb::Diff(args) => diff::run(&args, context).await,
@@ -166,6 +172,9 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Explain(args) => explain::run(&args, context).await,
         Verb::Answer(args) => answer::run(&args, context).await,
         Verb::Sinks(args) => sinks::run(&args, context).await,
+        Verb::Token(args) => token::run(&args, context).await,
+        Verb::Agents => agents::run(context).await,
+        Verb::Revoke(args) => revoke::run(&args, context).await,
         Verb::Reload(args) => reload::run(&args, context).await,
         Verb::Backup(args) => backup::backup(&args, context).await,
         Verb::Restore(args) => backup::restore(args, context).await,

@@ -21,7 +21,8 @@ use crate::handle::numbers::Meters;
 use crate::handle::{Bound, Handle, Knock, Shared, Shown, Stage};
 use crate::planes::PlanePort;
 use crate::planes::dns::DnsPort;
-use crate::planes::mesh::{Concerns, Followers, MeshPort};
+use crate::identity::Authority;
+use crate::planes::mesh::{Followers, MeshPort};
 use crate::pump::doors::{Doors, Event};
 use crate::pump::load::Opened;
 use crate::store::{AppendError, CHECKPOINT_EVERY, Head, Store};
@@ -203,14 +204,14 @@ impl Pump {
     }
 
     /// Connects the mesh plane, and the followers that it speaks for.
-    pub fn mesh_port(&self, concerns: Arc<dyn Concerns>) -> MeshPort {
+    pub fn mesh_port(&self, identity: Option<Authority>) -> MeshPort {
         MeshPort {
             port: self.port(Plane::Mesh),
             replicas: self.followers(Plane::Dns, Source::Followers),
             hosts: self.followers(Plane::Host, Source::Plane),
             store: Arc::clone(&self.shared.store),
             clock: self.shared.clock,
-            concerns,
+            identity,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use xds::follow::{Again, Applied, Held, Item, Link, Sink};
 use xds::{Name, TypeUrl};
 
-use crate::replica::break_glass::{self, Act};
+use crate::glass::{self, Act};
 use crate::replica::report::Shown;
 use crate::replica::state::{State, check};
 use crate::verbs::chain;
@@ -125,7 +125,7 @@ impl Actor {
 
     /// What changes when the file does.
     fn stamp(&self) -> Option<(u64, std::time::SystemTime)> {
-        let found = std::fs::metadata(self.directory.join(break_glass::FILE)).ok()?;
+        let found = std::fs::metadata(self.directory.join(glass::FILE)).ok()?;
         Some((found.len(), found.modified().ok()?))
     }
 
@@ -173,7 +173,7 @@ impl Actor {
         for service in self.state.dissolved(confirmed) {
             let (act, reason) = (Act::Dissolved, "the controller's split is 0");
             let now = self.clock.now();
-            let appended = break_glass::append(
+            let appended = glass::append(
                 &self.directory,
                 act,
                 service.as_ref(),

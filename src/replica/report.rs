@@ -9,7 +9,7 @@ use plan::{Count, ServiceId, Token};
 use proto::crossfade::v1::{self as wire, ReportRequest};
 use tokio::sync::watch;
 
-use crate::replica::break_glass::Force;
+use crate::glass::Force;
 
 /// What is answered from, as far as reports need it.
 #[derive(Clone, Debug, Default)]

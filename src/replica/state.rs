@@ -13,7 +13,8 @@ use xds::follow::{Held, Item, Refusal};
 use xds::own::{ZoneTable, ZoneText};
 use xds::{Name, TypeUrl, Version};
 
-use crate::replica::break_glass::{Force, Glass};
+use crate::following::moved_by_restore;
+use crate::glass::{Force, Glass};
 
 /// What a replica holds and answers.
 pub(super) struct State {
@@ -312,20 +313,12 @@ pub(super) fn check(
 
 /// After a restore from backup whoever has anything keeps it until an operator acts.
 fn restored(table: &ZoneTable, held: Option<&Item>) -> Result<(), String> {
-    let restored = |leaf: &&Arc<Service>| leaf.motion == Motion::Restored;
-    if !table.services.iter().any(|leaf| restored(&leaf)) {
-        return Ok(());
-    }
     let Some(old) = held.and_then(|item| ZoneTable::decode(&item.body).ok()) else { return Ok(()) };
-    let moves = |leaf: &&Arc<Service>| {
-        let old = old.services.iter().find(|old| old.id == leaf.id);
-        old.is_some_and(|old| old.serving != leaf.serving)
-    };
-    match table.services.iter().filter(restored).find(moves) {
-        Some(leaf) => Err(format!(
+    match moved_by_restore(&old.services, &table.services) {
+        Some(id) => Err(format!(
             "the controller was restored from a backup, and its {} is not what is held here: that \
              stays until an operator acts",
-            leaf.id.service
+            id.service
         )),
         None => Ok(()),
     }

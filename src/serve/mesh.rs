@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use controller::clock::Clock;
+use controller::identity::Authority;
 use controller::planes::mesh::{self, MeshPort};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use xds::server::{self, Server, Settings, Tls};
+use xds::server::{self, Doorman, Server, Settings, Tls};
 
-use crate::config::{Config, XdsTls};
+use crate::config::{Config, XdsProof, XdsTls};
 use crate::verbs::Failure;
 
 /// A server that listens and does not answer yet.
@@ -27,13 +28,21 @@ pub(super) struct Running {
 }
 
 /// Reads the files and listens.
-pub(super) fn bind(config: &Config, clock: Clock) -> Result<Bound, Failure> {
-    let tls = config.xds_tls.as_ref().map(tls).transpose()?;
+pub(super) fn bind(
+    config: &Config,
+    clock: Clock,
+    identity: Option<&Authority>,
+) -> Result<Bound, Failure> {
+    let tls = match (&config.xds_proof, identity) {
+        (XdsProof::Files(files), _) => Some(tls(files)?),
+        (_, Some(identity)) => Some(own_tls(config, identity)?),
+        (_, None) => None,
+    };
     let settings = Settings {
         listen: vec![config.xds],
         tls,
-        doorman: None,
-        rules: Arc::new(mesh::rules(Arc::new(mesh::Everything))),
+        doorman: identity.map(|identity| Arc::new(identity.clone()) as Arc<dyn Doorman>),
+        rules: Arc::new(mesh::rules(identity)),
         limits: server::Limits::default(),
         clock: server::Clock::since(clock.started()),
     };
@@ -42,6 +51,20 @@ pub(super) fn bind(config: &Config, clock: Clock) -> Result<Bound, Failure> {
         source: error.into(),
     })?;
     Ok(Bound { server })
+}
+
+/// A certificate of the controller's own CA, renewed as long as the process runs.
+fn own_tls(config: &Config, identity: &Authority) -> Result<Tls, Failure> {
+    let named = config.advertise.iter().filter_map(|address| address.rsplit_once(':'));
+    let named = named.map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+    let listens = Some(config.xds.ip()).filter(|ip| !ip.is_unspecified());
+    let names: Vec<String> = named.chain(listens.map(|ip| ip.to_string())).collect();
+    let tls = identity.server_tls(&names).map_err(|error| Failure::Local {
+        what: "the xDS server has no certificate",
+        source: error.into(),
+    })?;
+    tokio::spawn(identity.clone().tend(Some((tls.clone(), names))));
+    Ok(tls)
 }
 
 /// The server's certificate and key, and the clients' authorities.

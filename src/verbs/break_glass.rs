@@ -9,11 +9,11 @@ use xds::TypeUrl;
 use xds::follow::Held;
 use xds::own::ZoneTable;
 
+use super::among::among;
 use super::{Context, Exit, Failure, chain};
-use crate::cli::args::Subject;
 use crate::cli::follow::BreakGlass;
 use crate::cli::{Output, page};
-use crate::replica::break_glass::{self, Act, Glass};
+use crate::glass::{self, Act, Glass};
 use crate::{following, replica};
 
 /// What is in force, for scripts.
@@ -42,8 +42,8 @@ pub(crate) fn run(args: &BreakGlass, context: &Context) -> Result<Exit, Failure>
             "{directory} is no replica's directory; name it with --data DIR"
         )));
     }
-    let failed = |error: break_glass::GlassError| Failure::Failed(chain(&error));
-    let mut glass = break_glass::read(&directory).map_err(failed)?;
+    let failed = |error: glass::GlassError| Failure::Failed(chain(&error));
+    let mut glass = glass::read(&directory).map_err(failed)?;
     let by = format!("uid:{}", nix::unistd::getuid());
     let reason = args.reason.as_deref().unwrap_or_default();
     let act = if args.undo { Act::Undo } else { Act::Rollback };
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &BreakGlass, context: &Context) -> Result<Exit, Failure>
         None => vec![None],
         Some(subject) => {
             let held = services(&directory)?;
-            find(subject, &held)?.into_iter().map(Some).collect()
+            among(subject, &held, "the replica")?.into_iter().map(Some).collect()
         }
     };
     if args.undo {
@@ -59,14 +59,14 @@ pub(crate) fn run(args: &BreakGlass, context: &Context) -> Result<Exit, Failure>
     }
     for service in services {
         let now = Clock::start().now();
-        glass = break_glass::append(&directory, act, service.as_ref(), &by, reason, now)
+        glass = glass::append(&directory, act, service.as_ref(), &by, reason, now)
             .map_err(failed)?;
     }
-    print(&glass, following::is_taken(&directory), context)
+    print(&glass, following::is_taken(&directory), "replica", context)
 }
 
 /// That there is something to undo.
-fn in_force(glass: &Glass, services: &[Option<ServiceId>]) -> Result<(), Failure> {
+pub(super) fn in_force(glass: &Glass, services: &[Option<ServiceId>]) -> Result<(), Failure> {
     for service in services {
         let exact = glass.force.iter().any(|force| force.service == *service);
         let all = glass.force.iter().any(|force| force.service.is_none());
@@ -100,39 +100,13 @@ fn services(directory: &std::path::Path) -> Result<Vec<ServiceId>, Failure> {
     Ok(services)
 }
 
-/// A service by its full name, a service whose name is unique, or all of a plan.
-fn find(subject: &Subject, held: &[ServiceId]) -> Result<Vec<ServiceId>, Failure> {
-    let named: Vec<&ServiceId> = match subject {
-        Subject::Service(plan, service) => {
-            held.iter().filter(|id| id.plan == *plan && id.service == *service).collect()
-        }
-        Subject::Word(word) => held.iter().filter(|id| id.service.as_str() == word).collect(),
-    };
-    match (named.as_slice(), subject) {
-        ([one], _) => Ok(vec![ServiceId::clone(one)]),
-        ([], Subject::Word(word)) => {
-            let plan: Vec<ServiceId> =
-                held.iter().filter(|id| id.plan.as_str() == word).cloned().collect();
-            if plan.is_empty() { Err(unknown(held)) } else { Ok(plan) }
-        }
-        ([], Subject::Service(..)) => Err(unknown(held)),
-        (several, _) => Err(Failure::Usage(format!(
-            "several services are called so; name one in full: {}",
-            list(several.iter().copied())
-        ))),
-    }
-}
-
-fn unknown(held: &[ServiceId]) -> Failure {
-    Failure::Usage(format!("the replica holds no such service; it holds: {}", list(held.iter())))
-}
-
-fn list<'a>(services: impl Iterator<Item = &'a ServiceId>) -> String {
-    let names: Vec<String> = services.map(ToString::to_string).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-fn print(glass: &Glass, running: bool, context: &Context) -> Result<Exit, Failure> {
+/// Says what is in force.
+pub(super) fn print(
+    glass: &Glass,
+    running: bool,
+    who: &str,
+    context: &Context,
+) -> Result<Exit, Failure> {
     if context.output == Output::Json {
         let in_force = glass.force.iter().map(|force| InForce {
             service: force.service.as_ref(),
@@ -153,10 +127,10 @@ fn print(glass: &Glass, running: bool, context: &Context) -> Result<Exit, Failur
     if glass.force.is_empty() {
         text.push_str("no break-glass is in force\n");
     }
-    text.push_str(if running {
-        "the replica takes it up within 100 ms\n"
+    text.push_str(&if running {
+        format!("the {who} takes it up within 100 ms\n")
     } else {
-        "no replica runs here; it takes this up when it starts\n"
+        format!("no {who} runs here; it takes this up when it starts\n")
     });
     page::print(&text)?;
     Ok(Exit::Done)

@@ -32,6 +32,7 @@ use xds::session::Rules;
 use xds::{Client, Edit, Tables, TypeUrl, Urgency};
 
 use crate::clock::Clock;
+use crate::identity::Authority;
 use crate::planes::PlanePort;
 use crate::planes::mesh::doors::Doors;
 use crate::planes::mesh::drain::Drain;
@@ -44,7 +45,7 @@ use crate::planes::mesh::texts::Texts;
 use crate::planes::reports::{self, Reports};
 use crate::store::Store;
 
-pub use crate::planes::mesh::hosts::{Concerns, Everything};
+pub use crate::planes::mesh::hosts::Concerns;
 pub use crate::planes::mesh::viewer::Roles;
 
 /// What the mesh plane is connected by.
@@ -60,8 +61,8 @@ pub struct MeshPort {
     pub store: Arc<dyn Store>,
     /// For the times of acks and counts.
     pub clock: Clock,
-    /// Which services concern a host.
-    pub concerns: Arc<dyn Concerns>,
+    /// Who gives machines their identities; `None`: nobody proves who he is.
+    pub identity: Option<Authority>,
 }
 
 /// What followers in a plane that is not the mesh say.
@@ -74,7 +75,8 @@ pub struct Followers {
 }
 
 /// What every stream of the server goes by.
-pub fn rules(concerns: Arc<dyn Concerns>) -> Rules {
+pub fn rules(identity: Option<&Authority>) -> Rules {
+    let concerns = hosts::concerns(identity);
     let types = render::TYPES.iter().chain(&[
         TypeUrl::ZONE_TABLE,
         TypeUrl::ZONE,
@@ -104,6 +106,11 @@ pub async fn serve(
     serving(&health, &load_service).await;
     serving(&health, &report_service).await;
     routes.add_service(load_service).add_service(report_service);
+    if let Some(identity) = &ports.identity {
+        let enroll = identity.enroll_service();
+        serving(&health, &enroll).await;
+        routes.add_service(enroll);
+    }
     let (publisher, registry) = (server.publisher(), server.registry());
     let plane = run(ports, publisher, Back { registry, loads, reports });
     let served = server.serve(routes.routes(), stop);
@@ -205,7 +212,7 @@ struct MeshPlane {
 
 impl MeshPlane {
     fn new(ports: MeshPort, publisher: Publisher) -> Self {
-        let MeshPort { port, replicas, hosts, store, clock, concerns } = ports;
+        let MeshPort { port, replicas, hosts, store, clock, identity } = ports;
         let snapshot = Arc::clone(&port.snapshots.borrow());
         let mut load = Load::default();
         // What was there before this process counts as soon as it has arrived.
@@ -224,7 +231,7 @@ impl MeshPlane {
             tables: Arc::new(Tables::empty()),
             doors: Doors::default(),
             replicas_came: false,
-            concerns,
+            concerns: hosts::concerns(identity.as_ref()),
             host_tables: HostTables::default(),
             texts: Texts::new(store),
             quiet: Quiet::default(),

@@ -1,12 +1,14 @@
 //! Which hosts' tables are rendered: those of agents that are connected, or were.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use plan::Snapshot;
-use xds::own::{self, Concern, Hosts};
+use xds::own::{self, Concern, Hosts, Subject};
 use xds::{Client, Edit, Scope};
+
+use crate::identity::Authority;
 
 /// The most scopes that are rendered: as many as there may be hosts with services of their own.
 const SCOPES_MAX: usize = 10_000;
@@ -19,11 +21,33 @@ pub trait Concerns: Send + Sync + Debug {
 
 /// Every service concerns every host: where nobody proves who he is.
 #[derive(Clone, Copy, Debug)]
-pub struct Everything;
+struct Everything;
 
 impl Concerns for Everything {
     fn of(&self, _: &Client) -> Concern {
         Concern::All
+    }
+}
+
+/// As its token said; a machine that is not known is concerned by nothing.
+impl Concerns for Authority {
+    fn of(&self, client: &Client) -> Concern {
+        let known = client.identity.as_ref().and_then(|it| self.services_of(&it.name));
+        match known {
+            Some(services) if services.is_empty() => Concern::All,
+            Some(services) => {
+                Concern::Only(Arc::new(services.into_iter().map(Subject::Service).collect()))
+            }
+            None => Concern::Only(Arc::new(BTreeSet::new())),
+        }
+    }
+}
+
+/// By identity where there are any.
+pub(super) fn concerns(identity: Option<&Authority>) -> Arc<dyn Concerns> {
+    match identity {
+        Some(identity) => Arc::new(identity.clone()),
+        None => Arc::new(Everything),
     }
 }
 

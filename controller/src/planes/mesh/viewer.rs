@@ -65,7 +65,7 @@ mod tests {
             version: None,
             identity: None,
         };
-        let roles = Roles { concerns: Arc::new(hosts::Everything) };
+        let roles = Roles { concerns: hosts::concerns(None) };
         for role in ["sidecar", "gateway", "relay", "dns", "agent"] {
             assert!(roles.view(&client(dns::SINK, role)).is_err(), "{role}");
             assert!(roles.view(&client("dns/paris", role)).is_ok(), "{role}");

@@ -1,0 +1,258 @@
+//! `crossfade agent run`: a legacy VM keeps its addresses and names while what is behind them
+//! moves.
+//!
+//! | part | does |
+//! |---|---|
+//! | [`world`] | tables of plans to the leaves of this host, and to rules |
+//! | [`actor`] | the one task that changes the host |
+//! | [`kernel`] | our table, and that of break-glass |
+//! | [`names`] | the stub DNS server, and bringing the host to ask it |
+//! | [`control`] | the socket on which the command line asks |
+//! | [`files`] | what is kept beside tables and identity |
+
+pub(crate) mod actor;
+pub(crate) mod bring;
+pub(crate) mod control;
+pub(crate) mod files;
+pub(crate) mod handed;
+pub(crate) mod identity;
+pub(crate) mod kernel;
+pub(crate) mod leave;
+pub(crate) mod looks;
+pub(crate) mod names;
+pub(crate) mod shown;
+pub(crate) mod trial;
+pub(crate) mod world;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use controller::clock::Clock;
+use plan::Token;
+use proto::envoy::config::core::v3::Node;
+use sd_notify::NotifyState;
+use tokio::sync::{Notify, mpsc, watch};
+use xds::TypeUrl;
+use xds::follow::{self, Again, Follower, Link};
+
+use self::actor::{Actor, Following, Shared, State};
+use self::files::{Names, Settings};
+use self::handed::Handed;
+use self::identity::Standing;
+use self::kernel::Kernel;
+use self::shown::Shown;
+use self::world::World;
+use crate::cli::agent::Run;
+use crate::cli::page;
+use crate::following;
+use crate::serve::{log, stopped};
+use crate::verbs::{Context, Exit, Failure, chain};
+
+/// Asks of the actor that may wait: the pump's, the operator's and changes of the host.
+const ASKS_MAX: usize = 16;
+
+/// Runs until told to stop, and leaves everything in force.
+pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
+    let _log = log::begin(&args.log, args.log_format)?;
+    let directory = files::directory(args.here.data.as_ref())?;
+    let place = following::take(directory)?;
+    let directory = &place.directory;
+    let settings = chosen(&args, directory)?;
+    let mut handed = Handed::take();
+    let standing = identity::open(directory, &settings)?;
+    let node = follow::node(&settings.name, env!("CARGO_PKG_VERSION"), &[("role", "agent")]);
+    let (follower, damaged) = Follower::open(follow::Settings {
+        node: node.clone(),
+        types: vec![TypeUrl::HOST_TABLE.into()],
+        dial: standing.dial(&settings)?,
+        directory: directory.clone(),
+    })
+    .map_err(local("nothing can be kept"))?;
+    for damage in damaged {
+        tracing::error!(path = %damage.path.display(), why = damage.why, "a slot is damaged");
+    }
+    let world = held(directory, &settings, &follower);
+    tell_start(&world);
+    let leaves = world.leaves();
+    let kernel = Kernel::open(handed.rules()).map_err(local("rules cannot be kept"))?;
+    handed::keep_rules(kernel.owner());
+    let names = names::start(directory, &settings, &leaves, handed.names())?;
+    let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings };
+    let ended = parts.run(follower, node, names, standing).await?;
+    let directory = directory.clone();
+    drop(place);
+    match ended {
+        Ended::Told => Ok(Exit::Done),
+        Ended::Lost(why) => undo(&directory, why).await,
+    }
+}
+
+/// Why an agent ends.
+enum Ended {
+    /// It was told to: everything stays in force.
+    Told,
+    /// Its join was on trial, and was lost.
+    Lost(&'static str),
+}
+
+/// Takes the host out again.
+async fn undo(directory: &Path, why: &str) -> Result<Exit, Failure> {
+    tracing::error!(why, "the join undoes itself");
+    let left = leave::leave(directory).await?;
+    for kept in &left.kept {
+        tracing::warn!(%kept, "left as others made it");
+    }
+    let joined_again = "at the controller run `crossfade token create NAME --replace` and join again";
+    Err(Failure::Failed(format!("{why}: the host is as it was before; {joined_again}")))
+}
+
+fn local<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl Fn(E) -> Failure {
+    move |error| Failure::Local { what, source: error.into() }
+}
+
+/// What join chose; else what was typed, which goes for loopback alone.
+fn chosen(args: &Run, directory: &Path) -> Result<Settings, Failure> {
+    if args.controller.is_empty() {
+        return files::settings(directory)?.ok_or_else(|| {
+            Failure::Usage(format!(
+                "this VM has not joined ({} is not there); at the controller run `crossfade token \
+                 create NAME` and paste here what it prints",
+                directory.join(files::SETTINGS).display()
+            ))
+        });
+    }
+    if files::settings(directory)?.is_some() {
+        return Err(Failure::Usage(
+            "this VM has joined, and follows what it joined; leave --controller out, or give \
+             another --data"
+                .to_owned(),
+        ));
+    }
+    Ok(Settings {
+        name: following::node_name(args.node.as_ref())?,
+        controllers: args.controller.clone(),
+        joined: false,
+        address: args.address.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        names: args.names.map_or(Names::Off, Names::At),
+        exempt: Vec::new(),
+        envoy: None,
+    })
+}
+
+/// What was held when it last ran.
+fn held(directory: &Path, settings: &Settings, follower: &Follower) -> World {
+    let mut world = World::new(looks::host(settings), files::marks(directory));
+    follower.held().for_each(|held| world.take(held));
+    world
+}
+
+fn tell_start(world: &World) {
+    if world.through == Token::NEVER {
+        tracing::warn!("nothing is held yet; this host is left as it is until a controller says");
+    } else {
+        let (through, services) = (world.through, world.leaves().len());
+        tracing::warn!(%through, services, stale = true, "keeping in force what was held");
+    }
+}
+
+/// What runs.
+struct Parts<'a> {
+    world: Shared,
+    kernel: Kernel,
+    directory: &'a Path,
+    settings: &'a Settings,
+}
+
+impl Parts<'_> {
+    async fn run(
+        self,
+        follower: Follower,
+        node: Node,
+        names: Option<names::Serving>,
+        standing: Standing,
+    ) -> Result<Ended, Failure> {
+        let Self { world, kernel, directory, settings } = self;
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let links = watch::channel::<Option<Link>>(None).0;
+        let again = watch::channel(Again::default()).0;
+        let shown = watch::channel(Shown::default()).0;
+        let (pumped, noticed, seen) = (again.subscribe(), Notify::new(), shown.subscribe());
+        let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
+        let mut actor = Actor {
+            world: world.clone(),
+            kernel,
+            directory: directory.to_owned(),
+            stub: stub.clone(),
+            clock: Clock::start(),
+            again,
+            links: links.subscribe(),
+            shown,
+            state: State::default(),
+        };
+        tokio::task::block_in_place(|| actor.begin());
+        let control = control::Control {
+            settings: settings.clone(),
+            shown: seen.clone(),
+            links: links.subscribe(),
+            health: standing.health(),
+            stub,
+            asks: asks.clone(),
+        };
+        let serving = control::serve(directory, control)?;
+        page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
+        ready();
+        brought(directory, settings).await;
+        let say = async move || shown::report(&seen.borrow().clone());
+        let reports = following::report(node, links.subscribe(), &noticed, say);
+        let looks = looks::go_on(settings.clone(), asks.clone());
+        let lost = trial::lost(directory, settings, links.subscribe());
+        let upkeep = names::go_on(names, directory, settings);
+        let pump = follower.run(Following { asks, world }, links, pumped, following::random());
+        tokio::select! {
+            stopped = stopped() => stopped?,
+            why = lost => return Ok(Ended::Lost(why)),
+            () = actor.run(asked, &noticed) => {}
+            () = pump => {}
+            () = reports => {}
+            () = looks => {}
+            () = serving => {}
+            () = upkeep => {}
+            () = standing.keep() => {}
+        }
+        Ok(Ended::Told)
+    }
+}
+
+/// Brings the host to forward and to ask us, where this process may; else join has done so.
+async fn brought(directory: &Path, settings: &Settings) {
+    if !settings.joined || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let brought = bring::bring(directory, settings).await;
+    for done in brought.done {
+        tracing::info!(what = %done, "changed on this host; leaving puts it back");
+    }
+    for failed in brought.failed {
+        tracing::error!(why = %failed, "not changed on this host");
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn ready() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager was not told");
+    }
+    let Some(every) = sd_notify::watchdog_enabled() else { return };
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(every / 3);
+        loop {
+            tick.tick().await;
+            if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
+                tracing::debug!(why = %chain(&error), "the watchdog was not told");
+            }
+        }
+    });
+}

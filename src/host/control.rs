@@ -1,0 +1,307 @@
+//! The socket on which the command line of this host asks the agent: a line of JSON each way.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::identity::{Health, Identity};
+use agent::names::Stub;
+use plan::{ServiceId, Split, Timestamp, Token};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use xds::follow::Link;
+
+use crate::host::actor::Ask;
+use crate::host::files::{SOCKET, Settings};
+use crate::host::shown::{ServiceShown, Shown};
+use crate::verbs::Failure;
+
+/// The longest question: a list of services.
+const QUESTION_MAX: u64 = 1 << 20;
+/// The longest answer: the status of 4 095 services.
+const ANSWER_MAX: u64 = 16 << 20;
+/// How many ask at a time: operators and scripts of one host.
+const ASKING_MAX: usize = 16;
+/// How long an agent may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "ask")]
+pub(crate) enum Question {
+    /// What holds on this host.
+    Status,
+    /// Close what is left on the side that lost.
+    Drain {
+        /// Of these services.
+        services: Vec<ServiceId>,
+    },
+}
+
+/// What is answered.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "answer")]
+pub(crate) enum Answer {
+    /// What holds on this host.
+    Status(Box<Status>),
+    /// Of these services something was closed; others are on both sides, or are not here.
+    Drained {
+        /// Which.
+        services: Vec<ServiceId>,
+    },
+    /// It cannot be understood.
+    Bad {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What holds on this host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    /// What this host is called.
+    pub(crate) name: String,
+    /// The address that stands for its own processes.
+    pub(crate) address: String,
+    /// The controller that is followed now; `null`: none is reached.
+    pub(crate) controller: Option<String>,
+    /// The newest token that anything is held of; `null`: nothing is held.
+    pub(crate) token: Option<Token>,
+    /// Why the kernel does not hold what it should; `null`: it does.
+    pub(crate) broken: Option<String>,
+    /// How the kernel keeps our table: `persistent`, `socket` or `open`.
+    pub(crate) table: Option<String>,
+    /// What else is to be known of the rules.
+    pub(crate) notes: Vec<String>,
+    /// Services that the host's own operator keeps on legacy; `*` for every one.
+    pub(crate) break_glass: Vec<String>,
+    /// The certificate; `null`: the host has not joined.
+    pub(crate) identity: Option<IdentityStatus>,
+    /// The stub DNS server; `null`: names are left alone.
+    pub(crate) names: Option<NamesStatus>,
+    /// The services, sorted.
+    pub(crate) services: Vec<ServiceStatus>,
+}
+
+/// How the certificate is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IdentityStatus {
+    /// Its SPIFFE ID.
+    pub(crate) id: String,
+    /// Until when it is valid.
+    pub(crate) expires: Timestamp,
+    /// What is wrong with it; `null`: nothing.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What the stub did since the agent started.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NamesStatus {
+    /// Where it answers.
+    pub(crate) listen: Vec<String>,
+    /// Whom it asks.
+    pub(crate) upstreams: Vec<String>,
+    /// How many plan names it has.
+    pub(crate) names: usize,
+    /// Answers to plan names.
+    pub(crate) answered: u64,
+    /// Other queries that were relayed and answered.
+    pub(crate) forwarded: u64,
+    /// Those that no upstream answered.
+    pub(crate) failed: u64,
+    /// Those that were dropped.
+    pub(crate) dropped: u64,
+}
+
+/// A service on this host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ServiceStatus {
+    /// `plan/service`.
+    pub(crate) service: ServiceId,
+    /// Its logical address; `null`: it has none, and only its names are known here.
+    pub(crate) address: Option<std::net::IpAddr>,
+    /// Its split.
+    pub(crate) split_bp: u16,
+    /// Flows to legacy since that split.
+    pub(crate) legacy: u64,
+    /// Flows to target since that split.
+    pub(crate) target: u64,
+    /// Flows that reached legacy at exactly 100 % and were forwarded.
+    pub(crate) stragglers: u64,
+    /// Their networks, the busiest first.
+    pub(crate) networks: Vec<String>,
+}
+
+/// What answers are made of.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) settings: Settings,
+    pub(super) shown: watch::Receiver<Shown>,
+    pub(super) links: watch::Receiver<Option<Link>>,
+    pub(super) health: Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)>,
+    pub(super) stub: Option<Arc<Stub>>,
+    pub(super) asks: mpsc::Sender<Ask>,
+}
+
+/// Listens on the socket in `directory`, for its owner alone.
+pub(super) fn serve(
+    directory: &Path,
+    control: Control,
+) -> Result<impl Future<Output = ()> + use<>, Failure> {
+    let path = directory.join(SOCKET);
+    let failed = |source| Failure::File { what: "listen on", path: path.clone(), source };
+    // The directory is this process's alone: what is there is of one that has ended.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(async move {
+        let room = Arc::new(Semaphore::new(ASKING_MAX));
+        loop {
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let control = control.clone();
+                    tokio::spawn(async move {
+                        let answered = control.answer(stream);
+                        match tokio::time::timeout(ANSWER_WITHIN, answered).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(error)) => tracing::debug!(%error, "a command has gone"),
+                            Err(_) => tracing::debug!("a command took too long"),
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "commands cannot be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    })
+}
+
+impl Control {
+    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
+        let (reading, mut writing) = stream.into_split();
+        let mut line = String::new();
+        BufReader::new(reading.take(QUESTION_MAX)).read_line(&mut line).await?;
+        let answer = match serde_json::from_str(&line) {
+            Ok(Question::Status) => Answer::Status(Box::new(self.status())),
+            Ok(Question::Drain { services }) => {
+                let (done, drained) = oneshot::channel();
+                // The actor goes only with the process.
+                let _ = self.asks.send(Ask::Drain { services, done }).await;
+                Answer::Drained { services: drained.await.unwrap_or_default() }
+            }
+            Err(error) => Answer::Bad { why: error.to_string() },
+        };
+        let mut text = serde_json::to_vec(&answer)?;
+        text.push(b'\n');
+        writing.write_all(&text).await
+    }
+
+    fn status(&self) -> Status {
+        let shown = self.shown.borrow().clone();
+        let force = shown.force.iter().map(|force| {
+            force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string)
+        });
+        Status {
+            name: self.settings.name.clone(),
+            address: self.settings.address.to_string(),
+            controller: self.links.borrow().as_ref().map(|link| link.address.to_string()),
+            token: (shown.through != Token::NEVER).then_some(shown.through),
+            broken: shown.broken,
+            table: shown.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
+            notes: shown.told,
+            break_glass: force.collect(),
+            identity: self.identity(),
+            names: self.stub.as_ref().map(|stub| names(stub)),
+            services: shown.services.iter().map(service).collect(),
+        }
+    }
+
+    fn identity(&self) -> Option<IdentityStatus> {
+        let (identity, health) = self.health.as_ref()?;
+        let (identity, health) = (identity.borrow(), health.borrow());
+        let trouble = match &*health {
+            Health::Fine { .. } => None,
+            Health::Failing { why, expired, .. } => {
+                let expired = if *expired { "expired; " } else { "" };
+                Some(format!("{expired}not renewed: {why}"))
+            }
+            Health::Refused { why } | Health::Lost { why } => Some(why.clone()),
+        };
+        Some(IdentityStatus { id: identity.spiffe_id(), expires: identity.not_after, trouble })
+    }
+}
+
+fn names(stub: &Stub) -> NamesStatus {
+    let totals = stub.totals();
+    let answered = totals.told.iter().map(|told| told.logical + told.legacy + told.target);
+    NamesStatus {
+        listen: stub.addresses().iter().map(ToString::to_string).collect(),
+        upstreams: stub.upstreams().servers().iter().map(ToString::to_string).collect(),
+        names: stub.answers().len(),
+        answered: answered.sum(),
+        forwarded: totals.forwarded,
+        failed: totals.failed,
+        dropped: totals.dropped.all(),
+    }
+}
+
+fn service(one: &ServiceShown) -> ServiceStatus {
+    let at_target = one.leaf.serving.split() == Split::TARGET;
+    ServiceStatus {
+        service: one.leaf.id.clone(),
+        address: one.leaf.spec.address,
+        split_bp: one.leaf.serving.split().bp(),
+        legacy: one.legacy,
+        target: one.target,
+        stragglers: if at_target { one.caught } else { 0 },
+        networks: one.stragglers.iter().map(|(network, _)| network.to_string()).collect(),
+    }
+}
+
+/// Asks the agent whose directory this is; `None`: none runs.
+pub(crate) async fn ask(directory: &Path, question: &Question) -> Result<Option<Answer>, Failure> {
+    let path = directory.join(SOCKET);
+    let failed = |source| Failure::File { what: "ask on", path: path.clone(), source };
+    let mut stream = match UnixStream::connect(&path).await {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let asked = async {
+        let mut line = serde_json::to_vec(question)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
+        Ok::<Answer, io::Error>(serde_json::from_slice(&answer)?)
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answer) => answer.map(Some).map_err(failed),
+        Err(_) => Err(Failure::Failed(
+            "the agent does not answer; to be safe without it: crossfade agent rollback".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,183 @@
+//! What an agent keeps in its directory beside tables and identity.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use agent::rules::Marks;
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::following;
+use crate::verbs::Failure;
+
+/// Its directory beside the controller's.
+pub(crate) const DIRECTORY: &str = "agent";
+/// What join wrote.
+pub(crate) const SETTINGS: &str = "agent.json";
+/// The break-glass rules, for plain `nft -f`.
+pub(crate) const ROLLBACK: &str = "rollback.nft";
+/// Which service has which mark.
+const MARKS: &str = "marks.json";
+/// The control socket.
+pub(crate) const SOCKET: &str = "agent.sock";
+/// There since the operator said that the VM is well.
+const CONFIRMED: &str = "confirmed";
+
+/// What join chose for this VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// What it is called: its node id.
+    pub(crate) name: String,
+    /// Whom it follows, HOST:PORT.
+    pub(crate) controllers: Vec<String>,
+    /// Whether it has an identity; else it follows loopback in the clear.
+    pub(crate) joined: bool,
+    /// The address that stands for its own processes.
+    pub(crate) address: IpAddr,
+    /// How names are answered.
+    pub(crate) names: Names,
+    /// Networks that are never forwarded from its own address.
+    #[serde(default)]
+    pub(crate) exempt: Vec<IpNet>,
+    /// The Envoy beside it.
+    #[serde(default)]
+    pub(crate) envoy: Option<EnvoySettings>,
+}
+
+/// How names are answered on a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Names {
+    /// They are left alone.
+    Off,
+    /// The host is brought to ask the agent, in the way that leaves the least trace.
+    #[default]
+    Auto,
+    /// There, and whoever wants to asks there.
+    At(SocketAddr),
+}
+
+/// The Envoy beside an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct EnvoySettings {
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// The user that it runs as.
+    pub(crate) user: String,
+}
+
+/// The agent's directory.
+pub(crate) fn directory(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    following::directory(asked, DIRECTORY)
+}
+
+/// What join wrote; `None`: this VM has not joined.
+pub(crate) fn settings(directory: &Path) -> Result<Option<Settings>, Failure> {
+    read(directory, SETTINGS)
+}
+
+/// Keeps what join chose.
+pub(crate) fn put_settings(directory: &Path, settings: &Settings) -> Result<(), Failure> {
+    put(directory, SETTINGS, settings)
+}
+
+/// Which service has which mark. A file that is damaged is told and begun anew: flows that are
+/// there keep their way, and only drains and counts of them are lost.
+pub(crate) fn marks(directory: &Path) -> Marks {
+    match read(directory, MARKS) {
+        Ok(marks) => marks.unwrap_or_default(),
+        Err(error) => {
+            tracing::error!(why = %crate::verbs::chain(&error), "marks of services begin anew");
+            Marks::default()
+        }
+    }
+}
+
+/// Keeps the marks.
+pub(crate) fn put_marks(directory: &Path, marks: &Marks) -> Result<(), Failure> {
+    put(directory, MARKS, marks)
+}
+
+/// Whether the operator said that the VM is well.
+pub(crate) fn is_confirmed(directory: &Path) -> bool {
+    directory.join(CONFIRMED).exists()
+}
+
+/// The operator says that the VM is well.
+pub(crate) fn confirm(directory: &Path) -> Result<(), Failure> {
+    write(&directory.join(CONFIRMED), b"", 0o644).map_err(failed("write", directory, CONFIRMED))
+}
+
+fn failed<'a>(
+    what: &'static str,
+    directory: &'a Path,
+    name: &'a str,
+) -> impl FnOnce(io::Error) -> Failure + 'a {
+    move |source| Failure::File { what, path: directory.join(name), source }
+}
+
+fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<T>, Failure> {
+    let bytes = match fs::read(directory.join(name)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", directory, name)(error)),
+    };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|error| failed("understand", directory, name)(error.into()))
+}
+
+fn put(directory: &Path, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| failed("write", directory, name)(error.into()))?;
+    bytes.push(b'\n');
+    write(&directory.join(name), &bytes, 0o644).map_err(failed("write", directory, name))
+}
+
+/// Writes a file whole or not at all, durably.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_kept_and_strange_files_are_told() {
+        let directory = std::env::temp_dir().join(format!("crossfade-files-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        assert_eq!(settings(&directory).unwrap(), None);
+        let chosen = Settings {
+            name: "vm-7".to_owned(),
+            controllers: vec!["10.0.0.5:7410".to_owned()],
+            joined: true,
+            address: "10.0.1.11".parse().unwrap(),
+            names: Names::At("127.0.0.1:53".parse().unwrap()),
+            exempt: vec!["10.0.9.0/24".parse().unwrap()],
+            envoy: None,
+        };
+        put_settings(&directory, &chosen).unwrap();
+        assert_eq!(settings(&directory).unwrap(), Some(chosen));
+        fs::write(directory.join(SETTINGS), "{ \"nonsense\": 1 }").unwrap();
+        let told = crate::verbs::chain(&settings(&directory).unwrap_err());
+        assert!(told.contains("agent.json") && told.contains("nonsense"), "{told}");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

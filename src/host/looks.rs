@@ -1,0 +1,113 @@
+//! Looking at this host: its addresses, and what must not be touched.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use agent::rules::{Forbidden, Host};
+use ipnet::IpNet;
+use nix::ifaddrs::getifaddrs;
+use tokio::sync::mpsc;
+
+use crate::host::actor::Ask;
+use crate::host::files::Settings;
+use crate::verbs::chain;
+
+/// How often the host is looked at.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// The port of SSH, where the operator may be at work.
+const SSH: u16 = 22;
+
+/// This host as it is now.
+pub(crate) fn host(settings: &Settings) -> Host {
+    let mut host = Host::new(settings.address);
+    host.own.extend(own_addresses());
+    host.exempt.clone_from(&settings.exempt);
+    host.forbidden = forbidden(settings, &host.own);
+    host
+}
+
+/// This host where nobody joined it: an agent that follows loopback for a try.
+pub(crate) fn unjoined() -> Host {
+    let mut host = Host::new(IpAddr::from([127, 0, 0, 1]));
+    host.own.extend(own_addresses());
+    host
+}
+
+/// The addresses of this host's interfaces, without loopback and link-local ones.
+pub(crate) fn own_addresses() -> BTreeSet<IpAddr> {
+    let found = match getifaddrs() {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(%error, "this host's addresses cannot be read");
+            return BTreeSet::new();
+        }
+    };
+    let addresses = found.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    addresses.filter(|address| !address.is_loopback() && !is_link_local(*address)).collect()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// What no rule may be about: where we are led from, and where the operator comes in.
+fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
+    let controllers = settings.controllers.iter().flat_map(|text| resolved(text));
+    let controllers = controllers.map(|address| Forbidden {
+        net: IpNet::from(address.ip()),
+        // A controller may run where services do; its own port is what must stay.
+        port: Some(address.port()),
+        why: "the controller is there".to_owned(),
+    });
+    let ssh = own.iter().map(|address| Forbidden {
+        net: IpNet::from(*address),
+        port: Some(SSH),
+        why: "this host is managed by SSH there".to_owned(),
+    });
+    controllers.chain(ssh).collect()
+}
+
+/// Names are looked up once at start; what cannot be resolved now is not guarded.
+fn resolved(text: &str) -> Vec<SocketAddr> {
+    match text.to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            tracing::warn!(controller = text, %error, "the controller's name does not resolve");
+            Vec::new()
+        }
+    }
+}
+
+/// Looks again and again, and tells the actor what changed.
+pub(super) async fn go_on(settings: Settings, asks: mpsc::Sender<Ask>) {
+    let mut known = own_addresses();
+    let mut tick = tokio::time::interval(EVERY);
+    loop {
+        tick.tick().await;
+        let found = own_addresses();
+        if found == known || found.is_empty() {
+            continue;
+        }
+        tracing::info!(addresses = ?found, "other addresses are this host's now");
+        known = found;
+        let settings = settings.clone();
+        let looked = tokio::task::spawn_blocking(move || host(&settings)).await;
+        match looked {
+            Ok(host) => {
+                if asks.send(Ask::Host(Box::new(host))).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::error!(why = %chain(&error), "the host cannot be looked at"),
+        }
+    }
+}

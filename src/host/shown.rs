@@ -1,0 +1,166 @@
+//! What is in force on this host and what was counted, for reports and for `agent status`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent::dataplane::Ownership;
+use agent::rules;
+use ipnet::IpNet;
+use plan::measure::Stragglers;
+use plan::snapshot::Service;
+use plan::{ServiceId, Split, Token};
+use proto::crossfade::v1::{self as wire, ReportRequest, stragglers::Source};
+
+use crate::glass::Force;
+use crate::host::kernel::Counted;
+
+/// What is in force.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    pub(super) services: Vec<ServiceShown>,
+    pub(super) through: Token,
+    pub(super) force: Vec<Force>,
+    pub(super) told: Vec<String>,
+    pub(super) broken: Option<String>,
+    pub(super) ownership: Option<Ownership>,
+}
+
+/// A service, and its flows since its split last changed.
+#[derive(Clone, Debug)]
+pub(super) struct ServiceShown {
+    pub(super) leaf: Arc<Service>,
+    pub(super) legacy: u64,
+    pub(super) target: u64,
+    pub(super) caught: u64,
+    pub(super) stragglers: Vec<(IpNet, u64)>,
+}
+
+/// What counters stood at when a service last changed.
+#[derive(Debug, Default)]
+pub(super) struct Baselines {
+    at: BTreeMap<ServiceId, Flows>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Flows {
+    legacy: u64,
+    target: u64,
+    caught: u64,
+}
+
+impl Flows {
+    fn read(names: Option<&rules::Counted>, counted: &Counted) -> Self {
+        let Some(names) = names else { return Self::default() };
+        let of = |name: &rules::Name| counted.flows.get(name).copied().unwrap_or(0);
+        Self {
+            legacy: of(&names.legacy),
+            target: of(&names.target),
+            caught: names.caught.as_ref().map_or(0, of),
+        }
+    }
+
+    /// What came since; a counter that fell was made anew.
+    const fn since(self, before: Self) -> Self {
+        const fn risen(now: u64, before: u64) -> u64 {
+            match now.checked_sub(before) {
+                Some(risen) => risen,
+                None => now,
+            }
+        }
+        Self {
+            legacy: risen(self.legacy, before.legacy),
+            target: risen(self.target, before.target),
+            caught: risen(self.caught, before.caught),
+        }
+    }
+}
+
+impl Baselines {
+    /// Counts of this service begin here.
+    pub(super) fn begin(
+        &mut self,
+        leaf: &Service,
+        names: Option<&rules::Counted>,
+        counted: &Counted,
+    ) {
+        self.at.insert(leaf.id.clone(), Flows::read(names, counted));
+    }
+}
+
+/// A service as it stands.
+pub(super) fn service(
+    leaf: &Arc<Service>,
+    names: Option<&rules::Counted>,
+    counted: &Counted,
+    baselines: &Baselines,
+) -> ServiceShown {
+    let before = baselines.at.get(&leaf.id).copied().unwrap_or_default();
+    let flows = Flows::read(names, counted).since(before);
+    let sets = names.into_iter().flat_map(|names| &names.stragglers);
+    let found = sets.filter_map(|set| counted.stragglers.get(set)).flatten();
+    let mut stragglers: Vec<_> =
+        found.map(|found| (found.network, found.tally.packets)).collect();
+    stragglers.sort_by_key(|(_, flows)| std::cmp::Reverse(*flows));
+    stragglers.truncate(Stragglers::NETWORKS_MAX);
+    ServiceShown {
+        leaf: Arc::clone(leaf),
+        legacy: flows.legacy,
+        target: flows.target,
+        caught: flows.caught,
+        stragglers,
+    }
+}
+
+/// As the controller is told.
+pub(super) fn report(shown: &Shown) -> ReportRequest {
+    let caught = |one: &&ServiceShown| {
+        one.leaf.serving.split() == Split::TARGET && (one.caught > 0 || !one.stragglers.is_empty())
+    };
+    ReportRequest {
+        counts: shown.services.iter().filter_map(count).collect(),
+        overrides: shown.force.iter().map(over).collect(),
+        stragglers: shown.services.iter().filter(caught).map(stragglers).collect(),
+        ..ReportRequest::default()
+    }
+}
+
+fn count(one: &ServiceShown) -> Option<wire::Count> {
+    let events = one.legacy.saturating_add(one.target);
+    let Token { incarnation, revision } = one.leaf.since;
+    (events > 0).then(|| wire::Count {
+        service: one.leaf.id.to_string(),
+        plane: wire::Plane::Host.into(),
+        since: Some(wire::Token { incarnation, revision }),
+        legacy: one.legacy,
+        target: one.target,
+        events,
+        ..wire::Count::default()
+    })
+}
+
+fn stragglers(one: &ServiceShown) -> wire::Stragglers {
+    let source = |(network, flows): &(IpNet, u64)| Source {
+        network: Some(wire::Network {
+            address: match network.network() {
+                std::net::IpAddr::V4(v4) => v4.octets().to_vec().into(),
+                std::net::IpAddr::V6(v6) => v6.octets().to_vec().into(),
+            },
+            length: network.prefix_len().into(),
+        }),
+        flows: *flows,
+    };
+    wire::Stragglers {
+        service: one.leaf.id.to_string(),
+        flows: one.caught,
+        sources: one.stragglers.iter().map(source).collect(),
+    }
+}
+
+fn over(force: &Force) -> wire::Override {
+    wire::Override {
+        services: force.service.iter().map(ToString::to_string).collect(),
+        since_ms: u64::try_from(force.since.millis()).unwrap_or(0),
+        by: force.by.clone(),
+        reason: force.reason.clone(),
+    }
+}

@@ -1,0 +1,100 @@
+//! `crossfade agent`: what is asked of a VM's agent, on the VM.
+
+mod doctor;
+mod join;
+mod leave;
+mod rollback;
+mod status;
+
+use std::path::Path;
+
+use plan::ServiceId;
+use xds::TypeUrl;
+use xds::follow::Held;
+use xds::own::HostTable;
+
+use crate::cli::agent::Agent;
+use crate::cli::args::Subject;
+use crate::cli::{Output, page};
+use crate::host::control::{self, Answer, Question};
+use crate::host::{self, files};
+use crate::verbs::among::among;
+use crate::verbs::{Context, Exit, Failure, chain};
+
+/// Does it.
+pub(crate) async fn run(verb: Agent, context: &Context) -> Result<Exit, Failure> {
+    match verb {
+        Agent::Join(args) => join::run(&args, context).await,
+        Agent::Doctor(args) => doctor::run(&args, context).await,
+        Agent::Run(args) => Box::pin(host::run(args, context)).await,
+        Agent::Status(args) => status::run(&args, context).await,
+        Agent::Confirm(args) => confirm(&args.data),
+        Agent::Rollback(args) => rollback::run(&args, context),
+        Agent::Drain(args) => drain(&args.service, &args.here.data, context).await,
+        Agent::Leave(args) => leave::run(&args, context).await,
+        Agent::Restore(args) => rollback::restore(&args),
+    }
+}
+
+fn confirm(data: &Option<std::path::PathBuf>) -> Result<Exit, Failure> {
+    let directory = files::directory(data.as_ref())?;
+    if files::settings(&directory)?.is_none() {
+        return Err(not_joined(&directory));
+    }
+    files::confirm(&directory)?;
+    page::print("confirmed: this VM stays joined\n")?;
+    Ok(Exit::Done)
+}
+
+async fn drain(
+    subject: &Subject,
+    data: &Option<std::path::PathBuf>,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let directory = files::directory(data.as_ref())?;
+    let services = among(subject, &held(&directory)?, "this VM")?;
+    match control::ask(&directory, &Question::Drain { services }).await? {
+        Some(Answer::Drained { services }) if services.is_empty() => Err(Failure::Refused(
+            "nothing is closed: a side has lost only at exactly 0% or 100%".to_owned(),
+        )),
+        Some(Answer::Drained { services }) => {
+            if context.output == Output::Json {
+                page::json(&services)?;
+            } else {
+                for id in services {
+                    page::print(&format!("{id}  connections on the side that lost are closed\n"))?;
+                }
+            }
+            Ok(Exit::Done)
+        }
+        Some(_) => Err(Failure::Failed("the agent does not understand; is it as new?".to_owned())),
+        None => Err(not_running(&directory)),
+    }
+}
+
+/// The services that the agent holds, running or not.
+fn held(directory: &Path) -> Result<Vec<ServiceId>, Failure> {
+    let held = Held::read(directory, &TypeUrl::from(TypeUrl::HOST_TABLE))
+        .map_err(|error| Failure::Failed(chain(&error)))?;
+    let tables = held.resources.values().filter_map(|item| HostTable::decode(&item.body).ok());
+    let mut services: Vec<ServiceId> =
+        tables.flat_map(|table| table.services).map(|leaf| leaf.id.clone()).collect();
+    services.sort();
+    Ok(services)
+}
+
+fn not_joined(directory: &Path) -> Failure {
+    Failure::Usage(format!(
+        "this VM has not joined ({} has no {}); at the controller run `crossfade token create \
+         NAME`, and paste here what it prints",
+        directory.display(),
+        files::SETTINGS
+    ))
+}
+
+fn not_running(directory: &Path) -> Failure {
+    Failure::Failed(format!(
+        "no agent runs here ({}); start it: systemctl start crossfade-agent",
+        directory.display()
+    ))
+}

@@ -1,0 +1,121 @@
+//! `crossfade agent doctor`, which `join` runs first.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent::doctor::{self, FindSettings, Findings, Reach, Row, Verdict, Wishes};
+use xds::join::Ticket;
+
+use crate::cli::agent::{Doctor, Join};
+use crate::cli::{Output, page};
+use crate::host::files;
+use crate::verbs::{Context, Exit, Failure};
+
+/// How long a controller may take to accept a connection.
+const REACH_WITHIN: Duration = Duration::from_secs(3);
+
+/// Looks and prints; exit code 1 where something fails.
+pub(super) async fn run(args: &Doctor, context: &Context) -> Result<Exit, Failure> {
+    let directory = files::directory(args.here.data.as_ref())?;
+    let known = files::settings(&directory)?;
+    let controllers: Vec<String> = match (&args.controller, &known) {
+        (Some(controller), _) => vec![controller.clone()],
+        (None, Some(known)) => known.controllers.clone(),
+        (None, None) => Vec::new(),
+    };
+    let wishes = wishes(true, args.names, args.envoy.is_some());
+    // What is joined has the port of names already.
+    let wishes = if known.is_some() { Wishes { stub: None, ..wishes } } else { wishes };
+    let rows = look(&directory, args.envoy.as_ref(), &wishes, &controllers).await.1;
+    show(&rows, context)?;
+    match doctor::worst(&rows) {
+        Verdict::Fail => Err(Failure::Failed("this VM cannot join as it is".to_owned())),
+        Verdict::Good | Verdict::Note | Verdict::Warn => Ok(Exit::Done),
+    }
+}
+
+/// What a join goes by: refused where something fails, unless forced.
+pub(super) async fn before_join(
+    args: &Join,
+    ticket: &Ticket,
+    directory: &Path,
+    context: &Context,
+) -> Result<(), Failure> {
+    let wishes = wishes(!args.no_names, args.names, args.envoy.is_some());
+    let (_, rows) = look(directory, args.envoy.as_ref(), &wishes, &ticket.controllers).await;
+    let told: Vec<Row> = rows.into_iter().filter(|row| row.verdict >= Verdict::Warn).collect();
+    if !told.is_empty() {
+        show(&told, context)?;
+    }
+    if doctor::worst(&told) == Verdict::Fail && !args.force {
+        return Err(Failure::Refused(
+            "this VM cannot join as it is: mend what fails above, or join with --force; all of it: \
+             crossfade agent doctor"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn wishes(names: bool, stub: Option<SocketAddr>, envoy: bool) -> Wishes {
+    Wishes {
+        serves_others: true,
+        forwards: true,
+        envoy,
+        preserve_source: false,
+        names,
+        stub,
+        addresses: BTreeSet::new(),
+    }
+}
+
+async fn look(
+    directory: &Path,
+    envoy: Option<&PathBuf>,
+    wishes: &Wishes,
+    controllers: &[String],
+) -> (Findings, Vec<Row>) {
+    let settings = FindSettings {
+        root: PathBuf::from("/"),
+        data: directory.to_owned(),
+        envoy: envoy.cloned(),
+    };
+    let mut findings = doctor::find(&settings, wishes).await;
+    findings.controller = reach(controllers).await;
+    if wishes.names && wishes.stub.is_none() {
+        findings.names = crate::host::names::way(directory);
+    }
+    let rows = doctor::judge(&findings, wishes);
+    (findings, rows)
+}
+
+/// Whether any controller takes a connection.
+async fn reach(controllers: &[String]) -> Option<Reach> {
+    let controllers = controllers.to_vec();
+    let tried = tokio::task::spawn_blocking(move || {
+        let mut last = None;
+        for text in controllers {
+            let tried = text.to_socket_addrs().and_then(|mut found| {
+                let none = || std::io::Error::other("it has no address");
+                TcpStream::connect_timeout(&found.next().ok_or_else(none)?, REACH_WITHIN)
+            });
+            match tried {
+                Ok(_) => return Some(Reach::Answered(text)),
+                Err(error) => {
+                    last = Some(Reach::Silent(format!("{text}: {error}")));
+                }
+            }
+        }
+        last
+    });
+    tried.await.ok().flatten()
+}
+
+fn show(rows: &[Row], context: &Context) -> Result<(), Failure> {
+    if context.output == Output::Json {
+        return Ok(page::json(&rows)?);
+    }
+    Ok(page::print(&doctor::table(rows))?)
+}

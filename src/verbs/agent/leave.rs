@@ -1,0 +1,46 @@
+//! `crossfade agent leave`.
+
+use std::fmt::Write as _;
+
+use crate::cli::agent::Leave;
+use crate::cli::{Output, page};
+use crate::host::{files, leave};
+use crate::verbs::{Context, Exit, Failure};
+
+/// Leaves, and says what was done.
+pub(super) async fn run(args: &Leave, context: &Context) -> Result<Exit, Failure> {
+    let directory = files::directory(args.here.data.as_ref())?;
+    let left = leave::leave(&directory).await?;
+    if context.output == Output::Json {
+        page::json(&left)?;
+    } else {
+        page::print(&text(&left))?;
+    }
+    if left.failed.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Err(Failure::Failed(format!(
+        "not everything was put back: {}; mend that, then leave again",
+        left.failed.join("; ")
+    )))
+}
+
+fn text(left: &leave::Left) -> String {
+    let mut text = String::new();
+    if left.ended {
+        text.push_str("the agent was ended\n");
+    }
+    if left.rules {
+        text.push_str("its rules were taken out of the kernel\n");
+    }
+    for undone in &left.undone {
+        let _ = writeln!(text, "put back: {undone}");
+    }
+    for kept in &left.kept {
+        let _ = writeln!(text, "left as others made it: {kept}");
+    }
+    if text.is_empty() {
+        text.push_str("nothing of an agent was here\n");
+    }
+    text
+}
