@@ -195,8 +195,8 @@ async fn nobody_is_served_without_an_identity() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn controllers_on_one_store_are_one() {
     let store = Arc::new(Memory::new());
-    let open = |store: Memory| Authority::open(Arc::new(store), Clock::start(), Settings::default());
-    let opened = futures::future::join_all((0..4).map(|_| open(store.another()))).await;
+    let open = |_| Authority::open(Arc::new(store.another()), Clock::start(), Settings::default());
+    let opened = futures::future::join_all((0..4).map(open)).await;
     let opened: Vec<Authority> = opened.into_iter().map(Result::unwrap).collect();
     assert!(opened.iter().all(|authority| authority.pin() == opened[0].pin()), "one CA");
 
