@@ -27,7 +27,9 @@ fn main() {
     netlink.adopt().expect("nothing of others");
     let mut table = table(services);
 
-    let first = timed(|| drop(netlink.commit(&table).expect("the kernel takes it")));
+    let first = timed(|| {
+        netlink.commit(&table).expect("the kernel takes it");
+    });
     println!("services                 {services}");
     println!("first commit             {first:?}");
 
@@ -50,28 +52,52 @@ fn main() {
                 let split = split_chain(service, 1 + round);
                 table.chains.insert(name(&format!("s{service}")), split);
             }
-            timed(|| drop(netlink.commit(&table).expect("the kernel takes it")))
+            timed(|| {
+                netlink.commit(&table).expect("the kernel takes it");
+            })
         })
         .collect();
     times.sort();
     println!("all weights at once      {}", figures(&times));
 
-    let mut times: Vec<_> =
-        (0..200).map(|_| timed(|| drop(netlink.commit(&table).expect("the same")))).collect();
+    let mut times: Vec<_> = (0..200)
+        .map(|_| {
+            timed(|| {
+                netlink.commit(&table).expect("the same");
+            })
+        })
+        .collect();
     times.sort();
     println!("the same table again     {}", figures(&times));
 
-    let mut times: Vec<_> =
-        (0..50).map(|_| timed(|| drop(netlink.counters().expect("there are some")))).collect();
+    let mut times: Vec<_> = (0..50)
+        .map(|_| {
+            timed(|| {
+                netlink.counters().expect("there are some");
+            })
+        })
+        .collect();
     times.sort();
     println!("counters                 {}", figures(&times));
 
     drop(netlink);
     let mut netlink = Netlink::open(settings).expect("root, and nf_tables");
-    println!("adopt                    {:?}", timed(|| drop(netlink.adopt().expect("ours"))));
-    let anew = timed(|| drop(netlink.commit(&table).expect("the kernel takes it")));
+    println!(
+        "adopt                    {:?}",
+        timed(|| {
+            netlink.adopt().expect("ours");
+        })
+    );
+    let anew = timed(|| {
+        netlink.commit(&table).expect("the kernel takes it");
+    });
     println!("first commit after adopt {anew:?}");
-    println!("remove                   {:?}", timed(|| drop(netlink.remove().expect("ours"))));
+    println!(
+        "remove                   {:?}",
+        timed(|| {
+            netlink.remove().expect("ours");
+        })
+    );
 }
 
 fn figures(sorted: &[Duration]) -> String {
@@ -90,7 +116,7 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("letters, digits")
 }
 
-/// Services with a chain for the split and one for each side, for IPv4 and IPv6.
+/// Services with a chain for the split and one for each side.
 fn table(services: u16) -> Table {
     let mut table = Table {
         name: name("crossfade"),
@@ -100,12 +126,14 @@ fn table(services: u16) -> Table {
         dispatch: BTreeMap::new(),
         chains: BTreeMap::new(),
     };
-    let mut chains = BTreeMap::new();
+    // What arrives is split; the host's own processes are one client, on one side.
+    let (mut chains, mut own) = (BTreeMap::new(), BTreeMap::new());
     for service in 0..services {
         let [high, low] = service.to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(192, 168, high, low));
         let key = Key { address, transport: Transport::Tcp, port: 8_080 };
         chains.insert(key, name(&format!("s{service}")));
+        own.insert(key, name(&format!("s{service}-l")));
         table.chains.insert(name(&format!("s{service}")), split_chain(service, 1_000));
         for (side, octet) in [("l", 30), ("t", 40)] {
             let counter = name(&format!("s{service}-{side}"));
@@ -123,20 +151,25 @@ fn table(services: u16) -> Table {
         }
     }
     table.dispatch.insert(name("in4"), Dispatch { family: Family::V4, chains });
-    for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
-        let dispatch = Rule { matches: vec![], actions: vec![Action::Dispatch(name("in4"))] };
+    table.dispatch.insert(name("out4"), Dispatch { family: Family::V4, chains: own });
+    for (chain, hook, map) in
+        [("prerouting", Hook::Prerouting, "in4"), ("output", Hook::Output, "out4")]
+    {
+        let dispatch = Rule { matches: vec![], actions: vec![Action::Dispatch(name(map))] };
         let chain_of = Chain { hook: Some((hook, -110)), rules: vec![dispatch] };
         table.chains.insert(name(chain), chain_of);
     }
     table
 }
 
+/// Of a service with an IPv4 address alone, as most are.
 fn split_chain(service: u16, bound: u16) -> Chain {
-    let below = |family| Rule {
+    let family = Family::V4;
+    let below = Rule {
         matches: vec![Match::SourceBucketBelow { family, seed: service.into(), bound }],
         actions: vec![Action::Goto(name(&format!("s{service}-t")))],
     };
     let legacy =
         Rule { matches: vec![], actions: vec![Action::Goto(name(&format!("s{service}-l")))] };
-    Chain { hook: None, rules: vec![below(Family::V4), below(Family::V6), legacy] }
+    Chain { hook: None, rules: vec![below, legacy] }
 }

@@ -37,7 +37,8 @@ pub enum DataplaneError {
     #[error("the table's comment must contain `crossfade` and be at most 120 bytes")]
     Unsigned,
     /// More than fits into one transaction.
-    #[error("the table takes {0} bytes as one transaction; at most {max} fit", max = Self::BYTES_MAX)]
+    #[error("the table takes {0} bytes as one transaction; at most {max} fit",
+        max = Self::BYTES_MAX)]
     TooLarge(usize),
     /// A rule names something that the table does not have.
     #[error("the table names `{0}`, which it does not have")]

@@ -133,6 +133,7 @@ impl Netlink {
                 Some(Some(changes)) if self.settings.old_kernel => How::StepsWithoutDrops(changes),
                 Some(Some(changes)) => How::Steps(changes),
             };
+            change::check(table, &how)?;
             let mut outcome = self.transact(table, &how, asked)?;
             // A chain that lost its last user in this very transaction (before Linux 6.2).
             let busy = outcome.as_ref().is_err_and(|refusal| refusal.errno == Errno::EBUSY);
@@ -216,7 +217,6 @@ impl Dataplane for Netlink {
         if !table.comment.contains(SIGN) || table.comment.len() > COMMENT_MAX {
             return Err(DataplaneError::Unsigned);
         }
-        change::check(table)?;
         let guessed = self.held.is_some();
         if !guessed {
             self.look()?;

@@ -7,6 +7,9 @@ use crate::netns::{Space, allowed};
 use crate::owner::without_rights;
 use crate::tables::{SHAPE, empty, every_word, name, open, regular, rule, service};
 
+/// What is wrong, the table, and whether it is told as what it is.
+struct Case(&'static str, Table, fn(&DataplaneError) -> bool);
+
 #[test]
 fn a_table_of_others_is_left_alone() {
     if !allowed("a_table_of_others_is_left_alone") {
@@ -45,27 +48,29 @@ fn what_the_kernel_refuses_changes_nothing() {
     let here = |table: &mut Table, action| {
         table.chains.insert(name("orders"), regular(vec![rule(vec![], vec![action])]));
     };
-    let cases: [(&str, Table, fn(&DataplaneError) -> bool); 6] = [
-        ("a loop of chains", bad(&|table| here(table, Action::Goto(name("orders")))), |error| {
-            matches!(error, DataplaneError::Refused { .. })
-        }),
+    let cases: [Case; 6] = [
+        Case(
+            "a loop of chains",
+            bad(&|table| here(table, Action::Goto(name("orders")))),
+            |error| matches!(error, DataplaneError::Refused { .. }),
+        ),
         ("masquerade of what arrives", bad(&|table| here(table, Action::Masquerade)), |error| {
             matches!(error, DataplaneError::Refused { .. })
         }),
-        (
+        Case(
             "a chain that is not there",
             bad(&|table| here(table, Action::Goto(name("nowhere")))),
             |error| matches!(error, DataplaneError::Dangling(_)),
         ),
-        (
+        Case(
             "a map that leads nowhere",
             bad(&|table| drop(table.chains.remove(&name("orders")))),
             |error| matches!(error, DataplaneError::Dangling(_)),
         ),
-        ("without our sign", bad(&|table| table.comment = "mine".into()), |error| {
+        Case("without our sign", bad(&|table| table.comment = "mine".into()), |error| {
             matches!(error, DataplaneError::Unsigned)
         }),
-        ("another name", bad(&|table| table.name = name("other")), |error| {
+        Case("another name", bad(&|table| table.name = name("other")), |error| {
             matches!(error, DataplaneError::WrongTable(_))
         }),
     ];
@@ -74,7 +79,7 @@ fn what_the_kernel_refuses_changes_nothing() {
             netlink.commit(table).unwrap();
         }
         let before = space.run("nft", &["-a", "list", "ruleset"]);
-        for (what, table, is) in &cases {
+        for Case(what, table, is) in &cases {
             let error = netlink.commit(table).unwrap_err();
             assert!(is(&error), "{what}: {error:?}");
             assert_eq!(space.run("nft", &["-a", "list", "ruleset"]), before, "{what}");
