@@ -6,6 +6,7 @@
 
 pub mod dataplane;
 pub mod doctor;
+pub mod envoy;
 pub mod identity;
 pub mod journal;
 pub mod names;

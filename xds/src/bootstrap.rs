@@ -96,8 +96,38 @@ impl fmt::Display for Controller {
     }
 }
 
+/// Sockets of the file system, by which an Envoy and the agent beside it speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// Where the agent serves xDS.
+    pub xds: String,
+    /// Where Envoy is to have its admin interface, for its own user alone.
+    pub admin: String,
+}
+
 /// A bootstrap for Envoy 1.36 or newer, as JSON, which Envoy reads as it does YAML.
 pub fn envoy(options: &Options) -> Value {
+    let admin = socket("127.0.0.1", options.admin);
+    with(node(options), &admin, &controllers(options))
+}
+
+/// The same for the Envoy beside an agent, a sidecar of this name, which follows the agent alone.
+pub fn envoy_beside(id: &str, capture: SocketAddr, sockets: &Sockets) -> Value {
+    let node = json!({
+        "id": id,
+        "cluster": Role::Sidecar.as_str(),
+        "metadata": {
+            "crossfade.role": Role::Sidecar.as_str(),
+            "crossfade.capture": capture.to_string()
+        }
+    });
+    let admin = json!({ "pipe": { "path": sockets.admin, "mode": 0o600 } });
+    let agent = json!({ "pipe": { "path": sockets.xds } });
+    let cluster = cluster("STATIC", &[json!({ "endpoint": { "address": agent } })]);
+    with(node, &admin, &cluster)
+}
+
+fn with(node: Value, admin: &Value, controllers: &Value) -> Value {
     let service = json!({
         "envoy_grpc": {
             "cluster_name": CONTROLLERS,
@@ -108,8 +138,8 @@ pub fn envoy(options: &Options) -> Value {
         }
     });
     json!({
-        "node": node(options),
-        "admin": { "address": socket("127.0.0.1", options.admin) },
+        "node": node,
+        "admin": { "address": admin },
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
@@ -127,7 +157,7 @@ pub fn envoy(options: &Options) -> Value {
                 "grpc_services": [service]
             }
         },
-        "static_resources": { "clusters": [controllers(options)] },
+        "static_resources": { "clusters": [controllers] },
         "overload_manager": {
             "resource_monitors": [{
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -196,9 +226,19 @@ fn controllers(options: &Options) -> Value {
     };
     let endpoints: Vec<Value> = options.controllers.iter().map(endpoint).collect();
     let fixed = options.controllers.iter().all(|at| at.host.parse::<IpAddr>().is_ok());
-    let mut cluster = json!({
+    let discovery = if fixed { "STATIC" } else { "STRICT_DNS" };
+    let mut cluster = cluster(discovery, &endpoints);
+    if let (Some(tls), Some(fields)) = (&options.tls, cluster.as_object_mut()) {
+        fields.insert("transport_socket".to_owned(), transport(tls));
+    }
+    cluster
+}
+
+/// The cluster of whoever is followed.
+fn cluster(discovery: &str, endpoints: &[Value]) -> Value {
+    json!({
         "name": CONTROLLERS,
-        "type": if fixed { "STATIC" } else { "STRICT_DNS" },
+        "type": discovery,
         "connect_timeout": "1s",
         "load_assignment": {
             "cluster_name": CONTROLLERS,
@@ -216,11 +256,7 @@ fn controllers(options: &Options) -> Value {
                 }
             }
         }
-    });
-    if let (Some(tls), Some(fields)) = (&options.tls, cluster.as_object_mut()) {
-        fields.insert("transport_socket".to_owned(), transport(tls));
-    }
-    cluster
+    })
 }
 
 fn transport(tls: &Tls) -> Value {

@@ -24,6 +24,7 @@ mod gateway;
 mod item;
 mod listener;
 mod route;
+mod secret;
 mod service;
 mod step;
 
@@ -40,6 +41,7 @@ use crate::table::Edit;
 
 pub use crate::render::claims::Conflict;
 pub use crate::render::door::{Door, Role, TYPES, door, view};
+pub use crate::render::secret::{AUTHORITIES, IDENTITY, Secrets, secrets};
 pub use crate::render::service::side_of;
 
 /// What is to be rendered.

@@ -26,14 +26,15 @@ mod sweep;
 mod tls;
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use self::accept::Door;
+use self::accept::{Door, Listener};
 use self::shared::Shared;
 use crate::registry::hub::Hub;
 use crate::registry::{Publisher, Registry, reporter};
@@ -87,7 +88,7 @@ pub enum BindError {
 /// A server that listens and does not answer yet.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     tls: Option<Tls>,
     shared: Arc<Shared>,
@@ -115,10 +116,20 @@ impl Server {
             let failed = |source| BindError::Listen { address, source };
             let listener = accept::listen(address).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
-            listeners.push(listener);
+            listeners.push(Listener::Tcp(listener));
         }
         let shared = Arc::new(Shared::new(Arc::new(Hub::new()), rules, doorman, limits, clock));
         Ok(Self { listeners, addresses, tls, shared })
+    }
+
+    /// Listens on this socket of the file system too, in the clear: whoever may open it is served.
+    ///
+    /// # Errors
+    /// It cannot be made to wait for nobody.
+    pub fn also(&mut self, listener: UnixListener) -> std::io::Result<()> {
+        listener.set_nonblocking(true)?;
+        self.listeners.push(Listener::Local(listener));
+        Ok(())
     }
 
     /// Where it listens, with the ports that were taken.

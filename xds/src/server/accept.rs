@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use super::counts::Bad;
-use super::line;
+use super::line::{self, Arrived};
 use super::shared::Shared;
 use super::tls::Tls;
 
@@ -46,13 +46,48 @@ pub(super) struct Door {
     pub(super) routes: Routes,
 }
 
+/// Where connections come in.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(std::net::TcpListener),
+    /// A socket of the file system, whose permissions say who may come.
+    Local(std::os::unix::net::UnixListener),
+}
+
+enum Accepting {
+    Tcp(TcpListener),
+    Local(UnixListener),
+}
+
+impl Accepting {
+    /// Cancelled: the connection stays in the queue.
+    async fn accept(&self) -> io::Result<(Arrived, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Arrived::Tcp(stream), peer))
+            }
+            Self::Local(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // It has no address; it is on this machine.
+                Ok((Arrived::Local(stream), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+            }
+        }
+    }
+}
+
+impl Listener {
+    fn begin(self) -> io::Result<Accepting> {
+        Ok(match self {
+            Self::Tcp(listener) => Accepting::Tcp(TcpListener::from_std(listener)?),
+            Self::Local(listener) => Accepting::Local(UnixListener::from_std(listener)?),
+        })
+    }
+}
+
 /// Accepts until told to stop.
-pub(super) async fn accept(
-    door: Door,
-    listener: std::net::TcpListener,
-    mut stop: watch::Receiver<bool>,
-) {
-    let listener = match TcpListener::from_std(listener) {
+pub(super) async fn accept(door: Door, listener: Listener, mut stop: watch::Receiver<bool>) {
+    let listener = match listener.begin() {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot serve xDS"),
     };
@@ -71,7 +106,7 @@ pub(super) async fn accept(
 
 impl Door {
     /// Lets a connection in when its turn has come; until then nobody else is accepted either.
-    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn admit(&self, stream: Arrived, peer: SocketAddr) {
         let shared = &self.shared;
         let mut waited = false;
         while let Err(wait) = shared.arrive() {

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tonic::service::Routes;
 
 use super::counts::Bad;
@@ -34,15 +34,27 @@ const HEADERS_MAX: u32 = 8 << 10;
 /// The dynamic table of HPACK; clients repeat a few short headers once per stream.
 const HEADER_TABLE: u32 = 1 << 10;
 
+/// What a connection comes by.
+pub(super) enum Arrived {
+    Tcp(TcpStream),
+    Local(UnixStream),
+}
+
 /// Serves a connection until its end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     guard: LineGuard,
-    stream: TcpStream,
+    arrived: Arrived,
     tls: Option<Tls>,
     routes: Routes,
 ) {
     let peer = guard.line.peer;
+    let stream = match arrived {
+        Arrived::Tcp(stream) => stream,
+        Arrived::Local(stream) => {
+            return converse(&shared, &guard, Io::Local(stream), routes).await;
+        }
+    };
     // Responses are written whole; waiting for more would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off Nagle's algorithm");

@@ -1,0 +1,13 @@
+//! The Envoy beside an agent: when it is well, when it is started again, and how. Pure; the agent's
+//! process does what is decided here.
+//!
+//! It must go on whatever becomes of the agent, so it is found again among the processes by what it
+//! was started with ([`Arguments`]), and not by what the agent remembers.
+
+mod health;
+mod process;
+mod restarts;
+
+pub use self::health::Health;
+pub use self::process::{Arguments, Process, Stat};
+pub use self::restarts::Restarts;
