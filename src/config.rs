@@ -27,7 +27,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ADDR", env = "CROSSFADE_DNS")]
     pub(crate) dns: Option<SocketAddr>,
     /// Where Envoys, gRPC clients, replicas and relays follow the plans; default 127.0.0.1:7410.
-    /// An address that is not loopback needs the three files below
+    /// On any other address clients must have certificates: of this controller's own CA, which
+    /// `crossfade token create` gives to VMs, or of yours with the three files below
     #[arg(long, value_name = "ADDR", env = "CROSSFADE_XDS")]
     pub(crate) xds: Option<SocketAddr>,
     /// The certificate chain that the xDS server shows, PEM

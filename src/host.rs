@@ -13,6 +13,7 @@
 pub(crate) mod actor;
 pub(crate) mod bring;
 pub(crate) mod control;
+mod farewell;
 pub(crate) mod files;
 pub(crate) mod handed;
 pub(crate) mod identity;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use controller::clock::Clock;
 use plan::Token;
+use proto::crossfade::v1::ReportRequest;
 use proto::envoy::config::core::v3::Node;
 use sd_notify::NotifyState;
 use tokio::sync::{Notify, mpsc, watch};
@@ -37,6 +39,7 @@ use xds::TypeUrl;
 use xds::follow::{self, Again, Follower, Link};
 
 use self::actor::{Actor, Following, Shared, State};
+use self::farewell::Farewell;
 use self::files::{Names, Settings};
 use self::handed::Handed;
 use self::identity::Standing;
@@ -103,7 +106,8 @@ async fn undo(directory: &Path, why: &str) -> Result<Exit, Failure> {
     for kept in &left.kept {
         tracing::warn!(%kept, "left as others made it");
     }
-    let joined_again = "at the controller run `crossfade token create NAME --replace` and join again";
+    let joined_again =
+        "at the controller run `crossfade token create NAME --replace` and join again";
     Err(Failure::Failed(format!("{why}: the host is as it was before; {joined_again}")))
 }
 
@@ -135,7 +139,7 @@ fn chosen(args: &Run, directory: &Path) -> Result<Settings, Failure> {
         name: following::node_name(args.node.as_ref())?,
         controllers: args.controller.clone(),
         joined: false,
-        address: args.address.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        address: args.address.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
         names: args.names.map_or(Names::Off, Names::At),
         exempt: Vec::new(),
         envoy: None,
@@ -179,7 +183,8 @@ impl Parts<'_> {
         let links = watch::channel::<Option<Link>>(None).0;
         let again = watch::channel(Again::default()).0;
         let shown = watch::channel(Shown::default()).0;
-        let (pumped, noticed, seen) = (again.subscribe(), Notify::new(), shown.subscribe());
+        let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
+        let (seen, farewell) = (shown.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
         let mut actor = Actor {
             world: world.clone(),
@@ -200,12 +205,16 @@ impl Parts<'_> {
             health: standing.health(),
             stub,
             asks: asks.clone(),
+            farewell: farewell.clone(),
         };
         let serving = control::serve(directory, control)?;
         page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
         ready();
         brought(directory, settings).await;
-        let say = async move || shown::report(&seen.borrow().clone());
+        let say = async move || ReportRequest {
+            leaving: farewell.is_due(),
+            ..shown::report(&seen.borrow().clone())
+        };
         let reports = following::report(node, links.subscribe(), &noticed, say);
         let looks = looks::go_on(settings.clone(), asks.clone());
         let lost = trial::lost(directory, settings, links.subscribe());
@@ -226,9 +235,9 @@ impl Parts<'_> {
     }
 }
 
-/// Brings the host to forward and to ask us, where this process may; else join has done so.
+/// Brings the host to forward and to ask us.
 async fn brought(directory: &Path, settings: &Settings) {
-    if !settings.joined || !nix::unistd::geteuid().is_root() {
+    if !settings.joined {
         return;
     }
     let brought = bring::bring(directory, settings).await;

@@ -85,9 +85,8 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         }
         XdsProof::Loopback | XdsProof::Files(_) => None,
     };
-    let (handle, mut pump) = Pump::open(store, clock)
-        .await
-        .map_err(|e| fail("the log cannot be loaded")(e.into()))?;
+    let (handle, mut pump) =
+        Pump::open(store, clock).await.map_err(|e| fail("the log cannot be loaded")(e.into()))?;
     let threads = NonZeroUsize::new(config.dns_threads).unwrap_or(NonZeroUsize::MIN);
     let plane = match pump.dns_port() {
         Some(port) => Some(planes::dns::prepare(port).await),

@@ -212,6 +212,7 @@ impl Pump {
             store: Arc::clone(&self.shared.store),
             clock: self.shared.clock,
             identity,
+            forget: self.shared.forget.clone(),
         }
     }
 

@@ -44,6 +44,9 @@ pub(crate) enum Agent {
     /// Put the kernel rules in force that were last on disk; before the network is up
     #[command(hide = true)]
     Restore(Here),
+    /// Make the few changes that need root for an agent that is not; a service unit runs this
+    #[command(hide = true)]
+    HostHelper(Here),
 }
 
 /// Where an agent keeps what it has.

@@ -334,10 +334,8 @@ impl Actor {
     /// keeps on legacy.
     fn applied(&self) -> Applied {
         let world = self.world.lock();
-        let refusal = |plan: &PlanName, why: String| Refusal {
-            name: Some(Name::new(plan.as_str())),
-            why,
-        };
+        let refusal =
+            |plan: &PlanName, why: String| Refusal { name: Some(Name::new(plan.as_str())), why };
         if let Some(why) = &self.state.broken {
             let refused = world.plans().map(|plan| refusal(plan, why.clone())).collect();
             return Applied { refused, waits: None };
@@ -402,9 +400,8 @@ impl Actor {
         let table = {
             let world = self.world.lock();
             let merged = world.merged(None);
-            let forced = |leaf: &Arc<Service>| {
-                self.state.glass.iter().any(|force| force.covers(&leaf.id))
-            };
+            let forced =
+                |leaf: &Arc<Service>| self.state.glass.iter().any(|force| force.covers(&leaf.id));
             let services = merged.services.iter().filter(|leaf| forced(leaf)).cloned().collect();
             let some = HostTable { services, ..merged };
             rules::rollback(&some, &world.host, &world.marks)

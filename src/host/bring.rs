@@ -2,15 +2,18 @@
 //! the kernel, and whom this host asks for names. Needs root.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use agent::doctor::{self, FindSettings, Wishes};
-use agent::journal::{self, Applied, Journal};
+use agent::journal::helper::{self, Helper};
+use agent::journal::{self, Applied, Bytes, HostPath, Journal};
 use agent::names::integrate::Change;
 
-use crate::host::files::{Names, Settings};
+use crate::host::files::{self, Names, Settings};
 use crate::host::names;
-use crate::verbs::chain;
+use crate::verbs::{Failure, chain};
+
+/// Where the helper of a packaged agent answers.
+const HELPER: &str = "/run/crossfade/host.sock";
 
 /// What was changed, or why not, in words.
 #[derive(Clone, Debug, Default)]
@@ -24,29 +27,69 @@ pub(crate) struct Brought {
 /// Makes this host forward, and ask the stub. What is so already is left alone.
 pub(crate) async fn bring(directory: &Path, settings: &Settings) -> Brought {
     let mut brought = Brought::default();
-    let mut journal = match Journal::open(directory) {
-        Ok(journal) => journal,
-        Err(error) => {
-            brought.failed.push(chain(&error));
+    let mut hands = match Hands::take(directory) {
+        Ok(hands) => hands,
+        Err(why) => {
+            brought.failed.push(why);
             return brought;
         }
     };
-    forward(directory, &mut journal, &mut brought).await;
+    forward(directory, &mut hands, &mut brought).await;
     if settings.names == Names::Auto {
-        ask_us(directory, &mut journal, &mut brought);
+        ask_us(directory, &mut hands, &mut brought);
     }
     brought
 }
 
-async fn forward(directory: &Path, journal: &mut Journal, brought: &mut Brought) {
+/// Who makes changes: this process where it is root, else the helper that is.
+enum Hands {
+    Own(Box<Journal>),
+    Helper(Helper),
+}
+
+impl Hands {
+    fn take(directory: &Path) -> Result<Self, String> {
+        if nix::unistd::geteuid().is_root() {
+            let place = files::journal(directory);
+            files::make(&place).map_err(|error| chain(&error))?;
+            let journal = Journal::open(&place).map_err(|error| chain(&error))?;
+            return Ok(Self::Own(Box::new(journal)));
+        }
+        Helper::connect(Path::new(HELPER)).map(Self::Helper).map_err(|error| {
+            let why = chain(&error);
+            format!("this agent is not root, and its helper ({HELPER}) does not answer: {why}")
+        })
+    }
+
+    fn apply(&mut self, change: &journal::Change) -> Result<Applied, String> {
+        match self {
+            Self::Own(journal) => journal.apply(change).map_err(|error| chain(&error)),
+            Self::Helper(helper) => helper.apply(change).map_err(|error| chain(&error)),
+        }
+    }
+}
+
+/// Answers an agent that is not root, as root, on standard input and output.
+pub(crate) fn help(directory: &Path) -> Result<(), Failure> {
+    let failed = |source: std::io::Error| Failure::Local {
+        what: "the agent is not answered",
+        source: source.into(),
+    };
+    files::make(directory)?;
+    let mut journal = Journal::open(directory).map_err(|error| Failure::Failed(chain(&error)))?;
+    let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    helper::serve(input, output, &mut journal).map_err(failed)
+}
+
+async fn forward(directory: &Path, hands: &mut Hands, brought: &mut Brought) {
     let wishes = Wishes { serves_others: true, forwards: true, ..Wishes::default() };
     let find = FindSettings { root: PathBuf::from("/"), data: directory.to_owned(), envoy: None };
     let findings = doctor::find(&find, &wishes).await;
     for change in doctor::chosen_changes(&findings, &wishes) {
-        match journal.apply(&change) {
+        match hands.apply(&change) {
             Ok(Applied::Done) => brought.done.push(words(&change)),
             Ok(Applied::Already) => {}
-            Err(error) => brought.failed.push(chain(&error)),
+            Err(why) => brought.failed.push(why),
         }
     }
 }
@@ -62,28 +105,20 @@ fn words(change: &journal::Change) -> String {
     }
 }
 
-fn ask_us(directory: &Path, journal: &mut Journal, brought: &mut Brought) {
+fn ask_us(directory: &Path, hands: &mut Hands, brought: &mut Brought) {
     let choice = match names::choose(directory, &[]) {
         Ok((choice, _)) => choice,
         Err(why) => return brought.failed.push(why),
     };
-    for change in &choice.changes {
-        let applied = match change {
-            Change::WriteFile { path, bytes, mode } => {
-                journal.write_file(path, bytes, *mode).map_err(|error| chain(&error))
-            }
-            Change::OnUndo { argv } => {
-                let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-                journal.on_undo(&words).map_err(|error| chain(&error))
-            }
-            Change::Run { argv } => run(argv).map(|()| Applied::Already),
-        };
-        match (applied, change) {
-            (Ok(Applied::Done), Change::WriteFile { path, .. }) => {
-                brought.done.push(format!("{} ({})", path.display(), choice.how));
-            }
-            (Ok(_), _) => {}
-            (Err(why), _) => {
+    for change in choice.changes {
+        let applied = change_of(change).and_then(|change| {
+            let applied = hands.apply(&change)?;
+            Ok((applied, words(&change)))
+        });
+        match applied {
+            Ok((Applied::Done, what)) => brought.done.push(format!("{what} ({})", choice.how)),
+            Ok((Applied::Already, _)) => {}
+            Err(why) => {
                 brought.failed.push(why);
                 return;
             }
@@ -91,15 +126,14 @@ fn ask_us(directory: &Path, journal: &mut Journal, brought: &mut Brought) {
     }
 }
 
-fn run(argv: &[String]) -> Result<(), String> {
-    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
-    let words = argv.join(" ");
-    match Command::new(program).args(arguments).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("`{words}` failed: {}", said.trim()))
+/// As the journal has it.
+fn change_of(change: Change) -> Result<journal::Change, String> {
+    Ok(match change {
+        Change::WriteFile { path, bytes, mode } => {
+            let path = HostPath::try_from(path).map_err(|error| chain(&error))?;
+            journal::Change::WriteFile { path, bytes: Bytes(bytes), mode }
         }
-        Err(error) => Err(format!("`{words}` does not run: {error}")),
-    }
+        Change::OnUndo { argv } => journal::Change::OnUndo { argv },
+        Change::Run { argv } => journal::Change::Run { argv },
+    })
 }

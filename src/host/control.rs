@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use xds::follow::Link;
 
 use crate::host::actor::Ask;
+use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
 use crate::host::shown::{ServiceShown, Shown};
 use crate::verbs::Failure;
@@ -41,6 +42,8 @@ pub(crate) enum Question {
         /// Of these services.
         services: Vec<ServiceId>,
     },
+    /// The host leaves for good: the controller is told.
+    Leave,
 }
 
 /// What is answered.
@@ -53,6 +56,11 @@ pub(crate) enum Answer {
     Drained {
         /// Which.
         services: Vec<ServiceId>,
+    },
+    /// Whether the controller was told.
+    Leaving {
+        /// It was, as far as is known here.
+        told: bool,
     },
     /// It cannot be understood.
     Bad {
@@ -150,6 +158,7 @@ pub(super) struct Control {
     pub(super) health: Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)>,
     pub(super) stub: Option<Arc<Stub>>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) farewell: Farewell,
 }
 
 /// Listens on the socket in `directory`, for its owner alone.
@@ -204,6 +213,10 @@ impl Control {
                 // The actor goes only with the process.
                 let _ = self.asks.send(Ask::Drain { services, done }).await;
                 Answer::Drained { services: drained.await.unwrap_or_default() }
+            }
+            Ok(Question::Leave) => {
+                let linked = self.links.borrow().is_some();
+                Answer::Leaving { told: linked && self.farewell.say().await }
             }
             Err(error) => Answer::Bad { why: error.to_string() },
         };

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use agent::rules::Marks;
@@ -26,6 +26,14 @@ const MARKS: &str = "marks.json";
 pub(crate) const SOCKET: &str = "agent.sock";
 /// There since the operator said that the VM is well.
 const CONFIRMED: &str = "confirmed";
+
+/// Where the packaged agent keeps what it has, and where its changes of the host are written down.
+const PACKAGED: &str = "/var/lib/crossfade/agent";
+const PACKAGED_HOST: &str = "/var/lib/crossfade/host";
+/// Who the packaged agent runs as.
+const USER: &str = "crossfade-agent";
+/// Directories of an agent's directory are no deeper.
+const DEPTH_MAX: u8 = 4;
 
 /// What join chose for this VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +83,52 @@ pub(crate) struct EnvoySettings {
 /// The agent's directory.
 pub(crate) fn directory(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     following::directory(asked, DIRECTORY)
+}
+
+/// Where changes of the host are written down: for the packaged agent a place that it cannot write
+/// to itself.
+pub(crate) fn journal(directory: &Path) -> PathBuf {
+    if directory == Path::new(PACKAGED) {
+        PathBuf::from(PACKAGED_HOST)
+    } else {
+        directory.to_owned()
+    }
+}
+
+/// Makes the directory, for its owner alone.
+pub(crate) fn make(directory: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::File { what: "make", path: directory.to_owned(), source };
+    let is_new = !directory.exists();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    if is_new && nix::unistd::geteuid().is_root() {
+        // Absent where nothing was installed: then the agent runs as whoever starts it.
+        if let Ok(Some(user)) = nix::unistd::User::from_name(USER) {
+            let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+            std::os::unix::fs::chown(directory, Some(uid), Some(gid)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives what root wrote in the directory to its owner, who is to run as somebody else.
+pub(crate) fn give_to_owner(directory: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::File { what: "give away", path: directory.to_owned(), source };
+    let owner = fs::metadata(directory).map_err(failed)?;
+    if nix::unistd::geteuid().is_root() && owner.uid() != 0 {
+        give(directory, (owner.uid(), owner.gid()), DEPTH_MAX).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn give(directory: &Path, to: (u32, u32), depth: u8) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        lchown(entry.path(), Some(to.0), Some(to.1))?;
+        if depth > 0 && entry.file_type()?.is_dir() {
+            give(&entry.path(), to, depth - 1)?;
+        }
+    }
+    Ok(())
 }
 
 /// What join wrote; `None`: this VM has not joined.
@@ -161,7 +215,8 @@ mod tests {
 
     #[test]
     fn settings_are_kept_and_strange_files_are_told() {
-        let directory = std::env::temp_dir().join(format!("crossfade-files-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("crossfade-files-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         assert_eq!(settings(&directory).unwrap(), None);
         let chosen = Settings {

@@ -28,8 +28,7 @@ pub(super) fn open(directory: &Path, settings: &Settings) -> Result<Standing, Fa
     if !settings.joined {
         return Ok(Standing::Nobody);
     }
-    let failed =
-        |error: agent::identity::StoreError| Failure::Failed(chain(&error));
+    let failed = |error: agent::identity::StoreError| Failure::Failed(chain(&error));
     let found = Store::open(&directory.join(DIRECTORY)).map_err(failed)?;
     let Some(identity) = found.identity else {
         return Err(Failure::Failed(
@@ -56,7 +55,9 @@ impl Standing {
     }
 
     /// How the identity is; `None`: there is none.
-    pub(super) fn health(&self) -> Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)> {
+    pub(super) fn health(
+        &self,
+    ) -> Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)> {
         match self {
             Self::Nobody => None,
             Self::Somebody(keeper) => Some((keeper.identity(), keeper.health())),

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::following;
+use crate::host::control::{self, Answer, Question};
 use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::verbs::{Failure, chain};
@@ -28,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Left {
+    /// Whether the controller was told, and expects this host no more.
+    pub(crate) told: bool,
     /// Whether an agent ran and was ended.
     pub(crate) ended: bool,
     /// Whether there were rules of ours in the kernel.
@@ -43,10 +46,16 @@ pub(crate) struct Left {
 /// Ends the agent, takes the rules out, puts back what was changed, and removes what is kept.
 /// Begun anew it goes on where it ended.
 pub(crate) async fn leave(directory: &Path) -> Result<Left, Failure> {
-    let mut left = Left { ended: end_agent(directory).await?, ..Left::default() };
+    let told = control::ask(directory, &Question::Leave).await;
+    let told = matches!(told, Ok(Some(Answer::Leaving { told: true })));
+    let mut left = Left { told, ended: end_agent(directory).await?, ..Left::default() };
     match Kernel::open(None).and_then(|mut kernel| kernel.remove()) {
         Ok(were) => left.rules = were,
         Err(error) => left.failed.push(format!("rules in the kernel: {}", chain(&error))),
+    }
+    let journal = files::journal(directory);
+    if journal != directory && journal.is_dir() {
+        undo(&journal, &mut left)?;
     }
     if directory.is_dir() {
         undo(directory, &mut left)?;
@@ -87,7 +96,9 @@ async fn end_agent(directory: &Path) -> Result<bool, Failure> {
             match kill(Pid::from_raw(pid), signal) {
                 Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
                 Err(error) => {
-                    return Err(Failure::Failed(format!("the agent {pid} cannot be ended: {error}")));
+                    return Err(Failure::Failed(format!(
+                        "the agent {pid} cannot be ended: {error}"
+                    )));
                 }
             }
         }
@@ -105,8 +116,7 @@ async fn end_agent(directory: &Path) -> Result<bool, Failure> {
 
 /// Puts back what was changed on the host.
 fn undo(directory: &Path, left: &mut Left) -> Result<(), Failure> {
-    let mut journal =
-        Journal::open(directory).map_err(|error| Failure::Failed(chain(&error)))?;
+    let mut journal = Journal::open(directory).map_err(|error| Failure::Failed(chain(&error)))?;
     let journal::Report { undone, kept, failed, .. } = journal.undo();
     left.undone.extend(undone);
     left.kept.extend(kept.iter().map(|kept| format!("{}: {}", kept.what, kept.why)));
@@ -156,9 +166,4 @@ fn remove_state(directory: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Whether anything of an agent is here.
-pub(crate) fn is_joined(directory: &Path) -> bool {
-    directory.join(files::SETTINGS).exists() || directory.join("journal").exists()
 }

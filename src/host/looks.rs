@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
 use std::time::Duration;
 
+use agent::doctor;
 use agent::rules::{Forbidden, Host};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
@@ -68,9 +70,12 @@ fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
         port: Some(address.port()),
         why: "the controller is there".to_owned(),
     });
-    let ssh = own.iter().map(|address| Forbidden {
-        net: IpNet::from(*address),
-        port: Some(SSH),
+    let root = Path::new("/");
+    let sessions = doctor::ssh_sessions(root).into_iter().map(|session| session.local);
+    let managed = own.iter().map(|address| SocketAddr::new(*address, SSH)).chain(sessions);
+    let ssh = managed.map(|address| Forbidden {
+        net: IpNet::from(address.ip()),
+        port: Some(address.port()),
         why: "this host is managed by SSH there".to_owned(),
     });
     controllers.chain(ssh).collect()

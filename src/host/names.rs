@@ -100,12 +100,8 @@ pub(crate) fn choose(
 ) -> Result<(Choice, Kept), String> {
     let known = kept(directory);
     let before = known.before.clone().map(String::into_bytes);
-    let standing = Standing {
-        port: PORT,
-        entries: entries.to_vec(),
-        own: known.listen.clone(),
-        before: before.clone(),
-    };
+    let standing =
+        Standing { port: PORT, entries: entries.to_vec(), own: known.listen.clone(), before };
     let env = Env::read(Path::new("/"), standing);
     let choice = integrate::decide(&env).map_err(|refused| refused.to_string())?;
     // What stands there now is the host's own as long as nobody was brought to ask us.
@@ -117,7 +113,6 @@ pub(crate) fn choose(
     };
     Ok((choice, kept))
 }
-
 
 /// The way in which this host would be brought to ask us, and why.
 pub(crate) fn way(directory: &Path) -> Option<(String, String)> {

@@ -98,8 +98,7 @@ pub(super) fn service(
     let flows = Flows::read(names, counted).since(before);
     let sets = names.into_iter().flat_map(|names| &names.stragglers);
     let found = sets.filter_map(|set| counted.stragglers.get(set)).flatten();
-    let mut stragglers: Vec<_> =
-        found.map(|found| (found.network, found.tally.packets)).collect();
+    let mut stragglers: Vec<_> = found.map(|found| (found.network, found.tally.packets)).collect();
     stragglers.sort_by_key(|(_, flows)| std::cmp::Reverse(*flows));
     stragglers.truncate(Stragglers::NETWORKS_MAX);
     ServiceShown {

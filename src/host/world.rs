@@ -88,7 +88,8 @@ impl World {
         body: &Bytes,
         held: Option<&Item>,
     ) -> Result<(), String> {
-        let plan: PlanName = name.parse().map_err(|_| "it is not called as a plan is".to_owned())?;
+        let plan: PlanName =
+            name.parse().map_err(|_| "it is not called as a plan is".to_owned())?;
         let table = HostTable::decode(body).map_err(|error| error.to_string())?;
         if let Some(leaf) = table.services.iter().find(|leaf| leaf.id.plan != plan) {
             return Err(format!("it holds {}", leaf.id));

@@ -173,14 +173,8 @@ impl Actor {
         for service in self.state.dissolved(confirmed) {
             let (act, reason) = (Act::Dissolved, "the controller's split is 0");
             let now = self.clock.now();
-            let appended = glass::append(
-                &self.directory,
-                act,
-                service.as_ref(),
-                BY_CONTROLLER,
-                reason,
-                now,
-            );
+            let appended =
+                glass::append(&self.directory, act, service.as_ref(), BY_CONTROLLER, reason, now);
             if let Err(error) = appended {
                 // It stays in force, and is tried again with the next table.
                 tracing::error!(why = %chain(&error), "break-glass cannot be ended");

@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
         ]);
     }
     let mut text = table.text();
-    text.extend(agents.iter().filter_map(|agent| end(agent)));
+    text.extend(agents.iter().filter_map(end));
     page::print(&text)?;
     Ok(Exit::Done)
 }

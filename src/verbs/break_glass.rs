@@ -59,10 +59,14 @@ pub(crate) fn run(args: &BreakGlass, context: &Context) -> Result<Exit, Failure>
     }
     for service in services {
         let now = Clock::start().now();
-        glass = glass::append(&directory, act, service.as_ref(), &by, reason, now)
-            .map_err(failed)?;
+        glass =
+            glass::append(&directory, act, service.as_ref(), &by, reason, now).map_err(failed)?;
     }
-    print(&glass, following::is_taken(&directory), "replica", context)
+    let after = [
+        "the replica takes it up within 100 ms",
+        "no replica runs here; it takes this up when it starts",
+    ];
+    print(&glass, following::is_taken(&directory), after, context)
 }
 
 /// That there is something to undo.
@@ -100,11 +104,11 @@ fn services(directory: &std::path::Path) -> Result<Vec<ServiceId>, Failure> {
     Ok(services)
 }
 
-/// Says what is in force.
+/// Says what is in force; `after` is what follows where its process runs, and where it does not.
 pub(super) fn print(
     glass: &Glass,
     running: bool,
-    who: &str,
+    after: [&str; 2],
     context: &Context,
 ) -> Result<Exit, Failure> {
     if context.output == Output::Json {
@@ -127,11 +131,8 @@ pub(super) fn print(
     if glass.force.is_empty() {
         text.push_str("no break-glass is in force\n");
     }
-    text.push_str(&if running {
-        format!("the {who} takes it up within 100 ms\n")
-    } else {
-        format!("no {who} runs here; it takes this up when it starts\n")
-    });
+    let [runs, rests] = after;
+    let _ = writeln!(text, "{}", if running { runs } else { rests });
     page::print(&text)?;
     Ok(Exit::Done)
 }

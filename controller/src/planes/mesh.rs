@@ -8,6 +8,7 @@ mod conflicts;
 mod doors;
 mod drain;
 mod hosts;
+mod leaving;
 mod load;
 mod quiet;
 mod reported;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plan::{Plane, Snapshot, Standing};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use xds::lrs::LoadReports;
 use xds::own::{self, Own};
 use xds::registry::{Publisher, Registry, Standings};
@@ -32,11 +33,13 @@ use xds::session::Rules;
 use xds::{Client, Edit, Tables, TypeUrl, Urgency};
 
 use crate::clock::Clock;
+use crate::handle::ForgetKnock;
 use crate::identity::Authority;
 use crate::planes::PlanePort;
 use crate::planes::mesh::doors::Doors;
 use crate::planes::mesh::drain::Drain;
 use crate::planes::mesh::hosts::HostTables;
+use crate::planes::mesh::leaving::Leaving;
 use crate::planes::mesh::load::Load;
 use crate::planes::mesh::quiet::Quiet;
 use crate::planes::mesh::reported::Reported;
@@ -63,6 +66,8 @@ pub struct MeshPort {
     pub clock: Clock,
     /// Who gives machines their identities; `None`: nobody proves who he is.
     pub identity: Option<Authority>,
+    /// Where receivers are forgotten that go for good.
+    pub(crate) forget: mpsc::Sender<ForgetKnock>,
 }
 
 /// What followers in a plane that is not the mesh say.
@@ -161,6 +166,9 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
             }
             said = reports.next() => {
                 let is_relay = said.client.says("role") == Some("relay");
+                if said.report.as_ref().is_some_and(|report| report.leaving) {
+                    tokio::spawn(plane.leaving.clone().let_go(Arc::clone(&said.client)));
+                }
                 plane.reported.take(said);
                 if is_relay {
                     let standings = Arc::clone(&standings.borrow());
@@ -206,13 +214,14 @@ struct MeshPlane {
     load: Load,
     sinks: Sinks,
     reported: Reported,
+    leaving: Leaving,
     /// What was last said of the mesh.
     said: Standing,
 }
 
 impl MeshPlane {
     fn new(ports: MeshPort, publisher: Publisher) -> Self {
-        let MeshPort { port, replicas, hosts, store, clock, identity } = ports;
+        let MeshPort { port, replicas, hosts, store, clock, identity, forget } = ports;
         let snapshot = Arc::clone(&port.snapshots.borrow());
         let mut load = Load::default();
         // What was there before this process counts as soon as it has arrived.
@@ -239,6 +248,7 @@ impl MeshPlane {
             load,
             sinks: Sinks::new(clock),
             reported: Reported::default(),
+            leaving: Leaving { forget, identity },
             said: Standing { through: plan::Token::NEVER, sinks: Arc::new([]) },
         }
     }

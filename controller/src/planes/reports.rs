@@ -52,6 +52,8 @@ pub struct Report {
     pub overrides: Vec<String>,
     /// Who still reached legacy VMs of services at exactly 100 %.
     pub stragglers: Vec<(ServiceId, Stragglers)>,
+    /// It goes for good.
+    pub leaving: bool,
 }
 
 /// A client of a relay.
@@ -181,6 +183,7 @@ impl Report {
             counts: message.counts.iter().map(count).collect::<Result<_, _>>()?,
             sinks: message.sinks.iter().map(behind).collect::<Result<_, _>>()?,
             overrides: message.overrides.iter().map(in_force).collect(),
+            leaving: message.leaving,
             stragglers: message.stragglers.iter().map(stragglers).collect::<Result<_, _>>()?,
         })
     }

@@ -42,15 +42,23 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
             known.name
         )));
     }
+    files::make(&directory)?;
     doctor::before_join(args, &ticket, &directory, context).await?;
     // Nobody else is at work here meanwhile.
     let place = following::take(directory.clone())?;
     let settings = enroll(args, &ticket, &directory).await?;
     files::put_settings(&directory, &settings)?;
     page::print(&format!("{} has joined {}\n", settings.name, settings.controllers.join(", ")))?;
+    files::give_to_owner(&directory)?;
     drop(place);
     if args.no_start || !start()? {
-        page::print("start it: crossfade agent run; then, within a minute: crossfade agent confirm\n")?;
+        let then = if args.yes {
+            files::confirm(&directory)?;
+            "start it: crossfade agent run\n"
+        } else {
+            "start it: crossfade agent run; then, within a minute: crossfade agent confirm\n"
+        };
+        page::print(then)?;
         return Ok(Exit::Done);
     }
     let status = connected(&directory).await?;
@@ -113,10 +121,10 @@ async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settin
             None => Names::Auto,
         },
         exempt: args.exempt.clone(),
-        envoy: args.envoy.clone().map(|program| EnvoySettings {
-            program,
-            user: args.envoy_user.clone(),
-        }),
+        envoy: args
+            .envoy
+            .clone()
+            .map(|program| EnvoySettings { program, user: args.envoy_user.clone() }),
     })
 }
 
@@ -156,9 +164,10 @@ fn start() -> Result<bool, Failure> {
     }
     let units = ["crossfade-restore.service", unit];
     let started = Command::new("systemctl").args(["enable", "--quiet"]).args(units).status();
-    let started = started
-        .and_then(|_| Command::new("systemctl").args(["restart", unit]).status())
-        .map_err(|source| Failure::Local { what: "systemctl does not run", source: source.into() })?;
+    let started =
+        started.and_then(|_| Command::new("systemctl").args(["restart", unit]).status()).map_err(
+            |source| Failure::Local { what: "systemctl does not run", source: source.into() },
+        )?;
     if started.success() {
         return Ok(true);
     }

@@ -27,6 +27,9 @@ pub(super) async fn run(args: &Leave, context: &Context) -> Result<Exit, Failure
 
 fn text(left: &leave::Left) -> String {
     let mut text = String::new();
+    if left.told {
+        text.push_str("the controller was told, and expects this VM no more\n");
+    }
     if left.ended {
         text.push_str("the agent was ended\n");
     }

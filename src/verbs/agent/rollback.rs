@@ -17,8 +17,8 @@ use crate::host::files::{self, Settings};
 use crate::host::kernel::Kernel;
 use crate::host::looks;
 use crate::host::world::World;
-use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::among::among;
+use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
 
 /// Changes the kernel first and writes it down then: the disk may be full.
@@ -49,11 +49,17 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
         glass = glass::append(&directory, act, service.as_ref(), &by, reason, now).map_err(
             |error| {
                 let why = chain(&error);
-                Failure::Failed(format!("it is in force in the kernel, and not written down: {why}"))
+                Failure::Failed(format!(
+                    "it is in force in the kernel, and not written down: {why}"
+                ))
             },
         )?;
     }
-    print(&glass, following::is_taken(&directory), "agent", context)
+    let after = [
+        "the kernel has it; the agent tells the controller",
+        "the kernel has it; no agent runs here to tell the controller",
+    ];
+    print(&glass, following::is_taken(&directory), after, context)
 }
 
 /// What is in force once this is done; `None`: everything.

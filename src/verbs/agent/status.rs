@@ -33,19 +33,17 @@ fn text(status: &Status, paint: Paint) -> String {
         Some(address) => paint.good(address),
         None => paint.warn("not reached; what was held stays in force"),
     };
-    let token =
-        status.token.map_or_else(|| "nothing held yet".to_owned(), |token| token.to_string());
-    let _ = writeln!(text, "{}  {}  token {token}", paint.bold(&status.name), status.address);
+    let token = status
+        .token
+        .map_or_else(|| "nothing held yet".to_owned(), |token| format!("token {token}"));
+    let _ = writeln!(text, "{}  {}  {token}", paint.bold(&status.name), status.address);
     let _ = writeln!(text, "  controller  {controller}");
     if let Some(identity) = &status.identity {
-        let trouble = identity.trouble.as_ref().map_or_else(String::new, |trouble| {
-            format!("  {}", paint.bad(trouble))
-        });
-        let _ = writeln!(
-            text,
-            "  identity    {} until {}{trouble}",
-            identity.id, identity.expires
-        );
+        let trouble = identity
+            .trouble
+            .as_ref()
+            .map_or_else(String::new, |trouble| format!("  {}", paint.bad(trouble)));
+        let _ = writeln!(text, "  identity    {} until {}{trouble}", identity.id, identity.expires);
     }
     let table = match (&status.broken, &status.table) {
         (Some(why), _) => paint.bad(why),
