@@ -140,21 +140,21 @@ fn write_change(to: &mut Messages, table: &Table, change: &Change, id: u32) {
     }
 }
 
-/// Whether all is there that is named by what is to be written.
-pub(super) fn check<'a>(table: &'a Table, how: &'a How) -> Result<(), DataplaneError> {
-    let changed: Vec<&'a Name> = match how {
-        How::First | How::Anew => table.chains.keys().collect(),
-        How::Steps(changes) | How::StepsWithoutDrops(changes) => {
-            let mut put = Vec::new();
-            for change in changes {
-                if let Change::PutChain(name) = change {
-                    put.push(name);
-                }
-            }
-            put
-        }
+/// Whether all is there that is named: by chains that are put, where nothing else changes; else by
+/// the whole table.
+pub(super) fn check(table: &Table, how: &How) -> Result<(), DataplaneError> {
+    let put = |change: &Change| {
+        if let Change::PutChain(name) = change { Some(name.clone()) } else { None }
     };
-    let rules = changed.into_iter().filter_map(|name| table.chains.get(name));
+    let only: Option<Vec<Name>> = match how {
+        How::First | How::Anew => None,
+        How::Steps(changes) | How::StepsWithoutDrops(changes) => changes.iter().map(put).collect(),
+    };
+    let chains: Vec<_> = match &only {
+        Some(names) => names.iter().filter_map(|name| table.chains.get(name)).collect(),
+        None => table.chains.values().collect(),
+    };
+    let rules = chains.into_iter();
     let dangling = |name: &Name| Err(DataplaneError::Dangling(name.to_string()));
     for action in rules.flat_map(|chain| &chain.rules).flat_map(|it| &it.actions) {
         let (name, there) = match action {
@@ -173,12 +173,7 @@ pub(super) fn check<'a>(table: &'a Table, how: &'a How) -> Result<(), DataplaneE
             return dangling(name);
         }
     }
-    let elements = |change: &Change| matches!(change, Change::AddElements(..));
-    let same_elements = match how {
-        How::First | How::Anew => false,
-        How::Steps(changes) | How::StepsWithoutDrops(changes) => !changes.iter().any(elements),
-    };
-    if same_elements {
+    if only.is_some() {
         return Ok(());
     }
     let targets = table.dispatch.values().flat_map(|map| map.chains.values());

@@ -54,9 +54,11 @@ fn what_the_kernel_refuses_changes_nothing() {
             bad(&|table| here(table, Action::Goto(name("orders")))),
             |error| matches!(error, DataplaneError::Refused { .. }),
         ),
-        ("masquerade of what arrives", bad(&|table| here(table, Action::Masquerade)), |error| {
-            matches!(error, DataplaneError::Refused { .. })
-        }),
+        Case(
+            "masquerade of what arrives",
+            bad(&|table| here(table, Action::Masquerade)),
+            |error| matches!(error, DataplaneError::Refused { .. }),
+        ),
         Case(
             "a chain that is not there",
             bad(&|table| here(table, Action::Goto(name("nowhere")))),
