@@ -16,6 +16,7 @@ mod docs;
 mod ending;
 mod following;
 mod harness;
+mod host;
 mod main_job;
 mod mesh;
 mod peers;

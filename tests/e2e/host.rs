@@ -1,0 +1,12 @@
+//! The host plane end to end, in network namespaces that the tests make: the real binary as
+//! controller and agent, the real kernel, thousands of source addresses.
+
+#[path = "../../agent/tests/support/netns.rs"]
+mod netns;
+
+mod catch;
+mod load;
+mod main_job;
+mod peers;
+mod stays;
+mod world;
