@@ -77,14 +77,7 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         Sqlite::open(&config.data).map_err(|e| fail("the store does not open")(e.into()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let clock = Clock::start();
-    let identity = match config.xds_proof {
-        XdsProof::Identities => {
-            let settings = identity::Settings { trust_domain: config.trust_domain.clone() };
-            let opened = Authority::open(Arc::clone(&store), clock, settings).await;
-            Some(opened.map_err(|e| fail("machines have no identities")(e.into()))?)
-        }
-        XdsProof::Loopback | XdsProof::Files(_) => None,
-    };
+    let identity = authority(config, &store, clock).await?;
     let (handle, mut pump) =
         Pump::open(store, clock).await.map_err(|e| fail("the log cannot be loaded")(e.into()))?;
     let threads = NonZeroUsize::new(config.dns_threads).unwrap_or(NonZeroUsize::MIN);
@@ -139,6 +132,25 @@ pub(crate) async fn start(config: &Config) -> Result<Serving, Failure> {
         api_task,
         mesh,
     })
+}
+
+/// Who gives machines their identities, where that is wanted.
+async fn authority(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    clock: Clock,
+) -> Result<Option<Authority>, Failure> {
+    match config.xds_proof {
+        XdsProof::Loopback | XdsProof::Files(_) => Ok(None),
+        XdsProof::Identities => {
+            let settings = identity::Settings { trust_domain: config.trust_domain.clone() };
+            let opened = Authority::open(Arc::clone(store), clock, settings).await;
+            opened.map(Some).map_err(|error| Failure::Local {
+                what: "machines have no identities",
+                source: error.into(),
+            })
+        }
+    }
 }
 
 impl Serving {

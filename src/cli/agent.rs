@@ -69,8 +69,8 @@ pub(crate) struct Join {
     /// The address that stands for this VM's own processes; default the one towards the controller
     #[arg(long, value_name = "IP")]
     pub(crate) address: Option<IpAddr>,
-    /// Answer names there and leave this VM's resolver as it is; without it the VM is brought to ask
-    /// the agent, in the way that leaves the least trace
+    /// Answer names there and leave this VM's resolver as it is; without it the VM is brought to
+    /// ask the agent, in the way that leaves the least trace
     #[arg(long, value_name = "ADDR")]
     pub(crate) names: Option<SocketAddr>,
     /// Leave names alone

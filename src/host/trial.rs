@@ -14,8 +14,8 @@ pub(crate) const TRIAL: Duration = Duration::from_secs(60);
 /// How often it is looked whether the operator has spoken.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Waits for the end of a trial that was lost, and says why; for ever where there is none, or it was
-/// won.
+/// Waits for the end of a trial that was lost, and says why; for ever where there is none, or it
+/// was won.
 pub(super) async fn lost(
     directory: &Path,
     settings: &Settings,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use plan::PlanName;
+use plan::{PlanName, Token};
 use xds::follow::{Held, Item};
-use xds::render::side_of;
+use xds::render::{Secrets, secrets, side_of};
 use xds::{Change, Edit, Encoded, Name, Tables, TypeUrl, Urgency};
 
 use crate::relay::names;
@@ -33,7 +33,7 @@ impl Served {
     ///
     /// A relay does not know what is urgent, and serves few: nothing waits for acks.
     pub(super) fn take(&mut self, held: &Arc<Held>) {
-        if held.newest() == plan::Token::NEVER {
+        if held.newest() == Token::NEVER {
             return;
         }
         let before = self.held.insert(held.type_url.clone(), Arc::clone(held));
@@ -55,6 +55,12 @@ impl Served {
         // ahead of what is served.
         let through = self.tables.token().max(held.newest());
         self.tables = Arc::new(self.tables.next(through, Urgency::Urgent, edits));
+    }
+
+    /// Puts what proxies show. It is of no snapshot, so the token stays.
+    pub(super) fn put_secrets(&mut self, pem: Secrets<'_>) {
+        let edits = secrets(&SCOPE.into(), pem).to_vec();
+        self.tables = Arc::new(self.tables.next(Token::NEVER, Urgency::Ordinary, edits));
     }
 
     fn put(&self, type_url: &TypeUrl, name: &Name, item: &Item) -> Change {

@@ -82,11 +82,8 @@ pub struct Followers {
 /// What every stream of the server goes by.
 pub fn rules(identity: Option<&Authority>) -> Rules {
     let concerns = hosts::concerns(identity);
-    let types = render::TYPES.iter().chain(&[
-        TypeUrl::ZONE_TABLE,
-        TypeUrl::ZONE,
-        TypeUrl::HOST_TABLE,
-    ]);
+    let types =
+        render::TYPES.iter().chain(&[TypeUrl::ZONE_TABLE, TypeUrl::ZONE, TypeUrl::HOST_TABLE]);
     Rules {
         viewer: Arc::new(Roles { concerns }),
         types: types.map(|type_url| TypeUrl::new(type_url)).collect(),
@@ -281,8 +278,8 @@ impl MeshPlane {
                 Err(_) => {}
             }
         }
-        let others = self.doors.used(used, now)
-            | self.host_tables.used(clients, self.concerns.as_ref());
+        let others =
+            self.doors.used(used, now) | self.host_tables.used(clients, self.concerns.as_ref());
         self.doors.tell();
         if others || self.replicas_came != came {
             self.quiet.changed(now, false);

@@ -41,10 +41,8 @@ impl Stragglers {
             let sum = sums.entry(network).or_default();
             *sum = sum.saturating_add(flows);
         }
-        let mut networks: Vec<_> = sums
-            .into_iter()
-            .map(|(network, flows)| StragglerNetwork { network, flows })
-            .collect();
+        let mut networks: Vec<_> =
+            sums.into_iter().map(|(network, flows)| StragglerNetwork { network, flows }).collect();
         networks.sort_by(|a, b| b.flows.cmp(&a.flows).then_with(|| a.network.cmp(&b.network)));
         networks.truncate(Self::NETWORKS_MAX);
         Self { flows, networks }

@@ -74,7 +74,8 @@ impl HostTables {
                 continue;
             }
             if self.wanted.len() >= SCOPES_MAX && !self.wanted.contains_key(&scope) {
-                tracing::error!(host = %client.id, "there are too many hosts with services of their own");
+                let what = "there are too many hosts with services of their own";
+                tracing::error!(host = %client.id, what);
                 continue;
             }
             self.wanted.insert(scope, concern);

@@ -153,7 +153,8 @@ fn counted(world: &mut World, legacy: u64, target: u64) {
         ("shop/gone".parse().unwrap(), count),
         ("shoq/orders".parse().unwrap(), count),
     ]);
-    world.facts.measured.planes.insert(Plane::Mesh, Counts { services: Arc::new(services), ..Counts::default() });
+    let counts = Counts { services: Arc::new(services), ..Counts::default() };
+    world.facts.measured.planes.insert(Plane::Mesh, counts);
     world.pass(0);
 }
 
