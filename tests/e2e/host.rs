@@ -5,8 +5,11 @@
 mod netns;
 
 mod catch;
+mod glass;
+mod leave;
 mod load;
 mod main_job;
+mod names;
 mod peers;
 mod stays;
 mod world;

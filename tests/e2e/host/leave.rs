@@ -1,0 +1,209 @@
+//! A VM leaves, and is as it was: byte for byte, with handles, modes, owners and links.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::Path;
+
+use super::main_job::PLAN;
+use super::world::{Agent, World, until};
+
+/// Rules of somebody else, which have handles of their own.
+const FOREIGN: &str = "
+table ip others {
+    set known { type ipv4_addr; elements = { 10.1.1.1, 10.1.1.2 } }
+    chain in {
+        type filter hook input priority filter; policy accept;
+        ip saddr @known counter drop
+        tcp dport 9 drop
+    }
+}
+table inet filter {
+    chain forward { type filter hook forward priority 0; policy accept; }
+}
+";
+
+/// Everything of the host that a leave must bring back.
+#[derive(Debug, PartialEq, Eq)]
+struct Host {
+    rules: String,
+    network: String,
+    settings: String,
+    etc: BTreeMap<String, String>,
+}
+
+fn host(world: &World) -> Host {
+    let vm = &world.net.vm;
+    let ip = |words: &str| vm.run("ip", &words.split(' ').collect::<Vec<_>>());
+    let settings = vm.run("sysctl", &["-a", "--pattern", "^net\\."]);
+    // How many flows there are is no setting.
+    let is_setting = |line: &&str| !line.starts_with("net.netfilter.nf_conntrack_count");
+    let settings: Vec<&str> = settings.lines().filter(is_setting).collect();
+    let mut etc = BTreeMap::new();
+    walk(&world.etc(), &mut etc);
+    Host {
+        rules: vm.run("nft", &["-a", "list", "ruleset"]),
+        network: [
+            "-d address",
+            "route show table all",
+            "-6 route show table all",
+            "rule",
+            "-6 rule",
+        ]
+        .map(ip)
+        .concat(),
+        settings: settings.join("\n"),
+        etc,
+    }
+}
+
+fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let about = fs::symlink_metadata(&path).unwrap();
+        let what = if about.is_symlink() {
+            format!("-> {}", fs::read_link(&path).unwrap().display())
+        } else if about.is_file() {
+            String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned()
+        } else {
+            String::new()
+        };
+        let stamp = format!("{:o} {}:{} {what}", about.mode(), about.uid(), about.gid());
+        found.insert(path.display().to_string(), stamp);
+        if about.is_dir() {
+            walk(&path, found);
+        }
+    }
+}
+
+#[track_caller]
+fn same(before: &Host, after: &Host) {
+    for (path, what) in &before.etc {
+        assert_eq!(after.etc.get(path), Some(what), "{path}");
+    }
+    assert_eq!(before.etc.len(), after.etc.len(), "more than was there");
+    lines(&before.rules, &after.rules);
+    lines(&before.network, &after.network);
+    lines(&before.settings, &after.settings);
+    assert!(before == after);
+}
+
+#[track_caller]
+fn lines(before: &str, after: &str) {
+    let pairs = before.lines().zip(after.lines());
+    let others: Vec<_> = pairs.filter(|(before, after)| before != after).collect();
+    assert!(others.is_empty() && before.len() == after.len(), "{others:?}");
+}
+
+/// A VM with rules of others, and a resolv.conf that is `special`, as it is before it joins.
+fn world(test: &str) -> Option<(World, Host)> {
+    let world = World::new(test, PLAN)?;
+    let loaded = world.net.vm.nft_file(FOREIGN);
+    assert!(loaded.status.success(), "{loaded:?}");
+    let before = at_rest(&world);
+    Some((world, before))
+}
+
+/// The host, once its new interfaces have the addresses that they are to have.
+fn at_rest(world: &World) -> Host {
+    until("addresses are settled", || {
+        let host = host(world);
+        (!host.network.contains("tentative")).then_some(host)
+    })
+}
+
+fn resolver(world: &World) -> String {
+    fs::read_to_string(world.etc().join("resolv.conf")).unwrap()
+}
+
+fn until_asked(world: &World) {
+    until("the VM asks the agent", || resolver(world).contains("crossfade").then_some(()));
+}
+
+#[test]
+fn byte_for_byte_and_twice() {
+    let Some((world, before)) = world("byte_for_byte_and_twice") else { return };
+    let agent = world.joined(&[]);
+    until_asked(&world);
+    world.shift("orders", "50%");
+    assert_ne!(host(&world), before);
+    let mut agent = agent;
+    let said = world.vm(&["agent", "leave"]).ok();
+    assert!(said.contains("the agent was ended"), "{said}");
+    assert_eq!(agent.ended(), 0, "it ended well");
+    same(&before, &host(&world));
+    let again = world.vm(&["agent", "leave"]).ok();
+    assert!(again.contains("nothing of an agent was here"), "{again}");
+    same(&before, &host(&world));
+    let journal = fs::read_to_string(world.data().join("left.log")).unwrap();
+    assert!(journal.contains("resolv.conf"), "{journal}");
+    // And it can come back.
+    world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();
+    let _agent = Agent::start(&world);
+    world.vm(&["agent", "confirm"]).ok();
+    world.until_acked();
+}
+
+#[test]
+fn killed_half_joined_and_frozen() {
+    let Some((world, before)) = world("killed_half_joined_and_frozen") else { return };
+    let agent = world.joined(&[]);
+    until_asked(&world);
+    agent.kill();
+    world.vm(&["agent", "leave"]).ok();
+    same(&before, &host(&world));
+    // Joined, and never run.
+    world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();
+    world.vm(&["agent", "leave"]).ok();
+    same(&before, &host(&world));
+    // Killed as soon as it begins to change the host.
+    for round in 0..5 {
+        world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();
+        let agent = Agent::start(&world);
+        until("something is changed", || {
+            (round == 0 || host(&world).settings != before.settings).then_some(())
+        });
+        agent.kill();
+        world.vm(&["agent", "leave"]).ok();
+        same(&before, &host(&world));
+    }
+    // Hung.
+    world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();
+    let mut agent = Agent::start(&world);
+    until_asked(&world);
+    agent.signal(nix::sys::signal::Signal::SIGSTOP);
+    world.vm(&["agent", "leave"]).ok();
+    agent.ended();
+    same(&before, &host(&world));
+}
+
+#[test]
+fn what_others_changed_meanwhile_is_kept_and_told() {
+    let test = "what_others_changed_meanwhile_is_kept_and_told";
+    let Some((world, before)) = world(test) else { return };
+    let _agent = world.joined(&[]);
+    until_asked(&world);
+    let others = "# by somebody else\nnameserver 10.30.0.3\n";
+    fs::write(world.etc().join("resolv.conf"), others).unwrap();
+    let said = world.vm(&["agent", "leave"]).ok();
+    assert!(said.contains("left as others made it") && said.contains("resolv.conf"), "{said}");
+    assert_eq!(resolver(&world), others);
+    let mut after = host(&world);
+    let path = world.etc().join("resolv.conf").display().to_string();
+    after.etc.insert(path.clone(), before.etc[&path].clone());
+    same(&before, &after);
+}
+
+#[test]
+fn a_link_is_a_link_again() {
+    let Some(world) = World::new("a_link_is_a_link_again", PLAN) else { return };
+    let etc = world.etc();
+    fs::rename(etc.join("resolv.conf"), etc.join("resolv.real")).unwrap();
+    symlink("resolv.real", etc.join("resolv.conf")).unwrap();
+    let before = at_rest(&world);
+    let _agent = world.joined(&[]);
+    until_asked(&world);
+    world.vm(&["agent", "leave"]).ok();
+    same(&before, &host(&world));
+    assert!(fs::symlink_metadata(etc.join("resolv.conf")).unwrap().is_symlink());
+}
