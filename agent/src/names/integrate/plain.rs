@@ -1,10 +1,11 @@
 //! `/etc/resolv.conf` itself.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::env::{Env, ResolvFile};
 use super::{Change, Choice, How, Unfit, not};
-use crate::names::upstream::{ResolvConf, Upstreams};
+use crate::names::upstream::{ResolvConf, UPSTREAMS_MAX, Upstreams};
 
 /// The file.
 pub(super) const PATH: &str = "/etc/resolv.conf";
@@ -24,7 +25,7 @@ pub(super) fn resolv_conf(env: &Env) -> Result<Choice, Unfit> {
         upstreams,
         follow: vec![PathBuf::from(PATH)],
         changes: vec![change],
-        reason: "nobody manages /etc/resolv.conf: it names the stub alone".to_owned(),
+        reason: "nobody manages /etc/resolv.conf: it names the stub first".to_owned(),
         passed: Vec::new(),
         undo: vec![match &env.resolv_conf {
             ResolvFile::Link { target, .. } => {
@@ -46,8 +47,18 @@ pub(super) fn write(env: &Env, conf: &ResolvConf) -> Result<Change, Unfit> {
     }
     let listen = env.without_port()?;
     let mut bytes = MARK.as_bytes().to_vec();
-    bytes.extend_from_slice(&conf.naming(&[listen.ip()]));
+    bytes.extend_from_slice(&conf.naming(&servers(listen.ip(), conf)));
     Ok(Change::WriteFile { path: PATH.into(), bytes, mode: env.resolv_conf.mode() })
+}
+
+/// The stub, and after it those who were there: an agent that is stopped takes no foreign name along.
+/// Where the C library asks them in turn, plan names would be asked of them too.
+fn servers(stub: IpAddr, conf: &ResolvConf) -> Vec<IpAddr> {
+    let others = conf.nameservers().filter(|server| server.zone.is_none());
+    let others = others.map(|server| server.address).filter(|ip| *ip != stub);
+    let rotates = conf.has_option("rotate");
+    let room = if rotates { 0 } else { UPSTREAMS_MAX - 1 };
+    std::iter::once(stub).chain(others.take(room)).collect()
 }
 
 /// A dnsmasq that takes its servers from `/etc/resolv.conf` would ask the stub, and the stub it.
