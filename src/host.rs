@@ -8,11 +8,13 @@
 //! | [`kernel`] | our table, and that of break-glass |
 //! | [`names`] | the stub DNS server, and bringing the host to ask it |
 //! | [`control`] | the socket on which the command line asks |
+//! | [`envoy`] | the Envoy beside the agent |
 //! | [`files`] | what is kept beside tables and identity |
 
 pub(crate) mod actor;
 pub(crate) mod bring;
 pub(crate) mod control;
+pub(crate) mod envoy;
 mod farewell;
 pub(crate) mod files;
 pub(crate) mod handed;
@@ -39,6 +41,7 @@ use xds::TypeUrl;
 use xds::follow::{self, Again, Follower, Link};
 
 use self::actor::{Actor, Following, Shared, State};
+use self::envoy::Beside;
 use self::farewell::Farewell;
 use self::files::{Names, Settings};
 use self::handed::Handed;
@@ -75,13 +78,15 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     for damage in damaged {
         tracing::error!(path = %damage.path.display(), why = damage.why, "a slot is damaged");
     }
-    let world = held(directory, &settings, &follower);
+    let beside = Beside::begin(directory, &settings, &standing);
+    let mut world = held(directory, &settings, &follower);
+    world.host.capture = *beside.capture().borrow();
     tell_start(&world);
     let leaves = world.leaves();
     let kernel = Kernel::open(handed.rules()).map_err(local("rules cannot be kept"))?;
     handed::keep_rules(kernel.owner());
     let names = names::start(directory, &settings, &leaves, handed.names())?;
-    let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings };
+    let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings, beside };
     let ended = parts.run(follower, node, names, standing).await?;
     let directory = directory.clone();
     drop(place);
@@ -168,6 +173,7 @@ struct Parts<'a> {
     kernel: Kernel,
     directory: &'a Path,
     settings: &'a Settings,
+    beside: Beside,
 }
 
 impl Parts<'_> {
@@ -178,7 +184,7 @@ impl Parts<'_> {
         names: Option<names::Serving>,
         standing: Standing,
     ) -> Result<Ended, Failure> {
-        let Self { world, kernel, directory, settings } = self;
+        let Self { world, kernel, directory, settings, beside } = self;
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let links = watch::channel::<Option<Link>>(None).0;
         let again = watch::channel(Again::default()).0;
@@ -216,7 +222,8 @@ impl Parts<'_> {
             ..shown::report(&seen.borrow().clone())
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
-        let looks = looks::go_on(settings.clone(), asks.clone());
+        let host = world.lock().host.clone();
+        let looks = looks::go_on(settings.clone(), host, asks.clone(), beside.capture());
         let lost = trial::lost(directory, settings, links.subscribe());
         let upkeep = names::go_on(names, directory, settings);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
@@ -229,6 +236,7 @@ impl Parts<'_> {
             () = looks => {}
             () = serving => {}
             () = upkeep => {}
+            () = beside.go_on() => {}
             () = standing.keep() => {}
         }
         Ok(Ended::Told)

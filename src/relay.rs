@@ -46,8 +46,7 @@ pub(crate) async fn run(args: Relay, _: &Context) -> Result<Exit, Failure> {
     }
     page::print(&format!("data {}\n", place.directory.display()))?;
     part.tell_start();
-    let stopped = async { stopped().await.map_err(Failure::from) };
-    Box::pin(part.run(stopped)).await?;
+    Box::pin(part.run(stopped())).await?;
     drop(place);
     Ok(Exit::Done)
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::following;
 use crate::host::control::{self, Answer, Question};
+use crate::host::envoy;
 use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::verbs::{Failure, chain};
@@ -52,6 +53,10 @@ pub(crate) async fn leave(directory: &Path) -> Result<Left, Failure> {
     match Kernel::open(None).and_then(|mut kernel| kernel.remove()) {
         Ok(were) => left.rules = were,
         Err(error) => left.failed.push(format!("rules in the kernel: {}", chain(&error))),
+    }
+    // Nothing is redirected to it any more.
+    if let Err(error) = envoy::end(directory).await {
+        left.failed.push(chain(&error));
     }
     let journal = files::journal(directory);
     if journal != directory && journal.is_dir() {

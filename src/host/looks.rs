@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::doctor;
-use agent::rules::{Forbidden, Host};
+use agent::rules::{Capture, Forbidden, Host};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::host::actor::Ask;
 use crate::host::files::Settings;
@@ -92,27 +92,40 @@ fn resolved(text: &str) -> Vec<SocketAddr> {
     }
 }
 
-/// Looks again and again, and tells the actor what changed.
-pub(super) async fn go_on(settings: Settings, asks: mpsc::Sender<Ask>) {
-    let mut known = own_addresses();
+/// Looks again and again, and tells the actor what changed; `capture` says whether the Envoy beside
+/// the agent is well.
+pub(super) async fn go_on(
+    settings: Settings,
+    mut known: Host,
+    asks: mpsc::Sender<Ask>,
+    mut capture: watch::Receiver<Option<Capture>>,
+) {
+    let mut addresses = own_addresses();
     let mut tick = tokio::time::interval(EVERY);
     loop {
-        tick.tick().await;
-        let found = own_addresses();
-        if found == known || found.is_empty() {
-            continue;
-        }
-        tracing::info!(addresses = ?found, "other addresses are this host's now");
-        known = found;
-        let settings = settings.clone();
-        let looked = tokio::task::spawn_blocking(move || host(&settings)).await;
-        match looked {
-            Ok(host) => {
-                if asks.send(Ask::Host(Box::new(host))).await.is_err() {
-                    return;
+        tokio::select! {
+            // Without an Envoy nobody says anything more.
+            Ok(()) = capture.changed() => {}
+            _ = tick.tick() => {
+                let found = own_addresses();
+                if found == addresses || found.is_empty() {
+                    continue;
+                }
+                tracing::info!(addresses = ?found, "other addresses are this host's now");
+                addresses = found;
+                let settings = settings.clone();
+                match tokio::task::spawn_blocking(move || host(&settings)).await {
+                    Ok(host) => known = host,
+                    Err(error) => {
+                        tracing::error!(why = %chain(&error), "the host cannot be looked at");
+                        continue;
+                    }
                 }
             }
-            Err(error) => tracing::error!(why = %chain(&error), "the host cannot be looked at"),
+        }
+        known.capture = *capture.borrow_and_update();
+        if asks.send(Ask::Host(Box::new(known.clone()))).await.is_err() {
+            return;
         }
     }
 }

@@ -23,8 +23,7 @@ impl Restarts {
         if well_for >= Self::WELL {
             self.ended = 0;
         }
-        let doubled =
-            Self::FIRST.saturating_mul(1_u32.checked_shl(self.ended).unwrap_or(u32::MAX));
+        let doubled = Self::FIRST.saturating_mul(1_u32.checked_shl(self.ended).unwrap_or(u32::MAX));
         self.ended = self.ended.saturating_add(1).min(16);
         let half = doubled.min(Self::MOST) / 2;
         let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);

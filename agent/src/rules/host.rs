@@ -37,10 +37,10 @@ pub struct Forbidden {
     pub why: String,
 }
 
-/// A local Envoy that takes TCP flows to logical addresses.
+/// A local Envoy that takes TCP flows to logical addresses of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// Where it listens on every address.
+    /// Where it listens on 127.0.0.1.
     pub port: u16,
     /// The user that it runs as: its own flows are left alone.
     pub user: u32,

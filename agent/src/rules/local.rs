@@ -11,7 +11,7 @@ use plan::spec::{Affinity, Protocol};
 use plan::split::Side;
 use plan::{Plane, Split};
 
-use crate::rules::host::Host;
+use crate::rules::host::{Capture, Host};
 use crate::rules::table::{Family, Key, Transport};
 
 /// A service with a logical address.
@@ -48,6 +48,12 @@ impl<'a> Local<'a> {
         let ports = leaf.spec.ports.iter();
         let ports = ports.map(|port| (transport(port.protocol), port.port.get())).collect();
         Some(Self { leaf, host, logical, family: Family::of(logical), ports })
+    }
+
+    /// The Envoy that takes what this host's own processes send there. It listens on 127.0.0.1,
+    /// which is where the kernel redirects IPv4 alone.
+    pub(super) fn captured(&self) -> Option<Capture> {
+        self.host.capture.filter(|_| self.family == Family::V4)
     }
 
     /// Where old applications send to.

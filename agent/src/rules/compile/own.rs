@@ -23,7 +23,7 @@ pub(in crate::rules) fn exempt(host: &Host) -> Vec<Rule> {
 /// here, by the host's address.
 pub(super) fn chain(local: &Local<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
-    if let Some(capture) = local.host.capture {
+    if let Some(capture) = local.captured() {
         rules.push(Rule {
             matches: vec![Match::Transport(Transport::Tcp)],
             actions: vec![Action::Redirect(capture.port)],
