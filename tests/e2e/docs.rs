@@ -4,6 +4,10 @@
 //! shell, in a directory with a copy of `examples/`, in a network of its own where the system
 //! allows it, so that the default addresses are free. What serves or watches until it is stopped
 //! runs in the background; the next command waits until it answers.
+//!
+//! `vm# ` is a command of root on a legacy VM, `client$ ` one of its clients': those machines are
+//! network namespaces, which `vm.sh` makes around the shell. `cfj1_…` is the token that was printed
+//! before. A second `serve` on the default addresses takes the place of the first.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +21,15 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Commands that set up or repeat the whole tree; they are run elsewhere, as they are.
 const NOT_HERE: [&str; 4] = ["scripts/", "cargo build", "export PATH=", "git clone"];
+
+/// The machines of pages about a VM; see there.
+const MACHINES: &str = include_str!("vm.sh");
+
+/// What a page needs and does not show begins with this line: a comment of Markdown.
+const BEFORE: &str = "<!-- before";
+
+/// What a page writes for the token that was printed before.
+const TOKEN: &str = "cfj1_…";
 
 #[test]
 fn readme() {
@@ -48,47 +61,78 @@ fn every_code_of_the_api_is_explained() {
 
 #[test]
 fn commands_are_found_and_foreign_ones_left() {
-    let page =
-        "text\n```console\n$ crossfade plans\nout\n$ scripts/demo\n```\n```text\n$ rm\n```\n";
-    assert_eq!(commands(page), ["crossfade plans"]);
+    let page = "text\n```console\n$ crossfade plans\nout\n$ scripts/demo\nvm# ls\n```\n\
+                ```text\n$ rm\n```\n";
+    let found = commands(page);
+    let found: Vec<_> = found.iter().map(|one| (one.machine, one.text.as_str())).collect();
+    assert_eq!(found, [(None, "crossfade plans"), (Some("vm"), "ls")]);
 }
 
-fn commands(page: &str) -> Vec<String> {
+/// A command of a page.
+struct Typed {
+    /// Where it is typed; `None`: where the page is read.
+    machine: Option<&'static str>,
+    text: String,
+}
+
+impl Typed {
+    /// The command on this line, if there is one.
+    fn on(line: &str) -> Option<Self> {
+        let prompts = [("$ ", None), ("vm# ", Some("vm")), ("client$ ", Some("client"))];
+        prompts.into_iter().find_map(|(prompt, machine)| {
+            let text = line.strip_prefix(prompt)?.to_owned();
+            Some(Self { machine, text })
+        })
+    }
+
+    /// Whether it runs until it is stopped.
+    fn stays(&self) -> bool {
+        let begins = ["crossfade serve", "crossfade dns --", "crossfade relay", "envoy "];
+        begins.iter().any(|begin| self.text.starts_with(begin))
+            || self.text.starts_with("crossfade agent run")
+            || self.text.contains("--watch")
+    }
+
+    /// What it prints once it is at work.
+    fn sign(&self) -> &'static str {
+        match self.text.as_str() {
+            text if text.contains("--watch") => "revision",
+            text if text.starts_with("envoy ") => "all dependencies initialized",
+            text if text.starts_with("crossfade serve") => "^data ",
+            text if text.starts_with("crossfade relay") => "^xds ",
+            text if text.starts_with("crossfade agent run") => "^data ",
+            _ => "^dns ",
+        }
+    }
+
+    /// As the shell of the page runs it.
+    fn line(&self) -> String {
+        let text = self.text.replace(TOKEN, "$TOKEN");
+        self.machine.map_or_else(
+            || text.clone(),
+            |machine| format!("at {machine} bash -c '{}'", quoted(&text)),
+        )
+    }
+}
+
+fn quoted(text: &str) -> String {
+    text.replace('\'', "'\\''")
+}
+
+fn commands(page: &str) -> Vec<Typed> {
     let mut found = Vec::new();
     let mut inside = false;
     for line in page.lines() {
         match line {
-            "```console" => inside = true,
-            "```" => inside = false,
+            "```console" | BEFORE => inside = true,
+            "```" | "-->" => inside = false,
             _ => {
-                let command = line.strip_prefix("$ ").filter(|_| inside);
-                let here =
-                    |command: &&str| !NOT_HERE.iter().any(|prefix| command.starts_with(prefix));
-                found.extend(command.filter(here).map(str::to_owned));
+                let here = |typed: &Typed| !NOT_HERE.iter().any(|not| typed.text.starts_with(not));
+                found.extend(Typed::on(line).filter(|typed| inside && here(typed)));
             }
         }
     }
     found
-}
-
-/// Whether a command runs until it is stopped.
-fn stays(command: &str) -> bool {
-    command.starts_with("crossfade serve")
-        || command.starts_with("crossfade dns --")
-        || command.starts_with("crossfade relay")
-        || command.starts_with("envoy ")
-        || command.contains("--watch")
-}
-
-/// What it prints once it is at work.
-fn sign(command: &str) -> &'static str {
-    match command {
-        _ if command.contains("--watch") => "revision",
-        _ if command.starts_with("envoy ") => "all dependencies initialized",
-        _ if command.starts_with("crossfade serve") => "^data ",
-        _ if command.starts_with("crossfade relay") => "^xds ",
-        _ => "^dns ",
-    }
 }
 
 fn run_page(name: &str) {
@@ -104,7 +148,15 @@ fn run_page(name: &str) {
     for (file, yaml) in files_of(&text) {
         scratch.file(&file, &yaml);
     }
-    let script = scratch.file("page.sh", &script(&commands));
+    let machines = commands.iter().any(|typed| typed.machine.is_some());
+    if machines && !own_network() {
+        eprintln!(
+            "SKIPPED {name}: its machines are network namespaces, which are not allowed here"
+        );
+        return;
+    }
+    scratch.file("vm.sh", MACHINES);
+    let script = scratch.file("page.sh", &script(&commands, machines));
     let output = shell(&script, scratch.path());
     assert!(output.status.success(), "{name}:\n{}", String::from_utf8_lossy(&output.stdout));
 }
@@ -122,25 +174,45 @@ fn files_of(text: &str) -> Vec<(String, String)> {
     files
 }
 
-fn script(commands: &[String]) -> String {
+fn script(commands: &[Typed], machines: bool) -> String {
     let mut script = String::from(
-        "exec 2>&1\n[ -z \"${OWN_NETWORK:-}\" ] || ip link set lo up\n\
+        "exec 2>&1\nset -o pipefail\n[ -z \"${OWN_NETWORK:-}\" ] || ip link set lo up\n\
          trap 'kill $(jobs -p) 2>/dev/null' EXIT\n\
          answers() { for _ in $(seq 200); do grep -q \"$2\" \"$1\" && return; sleep 0.05; done\n\
-         cat \"$1\"; return 1; }\n",
+         cat \"$1\"; return 1; }\n\
+         instead() { [ -z \"${SERVES:-}\" ] || { kill $SERVES; wait $SERVES; }; }\n",
     );
-    for (number, command) in commands.iter().enumerate() {
-        let quoted = command.replace('\'', "'\\''");
-        writeln!(script, "echo '$ {quoted}'").unwrap();
-        if stays(command) {
-            let sign = sign(command);
-            writeln!(script, "{command} >bg{number} 2>&1 &\nanswers bg{number} '{sign}' || exit 1")
-                .unwrap();
+    if machines {
+        script.push_str(". ./vm.sh || exit 1\n");
+    }
+    for (number, typed) in commands.iter().enumerate() {
+        let (line, text) = (typed.line(), typed.text.as_str());
+        let prompt = typed.machine.map_or_else(|| "$".to_owned(), |machine| format!("{machine}:"));
+        writeln!(script, "echo '{prompt} {}'", quoted(text)).unwrap();
+        let serves = text.starts_with("crossfade serve") && !text.contains("--api");
+        if serves {
+            script.push_str("instead\n");
+        }
+        if typed.stays() {
+            let sign = typed.sign();
+            writeln!(script, "{line} >bg{number} 2>&1 &").unwrap();
+            if serves {
+                script.push_str("SERVES=$!\n");
+            }
+            writeln!(script, "answers bg{number} '{sign}' || exit 1").unwrap();
+        } else if text.starts_with("crossfade token create") {
+            writeln!(script, "{line} | tee pasted || exit 1").unwrap();
+            script.push_str("export TOKEN=$(grep -o 'cfj1_[[:alnum:]_-]*' pasted)\n");
         } else {
-            writeln!(script, "{command} || {{ echo \"exit $?\"; exit 1; }}").unwrap();
+            writeln!(script, "{line} || {{ echo \"exit $?\"; exit 1; }}").unwrap();
         }
     }
     script
+}
+
+/// Whether a page can have a network of its own.
+fn own_network() -> bool {
+    Command::new("unshare").args(["-rnm", "true"]).status().is_ok_and(|s| s.success())
 }
 
 /// The folder of the Envoy that scripts/test installs.
@@ -153,10 +225,10 @@ fn envoy() -> PathBuf {
 fn shell(script: &Path, folder: &Path) -> std::process::Output {
     let binaries = Path::new(BINARY).parent().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
-    let own = Command::new("unshare").args(["-rn", "true"]).status().is_ok_and(|s| s.success());
+    let own = own_network();
     let mut command = if own { Command::new("unshare") } else { Command::new("bash") };
     if own {
-        command.args(["-rn", "bash"]).env("OWN_NETWORK", "1");
+        command.args(["-rnm", "bash"]).env("OWN_NETWORK", "1");
     }
     command
         .arg(script)

@@ -62,6 +62,10 @@ fn stub(findings: &Findings, wishes: &Wishes) -> Row {
         _ if !wishes.names => {
             row(check, Verdict::Good, "not asked".to_owned(), "no stub is started", why)
         }
+        None if wishes.stub.is_none() => {
+            let why = "the way of names says where";
+            row(check, Verdict::Good, "not asked".to_owned(), "the stub takes a free one", why)
+        }
         None => row(check, Verdict::Good, format!("{at} is free"), "the stub listens there", why),
         Some(words) => {
             let port = wishes.stub.map_or(53, |at| at.port());
