@@ -51,8 +51,8 @@ pub(super) fn write(env: &Env, conf: &ResolvConf) -> Result<Change, Unfit> {
     Ok(Change::WriteFile { path: PATH.into(), bytes, mode: env.resolv_conf.mode() })
 }
 
-/// The stub, and after it those who were there: an agent that is stopped takes no foreign name along.
-/// Where the C library asks them in turn, plan names would be asked of them too.
+/// The stub, and after it those who were there: an agent that is stopped takes no foreign name
+/// along. Where the C library asks them in turn, plan names would be asked of them too.
 fn servers(stub: IpAddr, conf: &ResolvConf) -> Vec<IpAddr> {
     let others = conf.nameservers().filter(|server| server.zone.is_none());
     let others = others.map(|server| server.address).filter(|ip| *ip != stub);

@@ -104,7 +104,8 @@ fn the_file_keeps_all_but_its_servers() {
         shown(&Env { resolv_conf, ..plain() }),
         "/etc/resolv.conf 640\n\
          # Written by crossfade. `crossfade agent leave` brings back what was here.\n\
-         # by hand\nsearch corp.example\nnameserver 127.0.0.1\nnameserver 10.0.0.2\noptions ndots:2\n"
+         # by hand\nsearch corp.example\nnameserver 127.0.0.1\nnameserver 10.0.0.2\n\
+         options ndots:2\n"
     );
 }
 
