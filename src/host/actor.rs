@@ -160,6 +160,7 @@ impl Actor {
         // Plans that the controller has said on this connection.
         let mut confirmed: BTreeSet<PlanName> = BTreeSet::new();
         loop {
+            let broken = self.state.broken.is_some();
             tokio::select! {
                 biased;
                 Ok(()) = self.links.changed() => {
@@ -182,6 +183,10 @@ impl Actor {
                     seen = self.stamp_after(seen, noticed);
                 }
                 _ = count.tick() => tokio::task::block_in_place(|| self.show()),
+            }
+            if broken != self.state.broken.is_some() {
+                // The controller hears what is refused now, or is no longer.
+                self.ask_again(noticed);
             }
         }
     }

@@ -68,7 +68,7 @@ fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
         net: IpNet::from(address.ip()),
         // A controller may run where services do; its own port is what must stay.
         port: Some(address.port()),
-        why: "the controller is there".to_owned(),
+        why: "where the controller is".to_owned(),
     });
     let root = Path::new("/");
     let sessions = doctor::ssh_sessions(root).into_iter().map(|session| session.local);
@@ -76,7 +76,7 @@ fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
     let ssh = managed.map(|address| Forbidden {
         net: IpNet::from(address.ip()),
         port: Some(address.port()),
-        why: "this host is managed by SSH there".to_owned(),
+        why: "where this host is managed by SSH".to_owned(),
     });
     controllers.chain(ssh).collect()
 }
