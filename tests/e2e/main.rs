@@ -19,4 +19,5 @@ mod harness;
 mod host;
 mod main_job;
 mod mesh;
+mod packaging;
 mod peers;

@@ -42,6 +42,12 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
             known.name
         )));
     }
+    if following::is_taken(&directory) {
+        return Err(Failure::Refused(
+            "an agent runs here; to join it anew, stop it first: systemctl stop crossfade-agent"
+                .to_owned(),
+        ));
+    }
     files::make(&directory)?;
     doctor::before_join(args, &ticket, &directory, context).await?;
     // Nobody else is at work here meanwhile.
