@@ -26,7 +26,7 @@ use xds::render::{Door, Secrets};
 
 use self::place::Place;
 use self::supervise::Supervisor;
-use crate::host::files::Settings;
+use crate::host::files::{self, Settings};
 use crate::host::identity::Standing;
 use crate::relay::part::{self, Part, Shelf};
 use crate::verbs::{Failure, chain};
@@ -96,6 +96,8 @@ impl Parts {
         standing: &Standing,
     ) -> Result<Option<Self>, Failure> {
         let Some(envoy) = &settings.envoy else { return Ok(None) };
+        let kept = directory.join(DIRECTORY);
+        files::make(&kept)?;
         let place = Place::make(directory, &envoy.user)?;
         let local = place.listen()?;
         place.put_bootstrap(NODE)?;
@@ -103,7 +105,7 @@ impl Parts {
             name: format!("{}/envoy", settings.name),
             says: vec![("role", "relay".to_owned()), ("capture", Door::CAPTURE.to_string())],
             dial: standing.dial(settings)?,
-            directory: directory.join(DIRECTORY),
+            directory: kept,
             listen: Vec::new(),
             local: Some(local),
         })?;

@@ -16,7 +16,7 @@ use crate::host::files;
 use crate::verbs::Failure;
 
 /// Where such directories are if the agent is root: its own directory is closed to others.
-const RUNTIME: &str = "/run/crossfade";
+const RUNTIME: &str = "/run/crossfade-agent";
 
 /// Where they meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
