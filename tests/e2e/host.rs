@@ -11,5 +11,7 @@ mod load;
 mod main_job;
 mod names;
 mod peers;
+mod refused;
 mod stays;
+mod trial;
 mod world;

@@ -25,14 +25,14 @@ table inet filter {
 
 /// Everything of the host that a leave must bring back.
 #[derive(Debug, PartialEq, Eq)]
-struct Host {
-    rules: String,
+pub(super) struct Host {
+    pub(super) rules: String,
     network: String,
     settings: String,
     etc: BTreeMap<String, String>,
 }
 
-fn host(world: &World) -> Host {
+pub(super) fn host(world: &World) -> Host {
     let vm = &world.net.vm;
     let ip = |words: &str| vm.run("ip", &words.split(' ').collect::<Vec<_>>());
     let settings = vm.run("sysctl", &["-a", "--pattern", "^net\\."]);
@@ -77,7 +77,7 @@ fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
 }
 
 #[track_caller]
-fn same(before: &Host, after: &Host) {
+pub(super) fn same(before: &Host, after: &Host) {
     for (path, what) in &before.etc {
         assert_eq!(after.etc.get(path), Some(what), "{path}");
     }
@@ -100,12 +100,12 @@ fn world(test: &str) -> Option<(World, Host)> {
     let world = World::new(test, PLAN)?;
     let loaded = world.net.vm.nft_file(FOREIGN);
     assert!(loaded.status.success(), "{loaded:?}");
-    let before = at_rest(&world);
+    let before = settled(&world);
     Some((world, before))
 }
 
 /// The host, once its new interfaces have the addresses that they are to have.
-fn at_rest(world: &World) -> Host {
+pub(super) fn settled(world: &World) -> Host {
     until("addresses are settled", || {
         let host = host(world);
         (!host.network.contains("tentative")).then_some(host)
@@ -200,7 +200,7 @@ fn a_link_is_a_link_again() {
     let etc = world.etc();
     fs::rename(etc.join("resolv.conf"), etc.join("resolv.real")).unwrap();
     symlink("resolv.real", etc.join("resolv.conf")).unwrap();
-    let before = at_rest(&world);
+    let before = settled(&world);
     let _agent = world.joined(&[]);
     until_asked(&world);
     world.vm(&["agent", "leave"]).ok();

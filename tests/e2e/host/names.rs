@@ -117,7 +117,9 @@ fn plan_names_from_disk_and_others_byte_for_byte() {
     let asked = world.net.vm.enter(|| ask(at, 7, "orders.corp.example").unwrap());
     assert!(has_logical(&asked), "the first query of all: {asked:x?}");
     assert_eq!(upstream.asked.load(Ordering::Relaxed), relayed, "nobody else was asked");
-    for (id, name) in [(1, "www.example.org"), (0xffff, "Odd-Case.EXAMPLE.net"), (9, "corp.example")] {
+    for (id, name) in
+        [(1, "www.example.org"), (0xffff, "Odd-Case.EXAMPLE.net"), (9, "corp.example")]
+    {
         let asked = world.net.vm.enter(|| ask(at, id, name).unwrap());
         assert_eq!(asked, strange(&query(id, name)), "{name}");
     }

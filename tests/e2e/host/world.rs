@@ -46,17 +46,23 @@ pub(crate) struct World {
     pub(crate) net: netns::World,
     pub(crate) scratch: Scratch,
     _backends: Backends,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl World {
     /// A controller with this plan, both backends, and a VM that has not joined. `None`: it may not
     /// be made here, which is told.
     pub(crate) fn new(test: &str, plan: &str) -> Option<Self> {
-        if !netns::allowed(test) {
-            return None;
-        }
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = || TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        netns::allowed(test).then(|| Self::made(plan, Some(turn())))
+    }
+
+    /// The same, beside others: a test that mostly waits.
+    pub(crate) fn beside(test: &str, plan: &str) -> Option<Self> {
+        netns::allowed(test).then(|| Self::made(plan, None))
+    }
+
+    fn made(plan: &str, turn: Option<MutexGuard<'static, ()>>) -> Self {
         let scratch = Scratch::new();
         let vm = scratch.path().join("vm");
         fs::create_dir_all(vm.join("lib")).unwrap();
@@ -68,7 +74,7 @@ impl World {
         let backends = Backends::start(&net);
         let mut world = Self { controller: None, net, scratch, _backends: backends, _turn: turn };
         world.start_controller(&[world.scratch.file("plan.yaml", plan).to_str().unwrap()]);
-        Some(world)
+        world
     }
 
     /// Starts the controller, again or for the first time.
@@ -163,7 +169,9 @@ impl World {
     pub(crate) fn until_acked(&self) {
         until("vm-1 has everything", || {
             let sink = self.sink()?;
-            (sink["connected"] == true && sink["lag"] == 0 && sink["nack"].is_null()).then_some(())
+            let has = sink["plans"].as_array().is_none_or(|plans| !plans.is_empty());
+            let well = sink["connected"] == true && sink["lag"] == 0 && sink["nack"].is_null();
+            (has && well).then_some(())
         });
     }
 
@@ -188,6 +196,11 @@ impl World {
     pub(crate) fn rollback(&self, service: &str) {
         let said = self.controller().run(&["rollback", service, "--wait=20s"]);
         assert!(said.code == 0 && said.out.contains("arrived everywhere"), "{said:?}");
+    }
+
+    /// The same without what counts.
+    pub(crate) fn rules_alone(&self) -> String {
+        self.net.vm.run("nft", &["--stateless", "list", "ruleset"])
     }
 
     /// The rules in the VM's kernel.
@@ -248,10 +261,15 @@ impl Agent {
         self.child.wait().unwrap();
     }
 
-    /// Waits until it ends by itself; its exit code.
+    /// Its exit code, once it has ended by itself; -1 for a signal.
+    pub(crate) fn has_ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// Waits for that.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> i32 {
-        until("the agent ends", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+        until("the agent ends", || self.has_ended())
     }
 
     /// What it said.
@@ -282,13 +300,23 @@ fn copy_etc(to: &Path) {
 
 /// Waits until this gives something.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same, with another patience.
+#[track_caller]
+pub(crate) fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
