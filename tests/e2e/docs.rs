@@ -108,9 +108,11 @@ impl Typed {
     /// As the shell of the page runs it.
     fn line(&self) -> String {
         let text = self.text.replace(TOKEN, "$TOKEN");
+        // Not by the function `at`: what stays must be the job that the shell ends.
+        let at = |machine: &str| format!("nsenter --net=/run/netns/{machine}");
         self.machine.map_or_else(
             || text.clone(),
-            |machine| format!("at {machine} bash -c '{}'", quoted(&text)),
+            |machine| format!("{} bash -c '{}'", at(machine), quoted(&text)),
         )
     }
 }

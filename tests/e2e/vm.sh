@@ -39,7 +39,9 @@ web() {
     local files="/run/web/$1"
     mkdir -p "$files"
     printf 'from %s\n' "$1" >"$files/index.html"
-    at "$1" "${CROSSFADE_TEST_PYTHON:-python3}" -m http.server -d "$files" "$2" >/dev/null 2>&1 &
+    # Not by a function: what runs must be the job that the shell ends.
+    nsenter --net="/run/netns/$1" "${CROSSFADE_TEST_PYTHON:-python3}" \
+        -m http.server -d "$files" "$2" >/dev/null 2>&1 &
 }
 
 sysctl -qw net.ipv4.ip_forward=1
