@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use xds::render::{Door, Secrets};
 
 use self::place::Place;
-use self::supervise::Supervisor;
+use self::supervise::{Settled, Supervisor};
 use crate::host::files::{self, Settings};
 use crate::host::identity::Standing;
 use crate::relay::part::{self, Part, Shelf};
@@ -113,7 +113,8 @@ impl Parts {
         if let Some(identity) = &identity {
             put(&relay.shelf(), &identity.borrow());
         }
-        let supervisor = Supervisor::new(place, envoy.program.clone());
+        let settled = Settled(Box::new(relay.is_settled()));
+        let supervisor = Supervisor::new(place, envoy.program.clone(), settled);
         Ok(Some(Self { relay, supervisor, identity }))
     }
 }

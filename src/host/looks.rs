@@ -26,6 +26,7 @@ pub(crate) fn host(settings: &Settings) -> Host {
     let mut host = Host::new(settings.address);
     host.own.extend(own_addresses());
     host.exempt.clone_from(&settings.exempt);
+    host.carries = settings.envoy.is_some();
     host.forbidden = forbidden(settings, &host.own);
     host
 }

@@ -94,6 +94,16 @@ impl Part {
         self.shelf.clone()
     }
 
+    /// Whether a proxy is there and all of them have taken everything, whenever that is asked.
+    pub(crate) fn is_settled(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let standings = self.server.registry().standings();
+        move || {
+            let now = Arc::clone(&standings.borrow());
+            let mut here = now.sinks.iter().filter(|sink| sink.left.is_none()).peekable();
+            here.peek().is_some() && here.all(|sink| sink.owes().is_empty())
+        }
+    }
+
     /// Says how it begins.
     pub(crate) fn tell_start(&self) {
         let through = self.follower.held().map(|held| held.newest()).max().unwrap_or(Token::NEVER);

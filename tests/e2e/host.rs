@@ -5,6 +5,7 @@
 mod netns;
 
 mod catch;
+mod envoy;
 mod glass;
 mod leave;
 mod load;

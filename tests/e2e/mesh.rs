@@ -12,4 +12,4 @@ mod refusal;
 mod relay;
 mod restarts;
 mod tcp;
-mod world;
+pub(crate) mod world;

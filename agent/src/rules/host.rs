@@ -19,6 +19,9 @@ pub struct Host {
     pub exempt: Vec<IpNet>,
     /// The healthy Envoy beside the agent that takes what the host's own processes send.
     pub capture: Option<Capture>,
+    /// Whether an Envoy is to be beside the agent, well or not: what it would take and does not is
+    /// split here. Else what goes by the mesh is left to whatever sidecar this host has.
+    pub carries: bool,
     /// Services whose servers were proved to answer by way of this host: where the plan asks for it
     /// (`preserveSource`), their flows keep the address of their client.
     pub returns: BTreeSet<ServiceId>,
@@ -69,6 +72,7 @@ impl Host {
             forbidden: Vec::new(),
             exempt: Vec::new(),
             capture: None,
+            carries: false,
             returns: BTreeSet::new(),
             own_mark: SocketMark::AGENT,
         }

@@ -50,10 +50,16 @@ impl<'a> Local<'a> {
         Some(Self { leaf, host, logical, family: Family::of(logical), ports })
     }
 
-    /// The Envoy that takes what this host's own processes send there. It listens on 127.0.0.1,
-    /// which is where the kernel redirects IPv4 alone.
+    /// The Envoy that takes what this host's own processes send there. It has listeners for what
+    /// somebody reaches by the mesh, and is at 127.0.0.1, where the kernel redirects IPv4 alone.
     pub(super) fn captured(&self) -> Option<Capture> {
-        self.host.capture.filter(|_| self.family == Family::V4)
+        let by_mesh = self.leaf.clients.rows.iter().any(|row| row.plane == Plane::Mesh);
+        self.host.capture.filter(|_| by_mesh && self.family == Family::V4)
+    }
+
+    /// Whether this host's own processes are somebody else's to split.
+    pub(super) fn own_left_alone(&self) -> bool {
+        self.own_plane() == Plane::Mesh && !self.host.carries
     }
 
     /// Where old applications send to.

@@ -101,7 +101,7 @@ pub fn predict(table: &HostTable, host: &Host, client: Client) -> Option<Decisio
 fn own(local: &Local<'_>, client: Client) -> Fate {
     match local.captured() {
         Some(capture) if client.key.transport == Transport::Tcp => Fate::Captured(capture.port),
-        _ if local.own_plane() == Plane::Mesh => Fate::LeftAlone(Why::Plane(Plane::Mesh)),
+        _ if local.own_left_alone() => Fate::LeftAlone(Why::Plane(Plane::Mesh)),
         _ => split(local, local.host.address, client),
     }
 }

@@ -1,5 +1,6 @@
 //! Keeping an Envoy running, and telling the rules whether it is well.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,13 +22,24 @@ pub(super) struct Supervisor {
     program: PathBuf,
     /// One that an agent before this one started.
     found: Option<Running>,
+    /// Whether it has taken all that it is fed.
+    settled: Settled,
+}
+
+/// Asks a relay part.
+pub(super) struct Settled(pub(super) Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Settled").field(&self.0()).finish()
+    }
 }
 
 impl Supervisor {
     /// Looks whether one runs.
-    pub(super) fn new(place: Place, program: PathBuf) -> Self {
+    pub(super) fn new(place: Place, program: PathBuf, settled: Settled) -> Self {
         let found = process::find(&place).map(Running::Found);
-        Self { place, program, found }
+        Self { place, program, found, settled }
     }
 
     /// What the rules begin with: one that runs is taken to be well until it says otherwise, so
@@ -106,7 +118,11 @@ impl Supervisor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            if health.heard(ready::is_ready(&admin).await) {
+            let ready = ready::is_ready(&admin).await;
+            // One that has the first listener and not yet the others would pass connections on
+            // unsplit. Later it may be behind, or without an agent, and is no worse for that.
+            let begins = health.is_well() || (self.settled.0)();
+            if health.heard(ready && begins) {
                 let is_well = health.is_well();
                 *well_since = is_well.then(Instant::now);
                 unwell_since = Instant::now();

@@ -241,7 +241,7 @@ impl Drop for Envoy {
 }
 
 /// What a variable of the environment names, or what scripts/test put into its cache.
-pub(super) fn tool(variable: &str, cached: &str) -> PathBuf {
+pub(crate) fn tool(variable: &str, cached: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(
         || {
             let home = std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into());

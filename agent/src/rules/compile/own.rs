@@ -1,7 +1,7 @@
 //! `own/…`: what this host's own processes send to a logical address.
 
 use plan::split::Side;
-use plan::{Plane, bucket};
+use plan::bucket;
 
 use super::named;
 use crate::rules::host::Host;
@@ -29,7 +29,7 @@ pub(super) fn chain(local: &Local<'_>) -> Vec<Rule> {
             actions: vec![Action::Redirect(capture.port)],
         });
     }
-    if local.own_plane() == Plane::Mesh {
+    if local.own_left_alone() {
         return rules;
     }
     let word = if local.draws() {

@@ -108,11 +108,12 @@ fn world() -> impl Strategy<Value = World> {
     let count = 1..=IDS.len();
     let own = proptest::sample::subsequence(&OWN[..], 1..=4);
     let returns = proptest::sample::subsequence(&IDS[..], 0..=4);
-    (leaves, count, own, any::<bool>(), returns).prop_map(
-        |(leaves, count, own, captures, returns)| {
+    (leaves, count, own, any::<[bool; 2]>(), returns).prop_map(
+        |(leaves, count, own, [captures, carries], returns)| {
             let mut host = host(&own);
             host.exempt = vec![net("10.0.9.9/32")];
             host.capture = captures.then_some(Capture { port: 15_001, user: 65_532 });
+            host.carries = captures || carries;
             host.returns = returns.iter().map(|id| id.parse().unwrap()).collect();
             World { table: table(&leaves[..count]), host }
         },

@@ -1,0 +1,274 @@
+//! The Envoy beside the agent takes the VM's own calls while it is well, and whatever becomes of
+//! it, of the agent or of the controller, those calls arrive.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::main_job::LOGICAL;
+use super::peers::{dial, letter};
+use super::world::{Agent, World, until};
+use crate::mesh::world::tool;
+
+/// As whom Envoy runs here.
+const USER: &str = "nobody";
+
+/// The VM's own address, 10.50.0.1, is a client of the mesh plane.
+const PLAN: &str = "
+apiVersion: crossfade.dev/v1alpha1
+kind: CutoverPlan
+metadata: { name: shop }
+spec:
+  zones: [{ name: corp.example. }]
+  clients:
+    - { networks: [10.50.0.1/32], plane: mesh }
+    - { networks: [10.20.0.0/16], plane: host }
+  steps: [{ split: 50%, bake: 1m }, { split: 100%, bake: 1h }]
+  services:
+    - name: orders
+      hosts: [orders.corp.example]
+      address: 192.0.2.10
+      ports: [{ name: http, port: 8080, protocol: tcp }]
+      affinity: none
+      legacy: { endpoints: [10.30.0.2] }
+      target: { endpoints: [10.40.0.2] }
+";
+
+/// The VM's own processes at work, each call a connection.
+struct Calls {
+    ends: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    thread: JoinHandle<Vec<(Instant, String)>>,
+}
+
+impl Calls {
+    fn start(world: &World) -> Self {
+        let (ends, made) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (end, count) = (Arc::clone(&ends), Arc::clone(&made));
+        let work = move || {
+            let mut failed = Vec::new();
+            while !end.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                if let Err(error) = call() {
+                    failed.push((begun, error.to_string()));
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            failed
+        };
+        let thread = world.net.vm.enter(|| std::thread::spawn(work));
+        Self { ends, made, thread }
+    }
+
+    /// Waits until some more were made.
+    fn some(&self) {
+        let before = self.made.load(Ordering::Relaxed);
+        until("calls go on", || (self.made.load(Ordering::Relaxed) > before + 50).then_some(()));
+    }
+
+    /// Ends them; those that failed, by when they began.
+    fn stop(self) -> Vec<(Instant, String)> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// Who answers a call of this thread, which is on the VM.
+fn call() -> std::io::Result<char> {
+    let to: SocketAddr = LOGICAL.parse().unwrap();
+    letter(&mut dial([0, 0, 0, 0].into(), to)?)
+}
+
+/// The program where any user may run it.
+fn program(world: &World) -> PathBuf {
+    let found = tool("CROSSFADE_TEST_ENVOY", "mesh-1/bin/envoy");
+    // What PyPI's `envoy` starts lies beside it.
+    let packages = found.parent().unwrap().join("../lib");
+    let inner = fs::read_dir(packages).into_iter().flatten().flatten();
+    let mut inner = inner.map(|python| python.path().join("site-packages/envoy/_bin/envoy"));
+    let real = inner.find(|path| path.exists()).unwrap_or(found);
+    let place = world.scratch.path().join("envoy");
+    fs::copy(real, &place)
+        .unwrap_or_else(|error| panic!("envoy: {error}; scripts/test installs it"));
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    place
+}
+
+/// The Envoys of the VM, by the addresses that they have for their own.
+fn envoys(program: &Path) -> BTreeSet<i32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |pid: &i32| {
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        exe.file_name() == program.file_name() && exe.starts_with(program.parent().unwrap())
+    };
+    all.filter(is_it).collect()
+}
+
+struct Beside {
+    agent: Agent,
+    world: World,
+    program: PathBuf,
+}
+
+impl Beside {
+    fn new(test: &str) -> Option<Self> {
+        let world = World::new(test, PLAN)?;
+        let program = program(&world);
+        let path = program.to_str().unwrap();
+        let agent = world.joined(&["--no-names", "--envoy", path, "--envoy-user", USER]);
+        let beside = Self { world, agent, program };
+        beside.until_captured(true);
+        Some(beside)
+    }
+
+    /// Whether the VM's own calls are sent to Envoy.
+    fn is_captured(&self) -> bool {
+        self.world.rules().contains("redirect to :15001")
+    }
+
+    #[track_caller]
+    fn until_captured(&self, captured: bool) {
+        until(&format!("captured is {captured}"), || {
+            (self.is_captured() == captured).then_some(())
+        });
+    }
+
+    /// The one Envoy.
+    #[track_caller]
+    fn envoy(&self) -> i32 {
+        let found: Vec<i32> = envoys(&self.program).into_iter().collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0]
+    }
+
+    /// How many connections Envoy took for the service.
+    fn taken(&self) -> u64 {
+        let admin = fs::read_dir("/run/crossfade-agent").unwrap().flatten();
+        let mut admin = admin.map(|entry| entry.path().join("own/admin.sock"));
+        let admin = admin.find(|path| path.exists()).unwrap();
+        let args = ["-s", "--unix-socket", admin.to_str().unwrap()];
+        let said = Command::new("curl").args(args).arg("http://envoy/stats").output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        let is_it =
+            |line: &&str| line.contains("shop/orders") && line.contains("upstream_cx_total:");
+        let counts = said.lines().filter(is_it);
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Another one must not be started meanwhile; it may have ended already.
+        let _ = kill(Pid::from_raw(self.agent.pid().try_into().unwrap()), Signal::SIGKILL);
+        for pid in envoys(&self.program) {
+            // It may have ended already.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+#[test]
+fn its_calls_go_through_envoy_while_it_is_well() {
+    let Some(vm) = Beside::new("its_calls_go_through_envoy_while_it_is_well") else { return };
+    let pid = vm.envoy();
+    let owner = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+    assert_eq!(owner, nix::unistd::User::from_name(USER).unwrap().unwrap().uid.as_raw());
+    vm.world.shift("orders", "100%");
+    let before = vm.taken();
+    let own = |count: u32| -> String {
+        vm.world.net.vm.enter(|| (0..count).map(|_| call().unwrap()).collect())
+    };
+    until("the split is Envoy's", || (own(1) == "T").then_some(()));
+    assert_eq!(own(50), "T".repeat(50));
+    assert!(vm.taken() >= before + 50, "they went through Envoy");
+    vm.world.rollback("orders");
+    until("back, too", || (own(1) == "L").then_some(()));
+    assert_eq!(own(50), "L".repeat(50));
+}
+
+#[test]
+fn without_it_calls_go_directly() {
+    let Some(vm) = Beside::new("without_it_calls_go_directly") else { return };
+    let calls = Calls::start(&vm.world);
+    calls.some();
+    let (pid, killed) = (vm.envoy(), Instant::now());
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    vm.until_captured(false);
+    let direct = Instant::now();
+    calls.some();
+    // Another one is started, and takes them again.
+    vm.until_captured(true);
+    calls.some();
+    assert_ne!(vm.envoy(), pid);
+    // One that hangs is none.
+    let (pid, hangs) = (vm.envoy(), Instant::now());
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    vm.until_captured(false);
+    let aside = Instant::now();
+    calls.some();
+    kill(Pid::from_raw(pid), Signal::SIGCONT).unwrap();
+    vm.until_captured(true);
+    assert_eq!(vm.envoy(), pid, "it was well again before it was started anew");
+    calls.some();
+    let failed = calls.stop();
+    eprintln!("direct after {:?}, {:?}", direct - killed, aside - hangs);
+    let meant =
+        |begun: &Instant| (killed..=direct).contains(begun) || (hangs..=aside).contains(begun);
+    let stray: Vec<_> = failed.iter().filter(|(begun, _)| !meant(begun)).take(5).collect();
+    assert!(stray.is_empty(), "{stray:?} of {}", failed.len());
+}
+
+#[test]
+fn it_goes_on_without_the_agent_and_starts_without_the_controller() {
+    let test = "it_goes_on_without_the_agent_and_starts_without_the_controller";
+    let Some(mut vm) = Beside::new(test) else { return };
+    vm.world.shift("orders", "100%");
+    let calls = Calls::start(&vm.world);
+    calls.some();
+    let pid = vm.envoy();
+    for _ in 0..5 {
+        vm.agent.signal(Signal::SIGKILL);
+        vm.agent.ended();
+        calls.some();
+        assert!(vm.is_captured() && vm.envoy() == pid, "the agent's end is not its");
+        vm.agent = Agent::start(&vm.world);
+        calls.some();
+        assert!(vm.is_captured() && vm.envoy() == pid, "it is taken up, not started twice");
+    }
+    let failed = calls.stop();
+    assert!(failed.is_empty(), "{} such as {:?}", failed.len(), failed[0]);
+    // Nobody knows the plan but the agent's disk.
+    vm.agent.signal(Signal::SIGKILL);
+    vm.agent.ended();
+    vm.world.kill_controller();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    vm.agent = Agent::start(&vm.world);
+    vm.until_captured(true);
+    assert_ne!(vm.envoy(), pid);
+    let before = vm.taken();
+    let own: String = vm.world.net.vm.enter(|| (0..20).map(|_| call().unwrap()).collect());
+    assert_eq!(own, "T".repeat(20), "as it was");
+    assert!(vm.taken() >= before + 20);
+}
+
+#[test]
+fn leaving_takes_it_along() {
+    let Some(mut vm) = Beside::new("leaving_takes_it_along") else { return };
+    assert_eq!(vm.world.vm(&["agent", "leave"]).code, 0);
+    assert_eq!(vm.agent.ended(), 0);
+    assert_eq!(envoys(&vm.program), BTreeSet::new());
+    assert!(!Path::new("/run/crossfade-agent").exists());
+    vm.world.net.vm.enter(|| call().unwrap_err());
+}
