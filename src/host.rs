@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     handed::keep_rules(kernel.owner());
     let names = names::start(directory, &settings, &leaves, handed.names())?;
     let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings, beside };
-    let ended = parts.run(follower, node, names, standing).await?;
+    let ended = Box::pin(parts.run(follower, node, names, standing)).await?;
     let directory = directory.clone();
     drop(place);
     match ended {

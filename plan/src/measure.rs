@@ -31,6 +31,21 @@ pub struct Counts {
     pub services: Arc<BTreeMap<ServiceId, Count>>,
     /// Who still reached legacy VMs at exactly 100 %, of the services that anyone reached there.
     pub stragglers: Arc<BTreeMap<ServiceId, Stragglers>>,
+    /// What the stub DNS servers of hosts did.
+    pub names: Names,
+}
+
+/// What stub DNS servers on hosts did since they started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Plan names that were answered.
+    pub answered: u64,
+    /// Other queries that were relayed and answered.
+    pub forwarded: u64,
+    /// Those that no upstream answered.
+    pub failed: u64,
+    /// Those that were dropped.
+    pub dropped: u64,
 }
 
 /// What one plane counted for one service since its split last changed.

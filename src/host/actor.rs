@@ -382,6 +382,7 @@ impl Actor {
                 told: state.told.clone(),
                 broken: state.broken.clone(),
                 ownership: state.ownership,
+                names: self.stub.as_ref().map(|stub| shown::names(stub)),
             }
         };
         self.shown.send_replace(shown);

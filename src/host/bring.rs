@@ -27,16 +27,19 @@ pub(crate) struct Brought {
 /// Makes this host forward, and ask the stub. What is so already is left alone.
 pub(crate) async fn bring(directory: &Path, settings: &Settings) -> Brought {
     let mut brought = Brought::default();
-    let mut hands = match Hands::take(directory) {
-        Ok(hands) => hands,
-        Err(why) => {
-            brought.failed.push(why);
-            return brought;
-        }
-    };
+    let Some(mut hands) = Hands::or_told(directory, &mut brought) else { return brought };
     forward(directory, &mut hands, &mut brought).await;
     if settings.names == Names::Auto {
         ask_us(directory, &mut hands, &mut brought);
+    }
+    brought
+}
+
+/// Makes this host forward, which the kernel forgets with a reboot.
+pub(crate) async fn bring_forwarding(directory: &Path) -> Brought {
+    let mut brought = Brought::default();
+    if let Some(mut hands) = Hands::or_told(directory, &mut brought) {
+        forward(directory, &mut hands, &mut brought).await;
     }
     brought
 }
@@ -48,6 +51,10 @@ enum Hands {
 }
 
 impl Hands {
+    fn or_told(directory: &Path, brought: &mut Brought) -> Option<Self> {
+        Self::take(directory).map_err(|why| brought.failed.push(why)).ok()
+    }
+
     fn take(directory: &Path) -> Result<Self, String> {
         if nix::unistd::geteuid().is_root() {
             let place = files::journal(directory);

@@ -19,7 +19,7 @@ use xds::follow::Link;
 use crate::host::actor::Ask;
 use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
-use crate::host::shown::{ServiceShown, Shown};
+use crate::host::shown::{self, ServiceShown, Shown};
 use crate::verbs::Failure;
 
 /// The longest question: a list of services.
@@ -261,16 +261,15 @@ impl Control {
 }
 
 fn names(stub: &Stub) -> NamesStatus {
-    let totals = stub.totals();
-    let answered = totals.told.iter().map(|told| told.logical + told.legacy + told.target);
+    let proto::crossfade::v1::Names { answered, forwarded, failed, dropped } = shown::names(stub);
     NamesStatus {
         listen: stub.addresses().iter().map(ToString::to_string).collect(),
         upstreams: stub.upstreams().servers().iter().map(ToString::to_string).collect(),
         names: stub.answers().len(),
-        answered: answered.sum(),
-        forwarded: totals.forwarded,
-        failed: totals.failed,
-        dropped: totals.dropped.all(),
+        answered,
+        forwarded,
+        failed,
+        dropped,
     }
 }
 

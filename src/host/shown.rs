@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::dataplane::Ownership;
+use agent::names::Stub;
 use agent::rules;
 use ipnet::IpNet;
 use plan::measure::Stragglers;
@@ -23,6 +24,19 @@ pub(super) struct Shown {
     pub(super) told: Vec<String>,
     pub(super) broken: Option<String>,
     pub(super) ownership: Option<Ownership>,
+    pub(super) names: Option<wire::Names>,
+}
+
+/// What a stub did.
+pub(super) fn names(stub: &Stub) -> wire::Names {
+    let totals = stub.totals();
+    let answered = totals.told.iter().map(|told| told.logical + told.legacy + told.target);
+    wire::Names {
+        answered: answered.sum(),
+        forwarded: totals.forwarded,
+        failed: totals.failed,
+        dropped: totals.dropped.all(),
+    }
 }
 
 /// A service, and its flows since its split last changed.
@@ -119,6 +133,7 @@ pub(super) fn report(shown: &Shown) -> ReportRequest {
         counts: shown.services.iter().filter_map(count).collect(),
         overrides: shown.force.iter().map(over).collect(),
         stragglers: shown.services.iter().filter(caught).map(stragglers).collect(),
+        names: shown.names,
         ..ReportRequest::default()
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use plan::measure::Names;
 use plan::view::Status;
+use plan::{Facts, Plane};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -70,6 +72,7 @@ pub(crate) async fn scrape(State(api): State<Arc<Api>>) -> Result<Response, Fail
         mesh::rows(&mut sheet, &meter.counts());
     }
     machines(&mut sheet, &api);
+    names(&mut sheet, &api.handle.facts());
     let taken = limits::WATCHERS_MAX.saturating_sub(api.watchers.available_permits());
     sheet.gauge("watchers", "Open watches of the API", [(vec![], number(taken))]);
     let answered = api.requests.answered.clone();
@@ -120,6 +123,23 @@ const fn float(value: u64) -> f64 {
 
 fn number(value: usize) -> f64 {
     float(u64::try_from(value).unwrap_or(u64::MAX))
+}
+
+/// What the stub DNS servers of connected agents did; it falls when an agent starts anew or leaves.
+fn names(sheet: &mut Sheet, facts: &Facts) {
+    let Some(counts) = facts.measured.planes.get(&Plane::Host) else { return };
+    let Names { answered, forwarded, failed, dropped } = counts.names;
+    let outcome = |outcome: &str| vec![("outcome", outcome.to_owned())];
+    sheet.gauge(
+        "host_names",
+        "Queries to the stub DNS servers of connected hosts, by what came of them",
+        [
+            (outcome("answered"), float(answered)),
+            (outcome("forwarded"), float(forwarded)),
+            (outcome("failed"), float(failed)),
+            (outcome("dropped"), float(dropped)),
+        ],
+    );
 }
 
 fn plans(sheet: &mut Sheet, statuses: &[Status]) {

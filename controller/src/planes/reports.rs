@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use ipnet::IpNet;
-use plan::measure::Stragglers;
+use plan::measure::{Names, Stragglers};
 use plan::{Count, PlanName, Plane, ServiceId, Timestamp, Token};
 use proto::crossfade::v1 as wire;
 use proto::crossfade::v1::report_service_server::{ReportService, ReportServiceServer};
@@ -54,6 +54,8 @@ pub struct Report {
     pub stragglers: Vec<(ServiceId, Stragglers)>,
     /// It goes for good.
     pub leaving: bool,
+    /// What its stub DNS server did.
+    pub names: Names,
 }
 
 /// A client of a relay.
@@ -184,6 +186,7 @@ impl Report {
             sinks: message.sinks.iter().map(behind).collect::<Result<_, _>>()?,
             overrides: message.overrides.iter().map(in_force).collect(),
             leaving: message.leaving,
+            names: message.names.map(names).unwrap_or_default(),
             stragglers: message.stragglers.iter().map(stragglers).collect::<Result<_, _>>()?,
         })
     }
@@ -209,6 +212,11 @@ fn count(count: &wire::Count) -> Result<(Plane, ServiceId, Token, Count), String
         ..Count::default()
     };
     Ok((plane, service, token(count.since.as_ref()), counted))
+}
+
+const fn names(names: wire::Names) -> Names {
+    let wire::Names { answered, forwarded, failed, dropped } = names;
+    Names { answered, forwarded, failed, dropped }
 }
 
 fn stragglers(seen: &wire::Stragglers) -> Result<(ServiceId, Stragglers), String> {

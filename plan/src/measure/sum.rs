@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Count, Counts, Load, Stragglers, Traffic};
+use super::{Count, Counts, Load, Names, Stragglers, Traffic};
 use crate::name::ServiceId;
 
 impl Counts {
@@ -13,6 +13,20 @@ impl Counts {
         Self {
             services: merged(self.services, &other.services, Count::plus),
             stragglers: merged(self.stragglers, &other.stragglers, Stragglers::plus),
+            names: self.names.plus(other.names),
+        }
+    }
+}
+
+impl Names {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            answered: self.answered.saturating_add(other.answered),
+            forwarded: self.forwarded.saturating_add(other.forwarded),
+            failed: self.failed.saturating_add(other.failed),
+            dropped: self.dropped.saturating_add(other.dropped),
         }
     }
 }

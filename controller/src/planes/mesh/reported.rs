@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use plan::measure::Stragglers;
+use plan::measure::{Names, Stragglers};
 use plan::{Count, Counts, Nack, PlanName, Plane, ServiceId, Sink, SinkId, Snapshot, Split};
 
 use crate::clock::Clock;
@@ -76,7 +76,12 @@ impl Reported {
                 *sum = sum.plus(count);
             }
         }
-        Counts { services: Arc::new(services), stragglers: self.stragglers(plane, snapshot) }
+        let names = self.nodes.values().filter(|_| plane == Plane::Host).map(|report| report.names);
+        Counts {
+            services: Arc::new(services),
+            stragglers: self.stragglers(plane, snapshot),
+            names: names.fold(Names::default(), Names::plus),
+        }
     }
 }
 
