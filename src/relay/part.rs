@@ -278,3 +278,6 @@ impl Sink for Relaying {
         Applied::default()
     }
 }
+
+#[cfg(test)]
+mod tests;
