@@ -123,7 +123,8 @@ fn every_kind_of_break_is_found() {
         }),
         other(|set| {
             let mut services = set.file.iter_mut().flat_map(|file| &mut file.service);
-            services.next().unwrap().method[0].client_streaming = Some(false);
+            let service = services.find(|service| service.name() == "ReportService").unwrap();
+            service.method[0].client_streaming = Some(false);
         }),
         other(|set| {
             let mut enums = set.file.iter_mut().flat_map(|file| &mut file.enum_type);
