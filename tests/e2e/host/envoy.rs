@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 use super::main_job::LOGICAL;
 use super::peers::{dial, letter};
@@ -116,6 +117,12 @@ fn envoys(program: &Path) -> BTreeSet<i32> {
     all.filter(is_it).collect()
 }
 
+/// Where the agent and its Envoy meet.
+fn place() -> PathBuf {
+    let mut all = fs::read_dir("/run/crossfade-agent").unwrap().flatten();
+    all.next().unwrap().path()
+}
+
 struct Beside {
     agent: Agent,
     world: World,
@@ -155,9 +162,7 @@ impl Beside {
 
     /// How many connections Envoy took for the service.
     fn taken(&self) -> u64 {
-        let admin = fs::read_dir("/run/crossfade-agent").unwrap().flatten();
-        let mut admin = admin.map(|entry| entry.path().join("own/admin.sock"));
-        let admin = admin.find(|path| path.exists()).unwrap();
+        let admin = place().join("own/admin.sock");
         let args = ["-s", "--unix-socket", admin.to_str().unwrap()];
         let said = Command::new("curl").args(args).arg("http://envoy/stats").output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
@@ -271,4 +276,56 @@ fn leaving_takes_it_along() {
     assert_eq!(envoys(&vm.program), BTreeSet::new());
     assert!(!Path::new("/run/crossfade-agent").exists());
     vm.world.net.vm.enter(|| call().unwrap_err());
+}
+
+/// An Envoy beside the agent's that shows the VM's certificate at 127.0.0.1:15443.
+fn showing(beside: &Beside) -> Child {
+    let place = place();
+    let mut bootstrap: Value =
+        serde_json::from_slice(&fs::read(place.join("bootstrap.json")).unwrap()).unwrap();
+    let secret = json!({ "name": "crossfade/identity",
+        "sds_config": { "ads": {}, "resource_api_version": "V3" } });
+    bootstrap["node"]["id"] = json!("shows");
+    bootstrap["admin"]["address"]["pipe"]["path"] = json!(place.join("own/shows.sock"));
+    let discovered = bootstrap["dynamic_resources"].as_object_mut().unwrap();
+    discovered.retain(|key, _| key == "ads_config");
+    bootstrap["static_resources"]["listeners"] = json!([{
+        "name": "shows",
+        "address": { "socket_address": { "address": "127.0.0.1", "port_value": 15_443 } },
+        "filter_chains": [{
+            "filters": [{ "name": "echo", "typed_config": { "@type":
+                "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo" } }],
+            "transport_socket": { "name": "tls", "typed_config": {
+                "@type": "type.googleapis.com/\
+                          envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": { "tls_certificate_sds_secret_configs": [secret] }
+            } }
+        }]
+    }]);
+    let file = beside.world.scratch.file("shows.json", &bootstrap.to_string());
+    let user = nix::unistd::User::from_name(USER).unwrap().unwrap();
+    let mut command = beside.world.net.vm.command("setpriv");
+    let ids = [format!("--reuid={}", user.uid), format!("--regid={}", user.gid)];
+    command.args(ids).arg("--clear-groups").arg(&beside.program);
+    command.args(["--config-path", file.to_str().unwrap(), "--disable-hot-restart"]);
+    command.args(["--concurrency", "1", "--log-level", "off"]).spawn().unwrap()
+}
+
+#[test]
+fn a_proxy_is_shown_the_vms_certificate_and_nobody_else() {
+    let test = "a_proxy_is_shown_the_vms_certificate_and_nobody_else";
+    let Some(vm) = Beside::new(test) else { return };
+    let socket = fs::metadata(place().join("xds.sock")).unwrap();
+    let user = nix::unistd::User::from_name(USER).unwrap().unwrap();
+    assert_eq!((socket.uid(), socket.mode() & 0o777), (user.uid.as_raw(), 0o600));
+    let mut envoy = showing(&vm);
+    let shown = until("it shows a certificate", || {
+        let ask = "openssl s_client -connect 127.0.0.1:15443 </dev/null 2>/dev/null \
+                   | openssl x509 -noout -text";
+        let said = vm.world.net.vm.try_run("sh", &["-c", ask]);
+        said.status.success().then(|| String::from_utf8(said.stdout).unwrap())
+    });
+    envoy.kill().unwrap();
+    envoy.wait().unwrap();
+    assert!(shown.contains("URI:spiffe://crossfade.internal/agent/vm-1"), "{shown}");
 }

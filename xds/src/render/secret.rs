@@ -68,10 +68,8 @@ mod tests {
             let edits = Secrets { chain, key: "key", authorities: "ca" };
             secrets(&"vm".into(), edits).map(|edit| {
                 assert_eq!((edit.type_url.as_str(), edit.scope), (TypeUrl::SECRET, "vm".into()));
-                match edit.change {
-                    Change::Put { encoded, .. } => encoded,
-                    other => panic!("{other:?}"),
-                }
+                let Change::Put { encoded, .. } = edit.change else { panic!("it is put") };
+                encoded
             })
         };
         let [identity, authorities] = of("one");
