@@ -32,7 +32,7 @@ pub(crate) async fn run(verb: Agent, context: &Context) -> Result<Exit, Failure>
         Agent::Rollback(args) => rollback::run(&args, context),
         Agent::Drain(args) => drain(&args.service, &args.here.data, context).await,
         Agent::Leave(args) => leave::run(&args, context).await,
-        Agent::Restore(args) => rollback::restore(&args),
+        Agent::Restore(args) => rollback::restore(&args).await,
         Agent::HostHelper(args) => {
             host::bring::help(&files::directory(args.data.as_ref())?)?;
             Ok(Exit::Done)

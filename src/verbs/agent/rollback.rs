@@ -13,6 +13,7 @@ use super::{held, not_joined};
 use crate::cli::agent::{Here, Rollback};
 use crate::following;
 use crate::glass::{self, Act, Glass};
+use crate::host::bring;
 use crate::host::files::{self, Settings};
 use crate::host::kernel::Kernel;
 use crate::host::looks;
@@ -114,7 +115,7 @@ fn world(directory: &Path) -> Result<World, Failure> {
 }
 
 /// Puts in force what was held, before the network is up: the agent comes later.
-pub(super) fn restore(args: &Here) -> Result<Exit, Failure> {
+pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
     let directory = files::directory(args.data.as_ref())?;
     let Some(Settings { .. }) = files::settings(&directory)? else { return Ok(Exit::Done) };
     let failed = |error: agent::dataplane::DataplaneError| Failure::Failed(chain(&error));
@@ -126,6 +127,10 @@ pub(super) fn restore(args: &Here) -> Result<Exit, Failure> {
     let force: Vec<_> = glass.force.iter().map(|force| force.service.clone()).collect();
     if !force.is_empty() {
         put(&directory, &force)?;
+    }
+    // The agent tries again: rules alone are worth having.
+    for why in bring::bring_forwarding(&directory).await.failed {
+        eprintln!("not changed on this host: {why}");
     }
     Ok(Exit::Done)
 }
