@@ -95,6 +95,7 @@ fn a_host_that_starts_with_no_controller() {
     let _ = fs::remove_file(world.data().join("agent.sock"));
     world.vm(&["agent", "restore"]).ok();
     assert!(world.rules().contains("table inet crossfade"), "before anything else runs");
+    assert_eq!(sides(&world.net, CLIENTS, LOGICAL), before, "before the agent runs");
     let _agent = Agent::start(&world);
     assert_eq!(sides(&world.net, CLIENTS, LOGICAL), before);
     let status = world.status().unwrap();

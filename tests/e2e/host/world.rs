@@ -119,14 +119,6 @@ impl World {
         Said::of(self.on_vm(BINARY).args(args).output().unwrap())
     }
 
-    /// A verb of the agent whose answer is JSON.
-    #[track_caller]
-    pub(crate) fn vm_json(&self, args: &[&str]) -> Value {
-        let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
-        let out = self.vm(&args).ok();
-        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
-    }
-
     /// What `crossfade token create` prints for pasting.
     pub(crate) fn token(&self, args: &[&str]) -> String {
         let args: Vec<&str> = ["token", "create"].iter().chain(args).copied().collect();
