@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent::names::{Answers, Stub};
-use agent::rules::{self, Counted, Table, Transport};
+use agent::rules::{self, Counted, Transport};
 use bytes::Bytes;
 use controller::clock::Clock;
 use plan::snapshot::Service;
-use plan::{PlanName, ServiceId, Side, Split};
+use plan::{Digest, PlanName, ServiceId, Side, Split};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use xds::follow::{Again, Applied, Held, Item, Link, Refusal, Sink};
@@ -132,8 +132,8 @@ pub(super) struct State {
     retry: Option<Instant>,
     baselines: Baselines,
     drains: BTreeMap<ServiceId, (Instant, Side)>,
-    /// The rules of break-glass, as they are on disk.
-    written: Option<Table>,
+    /// Of the rules of break-glass, as they are on disk.
+    written: Option<Digest>,
 }
 
 impl Actor {
@@ -219,21 +219,19 @@ impl Actor {
     /// Makes rules, names and the file of break-glass say what is held. What is on disk comes
     /// first, so that a restart finds it.
     fn enforce(&mut self) {
-        let (compiled, rollback, leaves, marks) = {
+        let (compiled, marks) = {
             let mut world = self.world.lock();
             let before = world.marks.clone();
             let compiled = world.compile();
-            let merged = world.merged(None);
-            let rollback = rules::rollback(&merged, &world.host, &world.marks);
-            let marks = (world.marks != before).then(|| world.marks.clone());
-            (compiled, rollback, merged.services, marks)
+            (compiled, (world.marks != before).then(|| world.marks.clone()))
         };
         if let Some(marks) = marks
             && let Err(error) = files::put_marks(&self.directory, &marks)
         {
             tracing::error!(why = %chain(&error), "marks of services cannot be kept");
         }
-        self.write_rollback(rollback);
+        self.write_rollback();
+        let leaves = self.world.lock().leaves();
         let committed = compiled.and_then(|compiled| {
             let ownership = self.kernel.commit(&compiled.table).map_err(|e| chain(&e))?;
             Ok((compiled, ownership))
@@ -354,13 +352,23 @@ impl Actor {
         Applied { refused: refused.collect(), waits: None }
     }
 
-    fn write_rollback(&mut self, table: Table) {
-        if self.state.written.as_ref() == Some(&table) {
+    /// The rules of break-glass for all that is held, for plain `nft -f`.
+    fn write_rollback(&mut self) {
+        let text = {
+            let world = self.world.lock();
+            rules::text(&rules::rollback(&world.merged(None), &world.host, &world.marks))
+        };
+        let digest = Digest::of(text.as_bytes());
+        let path = self.directory.join(files::ROLLBACK);
+        if self.state.written.is_none() {
+            // Left by the agent before this one; disks may be slow.
+            self.state.written = std::fs::read(&path).ok().map(|found| Digest::of(&found));
+        }
+        if self.state.written == Some(digest) {
             return;
         }
-        let path = self.directory.join(files::ROLLBACK);
-        match files::write(&path, rules::text(&table).as_bytes(), 0o644) {
-            Ok(()) => self.state.written = Some(table),
+        match files::write(&path, text.as_bytes(), 0o644) {
+            Ok(()) => self.state.written = Some(digest),
             Err(error) => {
                 tracing::error!(%error, path = %path.display(), "break-glass cannot be prepared");
             }
@@ -430,10 +438,8 @@ impl Actor {
         }
         self.state.glass = glass.force;
         if self.state.glass.is_empty() {
+            // Whoever ended it has taken its rules out: the operator may put them back meanwhile.
             tracing::warn!("break-glass is over");
-            if let Err(error) = self.kernel.end_glass() {
-                tracing::error!(why = %chain(&error), "the rules of break-glass are still there");
-            }
         } else {
             self.force();
         }
@@ -506,13 +512,18 @@ impl Actor {
             let why = "the controller's split is 0";
             let directory = &self.directory;
             let act = Act::Dissolved;
-            if let Err(error) =
-                glass::append(directory, act, service.as_ref(), BY_CONTROLLER, why, now)
-            {
+            let appended = glass::append(directory, act, service.as_ref(), BY_CONTROLLER, why, now);
+            match appended {
+                // The file has changed, so it is taken up as any other act is.
+                Ok(glass) if glass.force.is_empty() => {
+                    if let Err(error) = self.kernel.end_glass() {
+                        tracing::error!(why = %chain(&error), "break-glass has not ended");
+                    }
+                }
+                Ok(_) => {}
                 // It stays in force, and is tried again with the next table.
-                tracing::error!(why = %chain(&error), "break-glass cannot be ended");
+                Err(error) => tracing::error!(why = %chain(&error), "break-glass cannot be ended"),
             }
-            // The file has changed, so it is taken up as any other act is.
         }
     }
 }
