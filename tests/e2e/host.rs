@@ -15,4 +15,5 @@ mod peers;
 mod refused;
 mod stays;
 mod trial;
+mod ways;
 mod world;
