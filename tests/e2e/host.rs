@@ -2,6 +2,7 @@
 //! controller and agent, the real kernel, thousands of source addresses.
 
 #[path = "../../agent/tests/support/netns.rs"]
+#[expect(clippy::expect_used, reason = "what it needs is part of the set-up")]
 mod netns;
 
 mod catch;
