@@ -17,91 +17,104 @@ use agent::rules::{
     Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Table, Transport,
 };
 
+/// The side's bit of a flow's mark, and all of its bits.
+const SIDE: u32 = 1;
+const MASK: u32 = 0x3fff;
+
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
     let services: u16 = arguments.next().unwrap_or(1_000);
-    let changes = arguments.next().unwrap_or(5_000);
-    let settings =
-        Settings { table: name("crossfade"), ownership: Ownership::Persistent, old_kernel: false };
-    let mut netlink = Netlink::open(settings.clone()).expect("root, and nf_tables");
+    let changes: u16 = arguments.next().unwrap_or(5_000);
+    let mut netlink = Netlink::open(settings()).expect("root, and nf_tables");
     netlink.adopt().expect("nothing of others");
     let mut table = table(services);
-
-    let first = timed(|| {
-        netlink.commit(&table).expect("the kernel takes it");
-    });
     println!("services                 {services}");
-    println!("first commit             {first:?}");
+    println!("first commit             {:?}", commit(&mut netlink, &table));
 
-    let mut times = Vec::new();
-    for change in 0..changes {
-        let service = change % services;
-        let split = u16::try_from(1 + u32::from(change) * 7 % 9_999).expect("below 10000");
-        table.chains.insert(name(&format!("s{service}")), split_chain(service, split));
-        times.push(timed(|| {
-            let done = netlink.commit(&table).expect("the kernel takes it");
-            assert!(done.messages > 0, "something was changed");
-        }));
-    }
-    times.sort();
-    println!("one weight, of {changes}      {}", figures(&times));
-
-    let mut times: Vec<_> = (0..20_u16)
-        .map(|round| {
-            for service in 0..services {
-                let split = split_chain(service, 1 + round);
-                table.chains.insert(name(&format!("s{service}")), split);
-            }
-            timed(|| {
-                netlink.commit(&table).expect("the kernel takes it");
-            })
-        })
-        .collect();
-    times.sort();
-    println!("all weights at once      {}", figures(&times));
-
-    let mut times: Vec<_> = (0..200)
-        .map(|_| {
-            timed(|| {
-                netlink.commit(&table).expect("the same");
-            })
-        })
-        .collect();
-    times.sort();
-    println!("the same table again     {}", figures(&times));
-
-    let mut times: Vec<_> = (0..50)
-        .map(|_| {
-            timed(|| {
-                netlink.counters().expect("there are some");
-            })
-        })
-        .collect();
-    times.sort();
-    println!("counters                 {}", figures(&times));
+    let times = weights(&mut netlink, &mut table, services, changes, false);
+    println!("one weight, of {changes:<9} {times}");
+    let times = weights(&mut netlink, &mut table, services, changes, true);
+    println!("and the host's side      {times}");
+    let times = endpoints(&mut netlink, &mut table, services);
+    println!("one endpoint, of 500     {times}");
+    let times = all_weights(&mut netlink, &mut table, services);
+    println!("all weights at once      {times}");
+    let times = figures((0..200).map(|_| commit(&mut netlink, &table)).collect());
+    println!("the same table again     {times}");
+    let counters = |_| timed(|| drop(netlink.counters().expect("there are some")));
+    println!("counters                 {}", figures((0..50).map(counters).collect()));
 
     drop(netlink);
-    let mut netlink = Netlink::open(settings).expect("root, and nf_tables");
-    println!(
-        "adopt                    {:?}",
-        timed(|| {
-            netlink.adopt().expect("ours");
-        })
-    );
-    let anew = timed(|| {
-        netlink.commit(&table).expect("the kernel takes it");
+    let mut netlink = Netlink::open(settings()).expect("root, and nf_tables");
+    let adopted = timed(|| {
+        netlink.adopt().expect("ours");
     });
-    println!("first commit after adopt {anew:?}");
-    println!(
-        "remove                   {:?}",
-        timed(|| {
-            netlink.remove().expect("ours");
-        })
-    );
+    println!("adopt                    {adopted:?}");
+    println!("first commit after adopt {:?}", commit(&mut netlink, &table));
+    let removed = timed(|| assert!(netlink.remove().expect("ours"), "it was there"));
+    println!("remove                   {removed:?}");
 }
 
-fn figures(sorted: &[Duration]) -> String {
-    let at = |part: usize| sorted.get((sorted.len() - 1) * part / 1_000).copied();
+fn settings() -> Settings {
+    Settings { table: name("crossfade"), ownership: Ownership::Persistent, old_kernel: false }
+}
+
+/// Weights of one service after the other; `host`: which moves the host itself too.
+fn weights(
+    netlink: &mut Netlink,
+    table: &mut Table,
+    services: u16,
+    changes: u16,
+    host: bool,
+) -> String {
+    let change = |change: u16| {
+        let service = change % services;
+        let more = u32::from(change) + u32::from(host);
+        let split = u16::try_from(1 + more * 7 % 9_999).expect("below 10000");
+        table.chains.insert(part("split", service), split_chain(service, split));
+        if host {
+            let own = if (change / services).is_multiple_of(2) { side_chain() } else { empty() };
+            table.chains.insert(part("self", service), own);
+        }
+        timed(|| {
+            let done = netlink.commit(table).expect("the kernel takes it");
+            assert!(done.messages > 0, "something was changed");
+        })
+    };
+    figures((0..changes).map(change).collect())
+}
+
+/// A target's endpoint of one service after the other.
+fn endpoints(netlink: &mut Netlink, table: &mut Table, services: u16) -> String {
+    let change = |change: u16| {
+        let service = change % services;
+        let octet = u8::try_from(50 + change / services % 100).expect("below 150");
+        table.chains.insert(part("target", service), endpoint_chain("target", service, octet));
+        commit(netlink, table)
+    };
+    figures((0..500).map(change).collect())
+}
+
+fn all_weights(netlink: &mut Netlink, table: &mut Table, services: u16) -> String {
+    let round = |round: u16| {
+        for service in 0..services {
+            let split = split_chain(service, 1 + round);
+            table.chains.insert(part("split", service), split);
+        }
+        commit(netlink, table)
+    };
+    figures((0..20).map(round).collect())
+}
+
+fn commit(netlink: &mut Netlink, table: &Table) -> Duration {
+    timed(|| {
+        netlink.commit(table).expect("the kernel takes it");
+    })
+}
+
+fn figures(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |part: usize| times.get((times.len() - 1) * part / 1_000).copied();
     let [p50, p99, p999] = [500, 990, 999].map(|part| at(part).unwrap_or_default());
     format!("p50 {p50:?}  p99 {p99:?}  p99.9 {p999:?}  max {:?}", at(1_000).unwrap_or_default())
 }
@@ -116,7 +129,11 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("letters, digits")
 }
 
-/// Services with a chain for the split and one for each side.
+fn part(word: &str, service: u16) -> Name {
+    name(&format!("{word}/plan/s{service}"))
+}
+
+/// Services with the chains that the compiler makes.
 fn table(services: u16) -> Table {
     let mut table = Table {
         name: name("crossfade"),
@@ -126,50 +143,92 @@ fn table(services: u16) -> Table {
         dispatch: BTreeMap::new(),
         chains: BTreeMap::new(),
     };
-    // What arrives is split; the host's own processes are one client, on one side.
-    let (mut chains, mut own) = (BTreeMap::new(), BTreeMap::new());
+    let (mut arriving, mut own) = (BTreeMap::new(), BTreeMap::new());
     for service in 0..services {
         let [high, low] = service.to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(192, 168, high, low));
         let key = Key { address, transport: Transport::Tcp, port: 8_080 };
-        chains.insert(key, name(&format!("s{service}")));
-        own.insert(key, name(&format!("s{service}-l")));
-        table.chains.insert(name(&format!("s{service}")), split_chain(service, 1_000));
-        for (side, octet) in [("l", 30), ("t", 40)] {
-            let counter = name(&format!("s{service}-{side}"));
-            let value = u32::from(service % 4_000) * 2 + u32::from(octet == 40) + 2;
-            let counted =
-                vec![Action::MarkFlow { mask: 0x3fff, value }, Action::Count(counter.clone())];
-            let endpoints = [format!("10.{octet}.{high}.{low}:80"), format!("[fd{octet}::2]:80")];
-            let mut rules = vec![Rule { matches: vec![], actions: counted }];
-            rules.extend(endpoints.map(|to| Rule {
-                matches: vec![Match::Transport(Transport::Tcp)],
-                actions: vec![Action::Translate(to.parse().expect("an endpoint"))],
-            }));
-            table.counters.insert(counter.clone());
-            table.chains.insert(counter, Chain { hook: None, rules });
-        }
+        arriving.insert(key, part("in", service));
+        own.insert(key, part("own", service));
+        add_service(&mut table, service);
     }
-    table.dispatch.insert(name("in4"), Dispatch { family: Family::V4, chains });
+    table.dispatch.insert(name("in4"), Dispatch { family: Family::V4, chains: arriving });
     table.dispatch.insert(name("out4"), Dispatch { family: Family::V4, chains: own });
     for (chain, hook, map) in
         [("prerouting", Hook::Prerouting, "in4"), ("output", Hook::Output, "out4")]
     {
-        let dispatch = Rule { matches: vec![], actions: vec![Action::Dispatch(name(map))] };
+        let dispatch = rule(vec![], vec![Action::Dispatch(name(map))]);
         let chain_of = Chain { hook: Some((hook, -110)), rules: vec![dispatch] };
         table.chains.insert(name(chain), chain_of);
     }
     table
 }
 
+fn add_service(table: &mut Table, service: u16) {
+    let yes = Action::MarkFlow { mask: SIDE, value: SIDE };
+    let networks = ["10.20.0.0/16", "10.30.0.0/16"].map(|net| {
+        let source = Match::Source(net.parse().expect("a network"));
+        rule(vec![source], vec![yes.clone(), Action::Return])
+    });
+    let no = Match::FlowMark { mask: SIDE, value: 0 };
+    let mut arriving = vec![ask("clients", service), rule(vec![no], vec![Action::Accept])];
+    arriving.extend(sides("split", service));
+    let chains = &mut table.chains;
+    let mut put = |word, rules| chains.insert(part(word, service), Chain { hook: None, rules });
+    put("in", arriving);
+    put("clients", networks.into());
+    put("own", sides("self", service));
+    put("self", Vec::new());
+    chains.insert(part("split", service), split_chain(service, 1_000));
+    for (side, octet) in [("legacy", 30), ("target", 40)] {
+        table.counters.insert(part(side, service));
+        table.chains.insert(part(side, service), endpoint_chain(side, service, octet));
+    }
+}
+
+const fn rule(matches: Vec<Match>, actions: Vec<Action>) -> Rule {
+    Rule { matches, actions }
+}
+
+const fn empty() -> Chain {
+    Chain { hook: None, rules: Vec::new() }
+}
+
+/// Asks a chain whether the side's bit shall be set.
+fn ask(word: &str, service: u16) -> Rule {
+    let clear = Action::MarkFlow { mask: SIDE, value: 0 };
+    rule(vec![], vec![clear, Action::Jump(part(word, service))])
+}
+
+/// To the side that a chain says.
+fn sides(word: &str, service: u16) -> Vec<Rule> {
+    let yes = Match::FlowMark { mask: SIDE, value: SIDE };
+    let [target, legacy] = ["target", "legacy"].map(|side| Action::Goto(part(side, service)));
+    vec![ask(word, service), rule(vec![yes], vec![target]), rule(vec![], vec![legacy])]
+}
+
 /// Of a service with an IPv4 address alone, as most are.
 fn split_chain(service: u16, bound: u16) -> Chain {
     let family = Family::V4;
-    let below = Rule {
-        matches: vec![Match::SourceBucketBelow { family, seed: service.into(), bound }],
-        actions: vec![Action::Goto(name(&format!("s{service}-t")))],
-    };
-    let legacy =
-        Rule { matches: vec![], actions: vec![Action::Goto(name(&format!("s{service}-l")))] };
-    Chain { hook: None, rules: vec![below, legacy] }
+    let below = Match::SourceBucketBelow { family, seed: service.into(), bound };
+    let target = Action::MarkFlow { mask: SIDE, value: SIDE };
+    Chain { hook: None, rules: vec![rule(vec![below], vec![target])] }
+}
+
+fn side_chain() -> Chain {
+    let target = Action::MarkFlow { mask: SIDE, value: SIDE };
+    Chain { hook: None, rules: vec![rule(vec![], vec![target])] }
+}
+
+fn endpoint_chain(side: &str, service: u16, octet: u8) -> Chain {
+    let [high, low] = service.to_be_bytes();
+    let value = u32::from(1 + service % 4_000) * 2 + u32::from(side == "target");
+    let counted = vec![Action::MarkFlow { mask: MASK, value }, Action::Count(part(side, service))];
+    let endpoints = [format!("10.{octet}.{high}.{low}:80"), format!("[fd{octet}::2]:80")];
+    let mut rules = vec![rule(vec![], counted)];
+    rules.extend(endpoints.map(|to| {
+        let to = Action::Translate(to.parse().expect("an endpoint"));
+        rule(vec![Match::Transport(Transport::Tcp)], vec![to])
+    }));
+    Chain { hook: None, rules }
 }

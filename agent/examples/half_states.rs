@@ -38,6 +38,8 @@ use plan::bucket;
 use crate::netns::{Space, World};
 
 const SEED: u32 = 0x5eed_0001;
+/// The side's bit of a flow's mark.
+const SIDE: u32 = 1;
 const LOW: u16 = 3_000;
 const HIGH: u16 = 7_000;
 /// Sockets of each kind of client.
@@ -197,43 +199,62 @@ fn table(weight: u16) -> Table {
         dispatch: BTreeMap::new(),
         chains: BTreeMap::new(),
     };
-    let mut maps =
-        [Family::V4, Family::V6].map(|family| Dispatch { family, chains: BTreeMap::new() });
-    for stream in &STREAMS[..2] {
-        for (map, address) in maps.iter_mut().zip([IpAddr::V4(stream.v4), IpAddr::V6(stream.v6)]) {
+    for (map, family) in [("in4", Family::V4), ("in6", Family::V6)] {
+        let mut chains = BTreeMap::new();
+        for stream in &STREAMS[..2] {
+            let address = if family == Family::V4 { stream.v4.into() } else { stream.v6.into() };
             let key = Key { address, transport: Transport::Udp, port: 8_080 };
-            map.chains.insert(key, name(stream.name));
+            let arriving = name(&format!("{}-{family}", stream.name));
+            chains.insert(key, arriving.clone());
+            let split = name(&format!("{arriving}-split"));
+            table.chains.insert(arriving, sides(stream, &split));
+            table.chains.insert(split, split_chain(family, weight));
         }
-        let [target, legacy] =
-            ["target", "legacy"].map(|side| name(&format!("{}-{side}", stream.name)));
-        for (side, mark, net) in [(&target, 3, 40), (&legacy, 2, 30)] {
-            let mark = Action::MarkFlow { mask: 0x3fff, value: mark };
-            let counted =
-                Rule { matches: vec![], actions: vec![mark, Action::Count(side.clone())] };
-            let to = [format!("192.0.2.{net}:9"), format!("[2001:db8::{net}]:9")];
-            let mut rules = vec![counted];
-            rules.extend(to.map(|to| Rule {
-                matches: vec![Match::Transport(Transport::Udp)],
-                actions: vec![Action::Translate(to.parse().expect("an endpoint"))],
-            }));
-            table.counters.insert(side.clone());
-            table.chains.insert(side.clone(), Chain { hook: None, rules });
-        }
-        let mut rules: Vec<_> = [Family::V4, Family::V6]
-            .map(|family| Rule {
-                matches: vec![Match::SourceBucketBelow { family, seed: SEED, bound: weight }],
-                actions: vec![Action::Goto(target.clone())],
-            })
-            .into();
-        rules.push(Rule { matches: vec![], actions: vec![Action::Goto(legacy)] });
-        table.chains.insert(name(stream.name), Chain { hook: None, rules });
+        table.dispatch.insert(name(map), Dispatch { family, chains });
     }
-    let rules = ["in4", "in6"]
-        .map(|map| Rule { matches: vec![], actions: vec![Action::Dispatch(name(map))] });
-    table.dispatch = ["in4", "in6"].map(name).into_iter().zip(maps).collect();
+    for stream in &STREAMS[..2] {
+        for (side, mark, net) in [("target", 3, 40), ("legacy", 2, 30)] {
+            let side = name(&format!("{}-{side}", stream.name));
+            table.counters.insert(side.clone());
+            table.chains.insert(side.clone(), endpoints(side, mark, net));
+        }
+    }
+    let rules = ["in4", "in6"].map(|map| rule(vec![], vec![Action::Dispatch(name(map))]));
     let chain = Chain { hook: Some((Hook::Prerouting, -110)), rules: rules.into() };
     table.chains.insert(name("prerouting"), chain);
     table
+}
+
+const fn rule(matches: Vec<Match>, actions: Vec<Action>) -> Rule {
+    Rule { matches, actions }
+}
+
+/// To the side that a chain says, as the compiler writes it.
+fn sides(stream: &Stream, split: &Name) -> Chain {
+    let goto = |side| Action::Goto(name(&format!("{}-{side}", stream.name)));
+    let clear = Action::MarkFlow { mask: SIDE, value: 0 };
+    let rules = vec![
+        rule(vec![], vec![clear, Action::Jump(split.clone())]),
+        rule(vec![Match::FlowMark { mask: SIDE, value: SIDE }], vec![goto("target")]),
+        rule(vec![], vec![goto("legacy")]),
+    ];
+    Chain { hook: None, rules }
+}
+
+fn split_chain(family: Family, weight: u16) -> Chain {
+    let below = Match::SourceBucketBelow { family, seed: SEED, bound: weight };
+    let target = Action::MarkFlow { mask: SIDE, value: SIDE };
+    Chain { hook: None, rules: vec![rule(vec![below], vec![target])] }
+}
+
+fn endpoints(side: Name, mark: u32, net: u8) -> Chain {
+    let mark = Action::MarkFlow { mask: 0x3fff, value: mark };
+    let mut rules = vec![rule(vec![], vec![mark, Action::Count(side)])];
+    rules.extend([format!("192.0.2.{net}:9"), format!("[2001:db8::{net}]:9")].map(|to| {
+        let to = Action::Translate(to.parse().expect("an endpoint"));
+        rule(vec![Match::Transport(Transport::Udp)], vec![to])
+    }));
+    Chain { hook: None, rules }
 }
 
 /// Sends to all streams in turn, of clients of both families.

@@ -84,7 +84,7 @@ mod tests {
     fn an_envoy_is_known_again_by_its_bootstrap() {
         let ours = Arguments::new(Path::new("/d/b.json"), 4);
         for (line, known) in [
-            ("/usr/bin/envoy\0--config-path\0/d/b.json\0--concurrency\02\0", true),
+            ("/usr/bin/envoy\0--config-path\0/d/b.json\0--concurrency\x002\0", true),
             ("python\0envoy\0--config-path\0/d/b.json\0", true),
             ("envoy\0--config-path\0/d/b.json2\0", false),
             ("envoy\0-c\0/d/b.json\0", false),

@@ -4,15 +4,24 @@
 //!
 //! | chain | who comes here | what it does |
 //! |---|---|---|
-//! | `in/shop/orders` | packets to the logical address | first row of clients: `host` is split |
-//! | `own/shop/orders` | the host's own processes, likewise | one client: side decided here |
-//! | `split/shop/orders` | those who are split | bucket below the split: target; else legacy |
+//! | `in/shop/orders` | packets to the logical address | asks `clients`, then `split`; to a side |
+//! | `own/shop/orders` | the host's own processes, likewise | asks `self`; to a side |
+//! | `catch/shop/orders` | all others at this host's own addresses | asks `full`; on to target |
 //! | `legacy/…`, `target/…` | whoever is on that side | mark, count, choose an endpoint |
-//! | `catch/shop/orders` | all others at this host's own addresses | at 100 %: on to target |
+//! | `clients/shop/orders` | | says yes to whom the host plane splits: first row that fits |
+//! | `split/shop/orders` | | says yes to a bucket below the split |
+//! | `self/shop/orders` | | says yes if the host itself, one client, is on target |
+//! | `full/shop/orders` | | says yes at 100 % |
 //!
-//! A weight change touches `split/…`, and `own/…` where it moves the host itself; `catch/…` where
-//! it comes to, or leaves, 100 %.
+//! To say yes is to set the side's bit of the flow's mark, which who asks has cleared; a chain that
+//! says nothing says no. Whoever is on a side gets its whole mark there.
+//!
+//! A weight change touches `split/…`, `self/…` where it moves the host itself, and `full/…` where
+//! it comes to, or leaves, 100 %. For this these three hold no verdict: a rule with one makes the
+//! kernel walk all ways through all chains of the table before it takes the change (`validate` of
+//! an expression, `nf_tables_validate`); loading, hashing, comparing and marking do not.
 
+mod ask;
 mod catch;
 mod check;
 mod limits;
@@ -20,6 +29,7 @@ mod own;
 mod post;
 mod rows;
 mod side;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -157,16 +167,27 @@ impl Build {
         let mut put = |word, rules| {
             self.table.chains.insert(named(word, id), Chain { hook: None, rules });
         };
-        put("in", rows.chain(local));
+        let clients = rows.chain(local);
+        put("in", split::arriving(local, !clients.is_empty()));
+        if !clients.is_empty() {
+            put("clients", clients);
+        }
+        put("split", split::split(local));
         put("own", own::chain(local));
-        put("split", split(local));
+        if let Some(decided) = own::decided(local) {
+            put("self", decided);
+        }
         put("legacy", side(local, service.mark, Side::Legacy, &[local.family], Stay::Accept));
         let families = service.target_families();
         if !families.is_empty() {
             put("target", side(local, service.mark, Side::Target, &families, Stay::Accept));
         }
         if caught {
-            put("catch", catch::chain(service));
+            let catch = catch::chain(service);
+            if !catch.is_empty() {
+                put("full", split::full(local));
+            }
+            put("catch", catch);
         }
         let stragglers = if caught { catch::sets(service) } else { Vec::new() };
         let counted = Counted {
@@ -289,20 +310,6 @@ pub(super) fn look_up(direction: Direction) -> impl Iterator<Item = Rule> {
 
 pub(super) const fn hooked(hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain { hook: Some((hook, priority)), rules }
-}
-
-/// Clients by bucket, or by a draw for each flow. 0 and 100 % are exact: nothing is computed.
-fn split(local: &Local<'_>) -> Vec<Rule> {
-    let goto =
-        |matches, word| Rule { matches, actions: vec![Action::Goto(named(word, &local.leaf.id))] };
-    match local.split() {
-        Split::LEGACY => vec![goto(Vec::new(), "legacy")],
-        Split::TARGET => vec![goto(Vec::new(), "target")],
-        between => {
-            let below = below(local, local.leaf.salt, between.bp());
-            vec![goto(vec![below], "target"), goto(Vec::new(), "legacy")]
-        }
-    }
 }
 
 /// Whether a client's bucket, or a draw, is below `bound`. The seed is the low half of `salt`.

@@ -121,8 +121,8 @@ pub enum Match {
     Source(IpNet),
     /// It goes to this address; packets of the other family do not.
     Destination(IpAddr),
-    /// `jhash ip saddr mod 10000 seed SEED < BOUND` ([`plan::bucket::host`]); packets of the
-    /// other family do not match.
+    /// `jhash ip saddr mod 10000 seed SEED < BOUND` ([`plan::bucket::host`]). The family is not
+    /// looked at: it stands where only packets of this family come, or behind [`Match::Family`].
     SourceBucketBelow {
         /// Of the source address.
         family: Family,

@@ -118,14 +118,12 @@ fn write_match(out: &mut String, of: &Match) -> fmt::Result {
         Match::Source(net @ IpNet::V6(_)) => write!(out, "ip6 saddr {net}"),
         Match::Destination(address) => write!(out, "{} daddr {address}", word(address)),
         Match::SourceBucketBelow { family, seed, bound } => {
-            let (proto, word) = match family {
-                Family::V4 => ("ipv4", "ip"),
-                Family::V6 => ("ipv6", "ip6"),
+            // `ip saddr` would ask for the family first.
+            let source = match family {
+                Family::V4 => "@nh,96,32",
+                Family::V6 => "@nh,64,128",
             };
-            write!(
-                out,
-                "meta nfproto {proto} jhash {word} saddr mod 10000 seed {seed:#010x} < {bound}"
-            )
+            write!(out, "jhash {source} mod 10000 seed {seed:#010x} < {bound}")
         }
         Match::DrawBelow { bound } => write!(out, "numgen random mod 10000 < {bound}"),
         Match::SocketUser(user) => write!(out, "meta skuid {user}"),

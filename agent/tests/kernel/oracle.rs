@@ -1,11 +1,11 @@
 //! What we commit and what `nft -f` makes of the same table, read back by `nft`.
 
 use agent::dataplane::{Dataplane as _, Ownership};
-use agent::rules::{Key, Name, Table, Transport, text};
+use agent::rules::{Family, Key, Name, Table, Transport, text};
 use serde_json::Value;
 
 use crate::netns::{Space, allowed};
-use crate::tables::{SHAPE, Shape, empty, every_word, name, open, regular, service, split};
+use crate::tables::{SHAPE, Shape, empty, every_word, name, open, regular, service, sides, split};
 
 #[test]
 fn every_word_is_what_nft_makes_of_it() {
@@ -99,7 +99,8 @@ fn some_tables() -> Vec<(&'static str, Table)> {
     let whole = service(Shape { split: 10_000, ..SHAPE });
     let endpoint = service(Shape { target: 50, ..SHAPE });
     let mut second = service(SHAPE);
-    second.chains.insert(name("bills"), split(7, 70));
+    second.chains.insert(name("bills"), sides("bills-split"));
+    second.chains.insert(name("bills-split"), split(Family::V4, 7, 70));
     second.counters.insert(name("bills-target"));
     let map = second.dispatch.get_mut(&name("in4")).unwrap();
     let key = Key { address: "192.0.2.11".parse().unwrap(), transport: Transport::Tcp, port: 80 };

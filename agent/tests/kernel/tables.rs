@@ -12,6 +12,8 @@ use agent::rules::{
 pub(crate) const LOGICAL: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
 /// Bits of the flow mark.
 pub(crate) const MASK: u32 = 0x3fff;
+/// The bit of the side.
+const SIDE: u32 = 1;
 /// Marks of the sides.
 pub(crate) const LEGACY: u32 = 2;
 pub(crate) const TARGET: u32 = 3;
@@ -68,15 +70,16 @@ pub(crate) const SHAPE: Shape = Shape { seed: 0x5eed_0001, split: 1_000, legacy:
 pub(crate) fn service(shape: Shape) -> Table {
     let mut table = empty();
     table.counters = ["orders-legacy", "orders-target"].map(name).into();
-    for (family, map, address) in [(Family::V4, "in4", LOGICAL[0]), (Family::V6, "in6", LOGICAL[1])]
-    {
+    for (family, map, chain) in [(Family::V4, "in4", "orders"), (Family::V6, "in6", "orders6")] {
         let keys = [Transport::Tcp, Transport::Udp].map(|transport| {
-            let address: IpAddr = address.parse().unwrap();
-            (Key { address, transport, port: 8080 }, name("orders"))
+            let address: IpAddr = LOGICAL[usize::from(family == Family::V6)].parse().unwrap();
+            (Key { address, transport, port: 8080 }, name(chain))
         });
         table.dispatch.insert(name(map), Dispatch { family, chains: keys.into() });
+        let split_name = format!("{chain}-split");
+        table.chains.insert(name(chain), sides(&split_name));
+        table.chains.insert(name(&split_name), split(family, shape.seed, shape.split));
     }
-    table.chains.insert(name("orders"), split(shape.seed, shape.split));
     table.chains.insert(name("orders-legacy"), side("orders-legacy", LEGACY, shape.legacy));
     table.chains.insert(name("orders-target"), side("orders-target", TARGET, shape.target));
     let dispatch = ["in4", "in6"].map(|map| rule(vec![], vec![Action::Dispatch(name(map))]));
@@ -87,19 +90,25 @@ pub(crate) fn service(shape: Shape) -> Table {
     table
 }
 
-/// Who goes where.
-pub(crate) fn split(seed: u32, split: u16) -> Chain {
-    let below = |family| {
-        let matches = vec![Match::SourceBucketBelow { family, seed, bound: split }];
-        rule(matches, vec![goto("orders-target")])
-    };
-    let mut rules = match split {
+/// To the side that this chain says.
+pub(crate) fn sides(split: &str) -> Chain {
+    let clear = Action::MarkFlow { mask: SIDE, value: 0 };
+    regular(vec![
+        rule(vec![], vec![clear, Action::Jump(name(split))]),
+        rule(vec![Match::FlowMark { mask: SIDE, value: SIDE }], vec![goto("orders-target")]),
+        rule(vec![], vec![goto("orders-legacy")]),
+    ])
+}
+
+/// Who is on target.
+pub(crate) fn split(family: Family, seed: u32, split: u16) -> Chain {
+    let below = Match::SourceBucketBelow { family, seed, bound: split };
+    let target = |matches| rule(matches, vec![Action::MarkFlow { mask: SIDE, value: SIDE }]);
+    regular(match split {
         0 => vec![],
-        10_000 => vec![rule(vec![], vec![goto("orders-target")])],
-        _ => vec![below(Family::V4), below(Family::V6)],
-    };
-    rules.push(rule(vec![], vec![goto("orders-legacy")]));
-    regular(rules)
+        10_000 => vec![target(vec![])],
+        _ => vec![target(vec![below])],
+    })
 }
 
 fn side(counter: &str, mark: u32, net: u8) -> Chain {
@@ -134,6 +143,8 @@ pub(crate) fn every_word() -> Table {
     let mut rules = vec![note("seen4"), note("seen6"), note("each4"), note("each6")];
     rules.extend(sources);
     let draw = Match::DrawBelow { bound: 9_999 };
+    let hash = |family| Match::SourceBucketBelow { family, seed: 1, bound: 9_999 };
+    let no = Match::FlowMark { mask: SIDE, value: 0 };
     let both = vec![
         Match::Source("10.2.0.0/16".parse().unwrap()),
         Match::Destination("192.0.2.10".parse().unwrap()),
@@ -143,6 +154,9 @@ pub(crate) fn every_word() -> Table {
         rule(both, vec![Action::Return]),
         rule(vec![Match::Destination("2001:db8::10".parse().unwrap())], vec![Action::Accept]),
         rule(vec![Match::Family(Family::V4), draw], vec![Action::Jump(name("orders"))]),
+        rule(vec![Match::Family(Family::V4), hash(Family::V4)], vec![Action::Return]),
+        rule(vec![Match::Family(Family::V6), hash(Family::V6)], vec![Action::Return]),
+        rule(vec![no], vec![Action::Accept]),
         rule(vec![Match::Transport(Transport::Tcp)], vec![Action::Redirect(15_001)]),
         rule(vec![], vec![Action::Translate("10.9.9.9:0".parse().unwrap())]),
         rule(vec![], vec![Action::Translate("[fd00::9]:0".parse().unwrap())]),

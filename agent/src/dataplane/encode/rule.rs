@@ -54,7 +54,6 @@ fn look(to: &mut Expressions<'_>, known: &mut Known, what: &Match) {
             octets(address, |bytes| to.compare(Compare::Equal, bytes));
         }
         Match::SourceBucketBelow { family: of, seed, bound } => {
-            family(to, known, of);
             let (offset, length) = source(of);
             to.payload(Header::Network, offset, length, Register::Second);
             to.hash(length, seed);

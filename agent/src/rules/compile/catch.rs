@@ -1,5 +1,6 @@
 //! `catch/…`: stragglers, who at 100 % still reach this host's own addresses.
 
+use super::ask::{ask, if_no};
 use super::{Compiling, STRAGGLERS_MAX, fixed, named};
 use crate::rules::table::{Action, Family, Match, Name, Rule, Stragglers};
 
@@ -12,8 +13,18 @@ const TIMEOUT_SECONDS: u32 = 86_400;
 pub(super) fn chain(service: &Compiling<'_>) -> Vec<Rule> {
     let (local, families) = (service.local, service.catch_families());
     let id = &local.leaf.id;
-    let mut rules = Vec::new();
-    for family in families.iter().filter(|family| local.catches(**family)) {
+    let (with, without): (Vec<Family>, _) =
+        families.into_iter().partition(|family| local.has_target(*family));
+    if with.is_empty() {
+        return Vec::new();
+    }
+    let stays = |family: Family| Rule {
+        matches: vec![Match::Family(family)],
+        actions: vec![Action::Accept],
+    };
+    let mut rules: Vec<Rule> = without.into_iter().map(stays).collect();
+    rules.extend([ask(local, "full", None), if_no(Action::Accept)]);
+    for family in &with {
         let matches = || vec![Match::Family(*family)];
         rules.push(Rule { matches: matches(), actions: vec![Action::Note(set(service, *family))] });
         let actions = vec![Action::Count(named("caught", id)), Action::Goto(named("target", id))];

@@ -1,9 +1,10 @@
 //! `own/…`: what this host's own processes send to a logical address.
 
-use plan::split::Side;
 use plan::bucket;
+use plan::split::Side;
 
-use super::named;
+use super::ask::yes;
+use super::split::sides;
 use crate::rules::host::Host;
 use crate::rules::local::Local;
 use crate::rules::mark;
@@ -19,8 +20,8 @@ pub(in crate::rules) fn exempt(host: &Host) -> Vec<Rule> {
 }
 
 /// The host is one client: a source address would not tell it from other hosts, because a process
-/// that calls an address of its own host has that address as its source. So the side is decided
-/// here, by the host's address.
+/// that calls an address of its own host has that address as its source. So its side is not
+/// computed in the kernel but stands in [`decided`].
 pub(super) fn chain(local: &Local<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     if let Some(capture) = local.captured() {
@@ -32,20 +33,18 @@ pub(super) fn chain(local: &Local<'_>) -> Vec<Rule> {
     if local.own_left_alone() {
         return rules;
     }
-    let word = if local.draws() {
-        "split"
-    } else {
-        match bucket::host(local.host.address, local.leaf.salt).side(local.split()) {
-            Side::Legacy => "legacy",
-            Side::Target => "target",
-        }
-    };
-    let mut actions = Vec::new();
-    if local.keeps_source() {
-        // Their source may be an address that the servers do not answer by way of this host.
-        actions.push(Action::MarkFlow { mask: mark::MASQUERADE, value: mark::MASQUERADE });
-    }
-    actions.push(Action::Goto(named(word, &local.leaf.id)));
-    rules.push(Rule { matches: Vec::new(), actions });
+    // Their source may be an address that the servers do not answer by way of this host.
+    let bit = Action::MarkFlow { mask: mark::MASQUERADE, value: mark::MASQUERADE };
+    let word = if local.draws() { "split" } else { "self" };
+    rules.extend(sides(local, word, local.keeps_source().then_some(bit)));
     rules
+}
+
+/// `self/…`: the host's side, by its address. `None`: nothing asks.
+pub(super) fn decided(local: &Local<'_>) -> Option<Vec<Rule>> {
+    if local.draws() || local.own_left_alone() || !local.has_target(local.family) {
+        return None;
+    }
+    let side = bucket::host(local.host.address, local.leaf.salt).side(local.split());
+    Some((side == Side::Target).then(|| yes(None)).into_iter().collect())
 }

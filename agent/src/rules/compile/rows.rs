@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use plan::Plane;
 use plan::spec::Clients;
 
-use super::named;
+use super::ask;
 use crate::rules::local::Local;
 use crate::rules::table::{Action, Family, Match, Rule};
 
@@ -33,25 +33,20 @@ enum Who {
 }
 
 impl Rows {
-    /// `in/…`: the first row that holds the source says who it is.
+    /// `clients/…`: the first row that holds the source says who it is. Nothing: nobody is split.
     pub(super) fn chain(&mut self, local: &Local<'_>) -> Vec<Rule> {
-        let id = &local.leaf.id;
-        let rest = local.is_here().then(|| Action::Goto(named("catch", id)));
-        let split = Action::Goto(named("split", id));
         let clients = &local.leaf.clients;
         let key = (Arc::as_ptr(clients).addr(), local.family);
         let nets = self.0.entry(key).or_insert_with(|| networks(clients, local.family));
-        let rule = |row: &Row| Rule {
-            matches: vec![Match::Source(row.net)],
-            actions: vec![match row.who {
-                Who::Split => split.clone(),
-                Who::Others => rest.clone().unwrap_or(Action::Accept),
-            }],
+        let rule = |row: &Row| {
+            let mut rule = match row.who {
+                Who::Split => ask::yes(Some(Match::Source(row.net))),
+                Who::Others => Rule { matches: vec![Match::Source(row.net)], actions: Vec::new() },
+            };
+            rule.actions.push(Action::Return);
+            rule
         };
-        let mut rules: Vec<Rule> = nets.iter().map(rule).collect();
-        let last = rest.clone().map(|rest| Rule { matches: Vec::new(), actions: vec![rest] });
-        rules.extend(last);
-        rules
+        nets.iter().map(rule).collect()
     }
 }
 

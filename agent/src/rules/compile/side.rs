@@ -71,8 +71,7 @@ fn endpoints(
         let chosen = chosen(local, family, at, endpoints.len());
         for Lane { transport, way } in local.lanes(side, *endpoint) {
             // The draw stands last: it is made only for packets that the rest fits.
-            let by_family = matches!(chosen, Some(Match::SourceBucketBelow { .. }));
-            let named = (mixed && !by_family).then_some(Match::Family(family));
+            let named = mixed.then_some(Match::Family(family));
             let matches = [named, transport.map(Match::Transport), chosen];
             rules.push(Rule {
                 matches: matches.into_iter().flatten().collect(),

@@ -3,6 +3,7 @@ use plan::Plane;
 use super::*;
 use crate::rules::compile::compile;
 use crate::rules::sample::{Leaf, host, marks, table};
+use crate::rules::table::{Action, Match};
 
 fn compiled(leaves: &[Leaf]) -> Table {
     let leaves = table(leaves);
@@ -31,19 +32,33 @@ fn a_weight_touches_its_own_split_alone() {
         Case { from: 1_000, to: 1_000, chains: &[] },
         Case { from: 1_000, to: 2_500, chains: &["split/shop/orders"] },
         Case { from: 0, to: 1, chains: &["split/shop/orders"] },
-        Case { from: 996, to: 997, chains: &["own/shop/orders", "split/shop/orders"] },
-        Case { from: 9_999, to: 10_000, chains: &["catch/shop/orders", "split/shop/orders"] },
+        Case { from: 996, to: 997, chains: &["self/shop/orders", "split/shop/orders"] },
+        Case { from: 9_999, to: 10_000, chains: &["full/shop/orders", "split/shop/orders"] },
         Case {
             from: 10_000,
             to: 0,
-            chains: &["catch/shop/orders", "own/shop/orders", "split/shop/orders"],
+            chains: &["full/shop/orders", "self/shop/orders", "split/shop/orders"],
         },
     ] {
         let at = |split| compiled(&[Leaf::orders(split), other()]);
         let expected: Vec<_> =
             chains.iter().map(|name| Change::PutChain(Name::new(name).unwrap())).collect();
-        assert_eq!(diff(&at(from), &at(to)), expected, "{from} {to}");
+        let (old, new) = (at(from), at(to));
+        assert_eq!(diff(&old, &new), expected, "{from} {to}");
+        for name in chains.iter().map(|name| Name::new(name).unwrap()) {
+            assert!(is_quick(&new.chains[&name]), "{name} at {to}");
+        }
     }
+}
+
+/// Whether the kernel takes its rules without a walk through the whole table: no verdict is in
+/// them, nor anything else that has a `validate`, such as `meta` or `lookup`.
+fn is_quick(chain: &Chain) -> bool {
+    let looks =
+        |of: &Match| matches!(of, Match::SourceBucketBelow { .. } | Match::DrawBelow { .. });
+    let does = |action: &Action| matches!(action, Action::MarkFlow { .. });
+    let mut rules = chain.rules.iter();
+    rules.all(|rule| rule.matches.iter().all(looks) && rule.actions.iter().all(does))
 }
 
 /// Applies changes as a kernel would, refusing what is not there or still used.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::rules::table::{Action, Chain, Hook, Match, Name, Table};
+use crate::rules::table::{Action, Chain, Family, Hook, Match, Name, Rule, Table};
 
 /// `NFT_JUMP_STACK_SIZE`: the most chains that one packet may be in.
 const DEPTH_MAX: usize = 16;
@@ -34,6 +34,14 @@ pub enum Refused {
         /// What.
         action: Action,
     },
+    /// The source address is looked for where another family has something else.
+    #[error("`{chain}` hashes {family} sources and is reached by what may be none")]
+    Family {
+        /// Where.
+        chain: Name,
+        /// Of which family.
+        family: Family,
+    },
     /// A number out of its range.
     #[error("`{chain}` compares or sets a number out of its range")]
     Range {
@@ -50,7 +58,7 @@ pub(super) fn table(table: &Table) -> Result<(), Refused> {
     let mut seen = BTreeSet::new();
     for (name, chain) in &table.chains {
         if let Some((hook, _)) = chain.hook {
-            reach(table, hook, name, 1, &mut seen)?;
+            reach(table, Place { hook, family: None }, name, 1, &mut seen)?;
         }
     }
     Ok(())
@@ -124,32 +132,76 @@ fn next<'a>(table: &'a Table, action: &'a Action) -> impl Iterator<Item = &'a Na
     one.into_iter().chain(map.into_iter().flat_map(|map| map.chains.values()))
 }
 
-/// Follows every way from a base chain. A chain is looked at again only where it is deeper.
+/// Where packets are, and of which family they are known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    hook: Hook,
+    family: Option<Family>,
+}
+
+/// Follows every way from a base chain. A chain is looked at again only where it is deeper, or
+/// where something else is known.
 fn reach(
     table: &Table,
-    hook: Hook,
+    place: Place,
     name: &Name,
     depth: usize,
-    seen: &mut BTreeSet<(Hook, Name, usize)>,
+    seen: &mut BTreeSet<(Place, Name, usize)>,
 ) -> Result<(), Refused> {
     if depth > DEPTH_MAX {
         return Err(Refused::Depth { chain: name.clone() });
     }
-    if !seen.insert((hook, name.clone(), depth)) {
+    if !seen.insert((place, name.clone(), depth)) {
         return Ok(());
     }
     let rules = table.chains.get(name).map_or(&[][..], |chain| &chain.rules);
-    for action in rules.iter().flat_map(|rule| &rule.actions) {
-        let changes = matches!(action, Action::Translate(_) | Action::Redirect(_));
-        let masquerades = matches!(action, Action::Masquerade);
-        let fine = if hook == Hook::Postrouting { !changes } else { !masquerades };
-        if !fine {
-            let (chain, action) = (name.clone(), action.clone());
-            return Err(Refused::Hook { chain, hook, action });
-        }
-        for to in next(table, action) {
-            reach(table, hook, to, depth + 1, seen)?;
+    for rule in rules {
+        let family = families(place, name, rule)?;
+        for action in &rule.actions {
+            fits(place.hook, name, action)?;
+            let family = if let Action::Dispatch(map) = action {
+                table.dispatch.get(map).map(|map| map.family)
+            } else {
+                family
+            };
+            for to in next(table, action) {
+                reach(table, Place { family, ..place }, to, depth + 1, seen)?;
+            }
         }
     }
     Ok(())
+}
+
+/// What is known of packets behind a rule's matches.
+fn families(place: Place, chain: &Name, rule: &Rule) -> Result<Option<Family>, Refused> {
+    let mut known = place.family;
+    for of in &rule.matches {
+        match *of {
+            Match::Family(family) => known = Some(family),
+            Match::Source(net) => known = Some(Family::of(net.addr())),
+            Match::Destination(address) => known = Some(Family::of(address)),
+            Match::SourceBucketBelow { family, .. } if known != Some(family) => {
+                return Err(Refused::Family { chain: chain.clone(), family });
+            }
+            Match::SourceBucketBelow { .. }
+            | Match::Transport(_)
+            | Match::DrawBelow { .. }
+            | Match::SocketUser(_)
+            | Match::PacketMark { .. }
+            | Match::FlowMark { .. }
+            | Match::Translated
+            | Match::LeavesHost => {}
+        }
+    }
+    Ok(known)
+}
+
+fn fits(hook: Hook, chain: &Name, action: &Action) -> Result<(), Refused> {
+    let changes = matches!(action, Action::Translate(_) | Action::Redirect(_));
+    let masquerades = matches!(action, Action::Masquerade);
+    let fine = if hook == Hook::Postrouting { !changes } else { !masquerades };
+    if fine {
+        return Ok(());
+    }
+    Err(Refused::Hook { chain: chain.clone(), hook, action: action.clone() })
 }

@@ -195,6 +195,30 @@ fn processes_of_the_host() {
     assert_eq!(send(3, "10.0.1.11:8080", Sender { user: 1000, mark: 0 }).mark, 0);
 }
 
+/// Who set the side's bit before, whoever it was, decides nothing.
+#[test]
+fn a_mark_of_others_decides_nothing() {
+    for (split, side) in [(0, Side::Legacy), (10_000, Side::Target)] {
+        let mut kernel = kernel();
+        let marks = holding(&mut kernel, &[Leaf::orders(split)]);
+        let mut before = rollback(&table(&[]), &vm(), &Marks::default());
+        for (name, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
+            let mark = Action::MarkFlow { mask: mark::MASK, value: mark::MASK };
+            let rules = vec![Rule { matches: vec![], actions: vec![mark] }];
+            before.chains.insert(fixed(name), Chain { hook: Some((hook, -200)), rules });
+        }
+        kernel.put(before).unwrap();
+        let flow = kernel.receive(packet("10.1.0.1", "10.0.1.10:8080", 1));
+        assert_eq!(marks.read(flow.mark).unwrap().1, side);
+        let process = Sender { user: 1000, mark: 0 };
+        let flow = kernel.send(packet("10.0.1.10", "10.0.1.10:8080", 2), process);
+        assert_eq!(marks.read(flow.mark).unwrap().1, side);
+        // Of another plane: at 100 % a straggler, before that left where it is.
+        let flow = kernel.receive(packet("10.8.0.1", "10.0.1.10:8080", 3));
+        assert_eq!(flow.translated, side == Side::Target);
+    }
+}
+
 /// Where legacy means leaving alone, break-glass binds the flow without changing it.
 #[test]
 fn break_glass_binds_what_stays() {
@@ -220,6 +244,7 @@ fn what_the_kernel_refuses() {
         words: &'static str,
     }
     let rule = |matches, action| Rule { matches, actions: vec![action] };
+    let below = |family| Match::SourceBucketBelow { family, seed: 1, bound: 1 };
     for Case { rule, hook, words } in [
         Case {
             rule: rule(vec![], Action::Goto(fixed("gone"))),
@@ -240,6 +265,16 @@ fn what_the_kernel_refuses() {
             rule: rule(vec![Match::DrawBelow { bound: 10_000 }], Action::Accept),
             hook: Hook::Output,
             words: "`base` compares or sets a number out of its range",
+        },
+        Case {
+            rule: rule(vec![below(Family::V4)], Action::Accept),
+            hook: Hook::Output,
+            words: "`base` hashes v4 sources and is reached by what may be none",
+        },
+        Case {
+            rule: rule(vec![Match::Family(Family::V4), below(Family::V6)], Action::Accept),
+            hook: Hook::Output,
+            words: "`base` hashes v6 sources and is reached by what may be none",
         },
     ] {
         let mut table = rollback(&table(&[]), &vm(), &Marks::default());

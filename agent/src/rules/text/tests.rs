@@ -64,21 +64,51 @@ fn a_typical_file() {
     }
 }
 
+/// Services and plans may be called what words of nft are called.
+fn words_of_nft() -> [Table; 2] {
+    let ids = ["ip/tcp", "map/type", "counter/jump", "set/chain", "ct/mark", "accept/drop"];
+    let addresses = ["10.7.0.1", "10.7.0.2", "10.7.0.3", "10.7.0.4", "10.7.0.5", "10.7.0.6"];
+    let leaf = |(id, address)| Leaf { id, address, ..Leaf::orders(10_000) };
+    let leaves: Vec<Leaf> = ids.into_iter().zip(addresses).map(leaf).collect();
+    let (leaves, host) = (table(&leaves), host(&addresses));
+    let marks = marks(&leaves);
+    [compile(&leaves, &host, &marks).unwrap().table, rollback(&leaves, &host, &marks)]
+}
+
+/// What nft reads as a word of its own, or as two, is no name: a `/` makes one name of all.
+#[test]
+fn no_name_is_a_word_of_nft() {
+    const ALONE: [&str; 7] = ["in4", "in6", "out4", "out6", "output", "postrouting", "prerouting"];
+    for table in typical().iter().chain(&words_of_nft()) {
+        let sets = table.stragglers.keys().chain(table.dispatch.keys());
+        for name in table.chains.keys().chain(&table.counters).chain(sets) {
+            let inner = name.as_str().trim_matches('/').contains('/');
+            assert!(inner || ALONE.contains(&name.as_str()), "{name}");
+        }
+    }
+}
+
 /// The real nft and a real kernel take every word of it, in an empty network namespace.
 #[test]
 fn nft_takes_it() {
+    for tables in [typical(), words_of_nft()] {
+        nft_takes(&tables);
+    }
+}
+
+fn nft_takes(tables: &[Table]) {
     if !nix::unistd::geteuid().is_root() || !Path::new(NFT).exists() {
         println!("skipped: needs root and {NFT}");
         return;
     }
     // Twice: a file replaces what stands under its name.
-    let files: String = typical().iter().map(|table| text(table).repeat(2)).collect();
+    let files: String = tables.iter().map(|table| text(table).repeat(2)).collect();
     let script = format!("{NFT} -f - <<'END' && {NFT} list ruleset\n{files}END\n");
     let run = Command::new("unshare").args(["-n", "sh", "-c", &script]).output().unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{said}");
     let listed = String::from_utf8(run.stdout).unwrap();
-    for table in typical() {
+    for table in tables {
         let begins = format!("table inet {} {{", table.name);
         let listed = &listed[listed.find(&begins).unwrap()..];
         let listed = &listed[..listed.find("\n}").unwrap()];
