@@ -180,11 +180,10 @@ mod tests {
             let of_scope = edits.iter().filter(|edit| edit.scope == Scope::from(scope));
             of_scope.filter(|edit| matches!(edit.change, Change::Put { .. })).count()
         };
-        assert_eq!([puts(&edits, "hosts"), puts(&edits, "host/b"), puts(&edits, "host/c")], [
-            snapshot.plans.len(),
-            1,
-            0
-        ]);
+        assert_eq!(
+            [puts(&edits, "hosts"), puts(&edits, "host/b"), puts(&edits, "host/c")],
+            [snapshot.plans.len(), 1, 0]
+        );
         let declared = edits.iter().filter(|edit| matches!(edit.change, Change::Declare));
         assert_eq!(declared.count(), 3, "an empty table is there too");
         let (hosts, edits) = host_tables(&snapshot, &wanted, &hosts);
