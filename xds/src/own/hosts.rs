@@ -170,7 +170,7 @@ mod tests {
         let one = Concern::Only(Arc::new([Subject::Service(leaf.id.clone())].into()));
         let none = Concern::Only(Arc::new(BTreeSet::new()));
         let wanted: BTreeMap<_, _> =
-            [("a", Concern::All), ("b", one.clone()), ("c", none), ("d", Concern::All)]
+            [("a", Concern::All), ("b", one), ("c", none), ("d", Concern::All)]
                 .into_iter()
                 .map(|(host, concern)| (concern.scope(host), concern))
                 .collect();
