@@ -222,7 +222,7 @@ impl schemars::JsonSchema for ServiceId {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "pattern": "^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$",
+            "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
             "description": "plan/service"
         })
     }
