@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent::names::{Answers, Stub};
-use agent::rules::{self, Counted, Transport};
+use agent::rules::{self, Compiled, Counted, Transport};
 use bytes::Bytes;
 use controller::clock::Clock;
 use plan::snapshot::Service;
-use plan::{Digest, PlanName, ServiceId, Side, Split};
+use plan::{Digest, PlanName, ServiceId, Side, Split, Token};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use xds::follow::{Again, Applied, Held, Item, Link, Refusal, Sink};
@@ -219,6 +219,10 @@ impl Actor {
     /// Makes rules, names and the file of break-glass say what is held. What is on disk comes
     /// first, so that a restart finds it.
     fn enforce(&mut self) {
+        if self.world.lock().through == Token::NEVER {
+            // What stands in the kernel may be all that is left of what was held.
+            return;
+        }
         let (compiled, marks) = {
             let mut world = self.world.lock();
             let before = world.marks.clone();
@@ -243,6 +247,17 @@ impl Actor {
                     tracing::info!("the kernel holds what it should again");
                 }
                 self.state.retry = None;
+                let impossible: Vec<String> = {
+                    let world = self.world.lock();
+                    let refused = world.refused().iter();
+                    refused
+                        .map(|(plan, why)| format!("{plan} is not in force here: {why}"))
+                        .collect()
+                };
+                let compiled = Compiled {
+                    told: impossible.into_iter().chain(compiled.told).collect(),
+                    ..compiled
+                };
                 for told in compiled.told.iter().filter(|told| !self.state.told.contains(*told)) {
                     tracing::warn!("{told}");
                 }
@@ -343,13 +358,14 @@ impl Actor {
             let refused = world.plans().map(|plan| refusal(plan, why.clone())).collect();
             return Applied { refused, waits: None };
         }
+        let impossible = world.refused().iter().map(|(plan, why)| refusal(plan, why.clone()));
         let forced = |id: &ServiceId| self.state.glass.iter().any(|force| force.covers(id));
         let refused = world.above_legacy(forced).into_iter().map(|plan| {
             let why = "break-glass is in force on this host; roll back at the controller, or undo \
                        it here: crossfade agent rollback --undo";
             refusal(&plan, why.to_owned())
         });
-        Applied { refused: refused.collect(), waits: None }
+        Applied { refused: refused.chain(impossible).collect(), waits: None }
     }
 
     /// The rules of break-glass for all that is held, for plain `nft -f`.

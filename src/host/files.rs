@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use agent::rules::Marks;
 use ipnet::IpNet;
+use plan::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ const MARKS: &str = "marks.json";
 pub(crate) const SOCKET: &str = "agent.sock";
 /// There since the operator said that the VM is well.
 const CONFIRMED: &str = "confirmed";
+/// When a join that nobody confirmed undoes itself.
+const TRIAL: &str = "trial.json";
 
 /// Where the packaged agent keeps what it has, and where its changes of the host are written down.
 const PACKAGED: &str = "/var/lib/crossfade/agent";
@@ -156,6 +159,29 @@ pub(crate) fn marks(directory: &Path) -> Marks {
 /// Keeps the marks.
 pub(crate) fn put_marks(directory: &Path, marks: &Marks) -> Result<(), Failure> {
     put(directory, MARKS, marks)
+}
+
+/// When a join that nobody confirmed undoes itself, if that was written down.
+pub(crate) fn trial(directory: &Path) -> Option<Timestamp> {
+    read(directory, TRIAL).ok().flatten()
+}
+
+/// A new join is on trial anew.
+pub(crate) fn begin_trial(directory: &Path) -> Result<(), Failure> {
+    for name in [TRIAL, CONFIRMED] {
+        match fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", directory, name)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes that down.
+pub(crate) fn put_trial(directory: &Path, end: Timestamp) -> Result<(), Failure> {
+    put(directory, TRIAL, &end)
 }
 
 /// Whether the operator said that the VM is well.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::doctor;
+use agent::names::upstream::ResolvConf;
 use agent::rules::{Capture, Forbidden, Host};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
@@ -20,6 +21,9 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// The port of SSH, where the operator may be at work.
 const SSH: u16 = 22;
+
+/// The port of DNS.
+const DNS: u16 = 53;
 
 /// This host as it is now.
 pub(crate) fn host(settings: &Settings) -> Host {
@@ -73,13 +77,42 @@ fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
     });
     let root = Path::new("/");
     let sessions = doctor::ssh_sessions(root).into_iter().map(|session| session.local);
-    let managed = own.iter().map(|address| SocketAddr::new(*address, SSH)).chain(sessions);
+    let ports = ssh_ports();
+    let managed = own.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+    let managed = managed.chain(sessions);
     let ssh = managed.map(|address| Forbidden {
         net: IpNet::from(address.ip()),
         port: Some(address.port()),
         why: "where this host is managed by SSH".to_owned(),
     });
-    controllers.chain(ssh).collect()
+    let resolvers = name_servers().into_iter().map(|address| Forbidden {
+        net: IpNet::from(address),
+        port: Some(DNS),
+        why: "where this host asks for names".to_owned(),
+    });
+    controllers.chain(ssh).chain(resolvers).collect()
+}
+
+/// The ports of sshd, as its configuration says.
+fn ssh_ports() -> BTreeSet<u16> {
+    let text = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap_or_default();
+    let ports = text.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let keyword = words.next().filter(|word| word.eq_ignore_ascii_case("port"));
+        keyword.and_then(|_| words.next()?.parse().ok())
+    });
+    std::iter::once(SSH).chain(ports).collect()
+}
+
+/// Whom this host asks for names, but for itself.
+fn name_servers() -> Vec<IpAddr> {
+    let sources = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let texts = sources.iter().filter_map(|source| std::fs::read(source).ok());
+    let servers = texts.flat_map(|text| {
+        let conf = ResolvConf::parse(&text);
+        conf.nameservers().map(|server| server.address).collect::<Vec<_>>()
+    });
+    servers.filter(|address| !address.is_loopback()).collect()
 }
 
 /// Names are looked up once at start; what cannot be resolved now is not guarded.

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use controller::clock::Clock;
 use tokio::sync::watch;
 use xds::follow::Link;
 
 use crate::host::files::{self, Settings};
+use crate::verbs::chain;
 
 /// How long a join is on trial.
 pub(crate) const TRIAL: Duration = Duration::from_secs(60);
@@ -34,7 +36,7 @@ pub(super) async fn lost(
             tick.tick().await;
         }
     };
-    if tokio::time::timeout(TRIAL, confirmed).await.is_ok() {
+    if tokio::time::timeout(left(directory), confirmed).await.is_ok() {
         tracing::info!("the join is confirmed");
         return std::future::pending().await;
     }
@@ -43,4 +45,19 @@ pub(super) async fn lost(
     } else {
         "nobody confirmed the join"
     }
+}
+
+/// How long the trial still lasts: counted from the first start, over restarts of the agent.
+fn left(directory: &Path) -> Duration {
+    let now = Clock::start().now();
+    let end = files::trial(directory).unwrap_or_else(|| {
+        let end = now.after(TRIAL);
+        if let Err(error) = files::put_trial(directory, end) {
+            tracing::warn!(why = %chain(&error), "a restart begins the trial anew");
+        }
+        end
+    });
+    let millis = u64::try_from(end.millis().saturating_sub(now.millis())).unwrap_or(0);
+    // A clock that was set back lengthens nothing.
+    Duration::from_millis(millis).min(TRIAL)
 }

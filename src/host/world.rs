@@ -17,6 +17,8 @@ use crate::following::moved_by_restore;
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     tables: BTreeMap<PlanName, (Version, HostTable)>,
+    /// Plans that are held and cannot be in force here, each with the reason: others go on.
+    refused: BTreeMap<PlanName, String>,
     /// This host, as it was last looked at.
     pub(crate) host: Host,
     /// Which service has which mark in flows.
@@ -28,7 +30,13 @@ pub(crate) struct World {
 impl World {
     /// Nothing held.
     pub(crate) fn new(host: Host, marks: Marks) -> Self {
-        Self { tables: BTreeMap::new(), host, marks, through: Token::NEVER }
+        Self {
+            tables: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            host,
+            marks,
+            through: Token::NEVER,
+        }
     }
 
     /// Takes up what is held; it has been checked.
@@ -52,15 +60,22 @@ impl World {
         self.through = self.through.max(held.newest());
     }
 
-    /// All leaves, sorted by id.
+    /// The leaves that can be in force, sorted by id.
     pub(super) fn leaves(&self) -> Vec<Arc<Service>> {
-        self.tables.values().flat_map(|(_, table)| table.services.iter().cloned()).collect()
+        self.merged(None).services
     }
 
-    /// Everything as one table; with `new` in place of what is held of its plan.
+    /// The plans that cannot be in force here, and why.
+    pub(super) const fn refused(&self) -> &BTreeMap<PlanName, String> {
+        &self.refused
+    }
+
+    /// Everything that can be in force as one table; with `new` in place of what is held of its
+    /// plan.
     pub(crate) fn merged(&self, new: Option<(&PlanName, &HostTable)>) -> HostTable {
+        let held = self.tables.iter().filter(|(plan, _)| !self.refused.contains_key(*plan));
         let mut tables: BTreeMap<&PlanName, &HostTable> =
-            self.tables.iter().map(|(plan, (_, table))| (plan, table)).collect();
+            held.map(|(plan, (_, table))| (plan, table)).collect();
         tables.extend(new);
         let services = tables.values().flat_map(|table| table.services.iter().cloned()).collect();
         let egress: BTreeSet<_> =
@@ -68,11 +83,35 @@ impl World {
         HostTable { host: String::new(), services, egress: egress.into_iter().collect() }
     }
 
-    /// The rules for all that is held. Services that are new have marks then.
+    /// The rules for all that is held and can be in force. Services that are new have marks then.
     ///
     /// # Errors
-    /// Everything that this host must not, or cannot, do.
+    /// There are none, which an empty world has.
     pub(crate) fn compile(&mut self) -> Result<Compiled, String> {
+        let before = std::mem::take(&mut self.refused);
+        match self.whole() {
+            Ok(compiled) => Ok(compiled),
+            // One plan must not hold up another's rollback: each is tried beside those before it,
+            // those first that were in force.
+            Err(_) => {
+                let mut plans: Vec<PlanName> = self.tables.keys().cloned().collect();
+                plans.sort_by_key(|plan| before.contains_key(plan));
+                let all = std::mem::take(&mut self.tables);
+                for plan in &plans {
+                    let Some(held) = all.get(plan) else { continue };
+                    self.tables.insert(plan.clone(), held.clone());
+                    if let Err(why) = self.whole() {
+                        self.tables.remove(plan);
+                        self.refused.insert(plan.clone(), why);
+                    }
+                }
+                self.tables = all;
+                self.whole()
+            }
+        }
+    }
+
+    fn whole(&mut self) -> Result<Compiled, String> {
         let table = self.merged(None);
         self.marks = marks(&self.marks, &table)?;
         compiled(&table, &self.host, &self.marks)

@@ -45,7 +45,7 @@ use crate::planes::mesh::quiet::Quiet;
 use crate::planes::mesh::reported::Reported;
 use crate::planes::mesh::sinks::Sinks;
 use crate::planes::mesh::texts::Texts;
-use crate::planes::reports::{self, Reports};
+use crate::planes::reports::{self, Reports, Said};
 use crate::store::Store;
 
 pub use crate::planes::mesh::hosts::Concerns;
@@ -166,7 +166,7 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 if said.report.as_ref().is_some_and(|report| report.leaving) {
                     tokio::spawn(plane.leaving.clone().let_go(Arc::clone(&said.client)));
                 }
-                plane.reported.take(said);
+                plane.reported.take(plane.own_words(said));
                 if is_relay {
                     let standings = Arc::clone(&standings.borrow());
                     plane.standing(&standings);
@@ -367,6 +367,19 @@ impl MeshPlane {
                 }
             }
         }
+    }
+
+    /// What a machine says of its own: of services that concern it, in the plane that it is in.
+    fn own_words(&self, mut said: Said) -> Said {
+        let proved = said.client.identity.as_ref().is_some_and(|it| it.role == "agent");
+        if let Some(report) = &mut said.report
+            && (proved || hosts::is_agent(&said.client))
+        {
+            let concern = self.concerns.of(&said.client);
+            report.counts.retain(|(at, id, ..)| *at == Plane::Host && concern.has(id));
+            report.stragglers.retain(|(id, _)| concern.has(id));
+        }
+        said
     }
 
     /// Takes up what a proxy did.

@@ -54,6 +54,7 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
     let place = following::take(directory.clone())?;
     let settings = enroll(args, &ticket, &directory).await?;
     files::put_settings(&directory, &settings)?;
+    files::begin_trial(&directory)?;
     page::print(&format!("{} has joined {}\n", settings.name, settings.controllers.join(", ")))?;
     files::give_to_owner(&directory)?;
     drop(place);

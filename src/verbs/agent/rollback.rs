@@ -37,10 +37,15 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
         }
     };
     let before = glass::read(&directory).map_err(|error| Failure::Failed(chain(&error)))?;
-    if args.undo {
+    let stands = before.force.is_empty() && is_standing()?;
+    if args.undo && !stands {
         in_force(&before, &services)?;
     }
-    let after = forced(&before, act, &services);
+    let mut after = forced(&before, act, &services);
+    if stands && !args.undo {
+        // By `nft -f`, for everything: naming a service takes nothing of that away.
+        after.push(None);
+    }
     put(&directory, &after)?;
     let (by, reason) =
         (format!("uid:{}", nix::unistd::getuid()), args.reason.as_deref().unwrap_or_default());
@@ -56,11 +61,21 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
             },
         )?;
     }
+    // Root made the file; the agent is to write in it too.
+    if let Err(error) = files::give_to_owner(&directory) {
+        tracing::warn!(why = %chain(&error), "the agent cannot write break-glass down");
+    }
     let after = [
         "the kernel has it; the agent tells the controller",
         "the kernel has it; no agent runs here to tell the controller",
     ];
     print(&glass, following::is_taken(&directory), after, context)
+}
+
+/// Whether rules of break-glass are in the kernel, whoever put them there.
+fn is_standing() -> Result<bool, Failure> {
+    let looked = Kernel::open(None).and_then(|mut kernel| kernel.is_glass_broken());
+    looked.map_err(|error| Failure::Failed(chain(&error)))
 }
 
 /// What is in force once this is done; `None`: everything.
