@@ -7,7 +7,7 @@
 //! | [`key`] | makes keys, requests and proofs | but for the random numbers |
 //! | [`trust`] | whether who answers is the controller | yes |
 //! | [`store`] | generations on disk, of which one is always whole | no |
-//! | [`enroll`] | the first certificate, for a token | no |
+//! | [`mod@enroll`] | the first certificate, for a token | no |
 //! | [`schedule`] | when to ask for the next one | yes |
 //! | [`keeper`] | asks for it, and goes on asking | no |
 //!

@@ -193,3 +193,71 @@ fn reusing(mut table: HostTable, before: Option<&HostTable>) -> HostTable {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use plan::fixture;
+    use xds::follow::Held;
+    use xds::{Name, TypeUrl};
+
+    use super::*;
+
+    /// What a controller sends of a plan of this name: one service at this address.
+    fn item(plan: &str, address: &str, split: Split, revision: u64) -> (Name, Item) {
+        let text = format!(
+            "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: {{ name: {plan} }}\n\
+             spec:\n  zones: [{{ name: {plan}.example. }}]\n  clients:\n    \
+             - {{ networks: [10.20.0.0/16], plane: host }}\n  services:\n    - name: web\n      \
+             hosts: [web.{plan}.example]\n      address: {address}\n      \
+             ports: [{{ name: http, port: 8080, protocol: tcp }}]\n      \
+             legacy: {{ endpoints: [10.30.0.2] }}\n      target: {{ endpoints: [10.40.0.2] }}\n  \
+             steps: [{{ split: 100%, bake: 1h }}]\n"
+        );
+        let snapshot = fixture::snapshot(&text, split);
+        let services = snapshot.services.to_vec();
+        let table = HostTable { host: String::new(), services, egress: Vec::new() };
+        let body = Bytes::from(table.encode());
+        let version = Version::of(Token { incarnation: 1, revision }, &body);
+        (Name::new(plan), Item { version, body })
+    }
+
+    fn held(items: impl IntoIterator<Item = (Name, Item)>) -> Held {
+        let mut held = Held::nothing(TypeUrl::HOST_TABLE.into());
+        held.resources = items.into_iter().collect();
+        held
+    }
+
+    fn in_force(world: &mut World) -> Vec<String> {
+        let compiled = world.compile().unwrap();
+        compiled.counted.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_holds_up_no_other() {
+        let mut world = World::new(Host::new("10.50.0.1".parse().unwrap()), Marks::default());
+        let half = Split::from_bp(5_000).unwrap();
+        // Both at once, at one address: the first counts, and the other is told.
+        let book = item("book", "192.0.2.10", half, 1);
+        world.take(&held([book.clone(), item("shop", "192.0.2.10", half, 2)]));
+        assert_eq!(in_force(&mut world), ["book/web"]);
+        let refused: Vec<_> = world.refused().keys().map(ToString::to_string).collect();
+        assert_eq!(refused, ["shop"]);
+        // It moves away, and is in force.
+        world.take(&held([book, item("shop", "192.0.2.11", half, 3)]));
+        assert_eq!(in_force(&mut world), ["book/web", "shop/web"]);
+        assert!(world.refused().is_empty());
+        // What the host must not touch changes: the rollback of the other goes through.
+        world.host.forbidden.push(rules::Forbidden {
+            net: "192.0.2.10/32".parse().unwrap(),
+            port: None,
+            why: "a test says so".to_owned(),
+        });
+        let back = item("shop", "192.0.2.11", Split::LEGACY, 4);
+        let (name, rollback) = (back.0.as_str().to_owned(), back.1.body.clone());
+        assert_eq!(in_force(&mut world), ["shop/web"]);
+        assert_eq!(world.check(&name, &rollback, None), Ok(()));
+        world.take(&held([item("book", "192.0.2.10", half, 1), back]));
+        assert_eq!(in_force(&mut world), ["shop/web"]);
+        assert_eq!(world.leaves()[0].serving.split(), Split::LEGACY);
+    }
+}
