@@ -219,7 +219,7 @@ impl Actor {
     /// Makes rules, names and the file of break-glass say what is held. What is on disk comes
     /// first, so that a restart finds it.
     fn enforce(&mut self) {
-        if self.world.lock().through == Token::NEVER {
+        if self.holds_nothing() && self.kernel.is_standing() {
             // What stands in the kernel may be all that is left of what was held.
             return;
         }
@@ -282,6 +282,10 @@ impl Actor {
         }
     }
 
+    fn holds_nothing(&self) -> bool {
+        self.world.lock().through == Token::NEVER
+    }
+
     /// Takes up that splits are others now: datagrams of the side that lost go the new way at once,
     /// and connections are closed when the plan says.
     fn moved(&mut self, leaves: &[Arc<Service>]) {
@@ -324,6 +328,9 @@ impl Actor {
 
     /// Looks whether the kernel holds what it should; drains what is due.
     fn check(&mut self) {
+        if self.holds_nothing() {
+            return;
+        }
         let now = Instant::now();
         let due = self.state.retry.map_or_else(|| !self.kernel.is_intact(), |at| at <= now);
         if due {

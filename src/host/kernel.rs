@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use agent::dataplane::{Dataplane as _, DataplaneError, Netlink, Ownership, Settings, Straggler};
+use agent::dataplane::{
+    Adopted, Dataplane as _, DataplaneError, Netlink, Ownership, Settings, Straggler,
+};
 use agent::rules::{Mark, Name, Table, Transport, mark};
 use plan::Side;
 
@@ -65,6 +67,11 @@ impl Kernel {
         self.adopted && self.ours.is_intact().unwrap_or(false)
     }
 
+    /// Whether our table is there, of an agent before this one.
+    pub(crate) fn is_standing(&mut self) -> bool {
+        matches!(self.ours.adopt(), Ok(Adopted::Ours(_)))
+    }
+
     fn adopt(&mut self) -> Result<(), DataplaneError> {
         if !self.adopted {
             self.ours.adopt()?;
@@ -87,7 +94,6 @@ impl Kernel {
 
     /// Whether the table of break-glass is there, whoever put it there.
     pub(crate) fn is_glass_broken(&mut self) -> Result<bool, DataplaneError> {
-        use agent::dataplane::Adopted;
         Ok(match self.rollback.adopt() {
             Ok(Adopted::Absent) => false,
             Ok(Adopted::Ours(_)) | Err(DataplaneError::Foreign { .. }) => true,

@@ -11,7 +11,8 @@ use axum::http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use plan::{ServiceId, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use xds::join::{self, MachineName, MachineNameError};
 
 use super::Api;
@@ -50,6 +51,22 @@ impl JsonSchema for Machine {
     }
 }
 
+/// A whole number, however it is written: JSON Schema counts `5.0` among them (draft 2020-12,
+/// section 6.1.1 of its validation).
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(from)? else { return Ok(None) };
+    let small = number.as_u64().and_then(|number| u32::try_from(number).ok());
+    let written = number.as_f64().filter(|number| number.fract() == 0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and a number out of bounds is refused below"
+    )]
+    let saturated = written.filter(|number| *number >= 0.0).map(|number| number as u32);
+    let seconds = small.or(saturated);
+    seconds.map(Some).ok_or_else(|| D::Error::custom("write a whole number of seconds"))
+}
+
 /// The body that asks for a token.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -57,7 +74,7 @@ pub(crate) struct TokenAsked {
     /// What the machine will be called.
     name: Machine,
     /// How long the token is good, in seconds; 900 unless asked otherwise.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schemars(range(min = 1, max = TOKEN_LIFE_MAX.as_secs()))]
     for_seconds: Option<u32>,
     /// What the machine may see; without it everything that is for it.
