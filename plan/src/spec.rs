@@ -61,6 +61,11 @@ pub struct Gateway {
     pub client_address: ClientAddress,
     /// The networks that their own connections to legacy come from.
     pub egress: Vec<IpNet>,
+    /// Where proxies of VMs reach the target side of every port, each at the port's own number,
+    /// with mutual TLS: at most 16, none twice. Empty: they reach the target's endpoints
+    /// themselves. At most one gateway of a plan has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mtls: Vec<IpAddr>,
 }
 
 /// Where a gateway finds the client's address.

@@ -35,6 +35,10 @@ pub(crate) struct Bootstrap {
     /// Where a sidecar's captured connections arrive; without it 127.0.0.1:15001
     #[arg(long, value_name = "ADDR")]
     pub(crate) capture: Option<SocketAddr>,
+    /// The relay that it follows hands it its certificate, so that it takes part in mTLS between
+    /// VMs and the target's gateway (sidecar, catch)
+    #[arg(long)]
+    pub(crate) identity: bool,
     /// The port of Envoy's admin interface, on loopback; 0 for any free one
     #[arg(long, value_name = "PORT", default_value_t = 9901)]
     pub(crate) admin_port: u16,

@@ -55,6 +55,7 @@ impl Proxy {
             gateway: None,
             bind: Some(PROXY.into()),
             capture: None,
+            identified: false,
             controllers: vec![xds.into()],
             tls: None,
             admin: 0,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use agent::identity::Identity;
 use agent::rules::Capture;
 use tokio::sync::watch;
-use xds::render::{Door, Secrets};
+use xds::render::{Door, SDS, Secrets};
 
 use self::place::Place;
 use self::supervise::{Settled, Supervisor};
@@ -100,16 +100,18 @@ impl Parts {
         files::make(&kept)?;
         let place = Place::make(directory, &envoy.user)?;
         let local = place.listen()?;
-        place.put_bootstrap(NODE)?;
+        let identity = standing.health().map(|(identity, _)| identity);
+        place.put_bootstrap(NODE, identity.is_some())?;
+        let mut says = vec![("role", "relay".to_owned()), ("capture", Door::CAPTURE.to_string())];
+        says.extend(identity.is_some().then(|| ("identity", SDS.to_owned())));
         let relay = Part::open(part::Settings {
             name: format!("{}/envoy", settings.name),
-            says: vec![("role", "relay".to_owned()), ("capture", Door::CAPTURE.to_string())],
+            says,
             dial: standing.dial(settings)?,
             directory: kept,
             listen: Vec::new(),
             local: Some(local),
         })?;
-        let identity = standing.health().map(|(identity, _)| identity);
         if let Some(identity) = &identity {
             put(&relay.shelf(), &identity.borrow());
         }

@@ -232,7 +232,8 @@ struct OneDoor {
 impl Viewer for OneDoor {
     fn view(&self, client: &Client) -> Result<View, Close> {
         let door = render::door(client)?;
-        if door == self.door {
+        // Whom it shows its certificate is not for the client to say.
+        if (Door { identified: self.door.identified, ..door }) == self.door {
             return Ok(View::all(tables::SCOPE));
         }
         Err(Close::invalid(format!(

@@ -41,8 +41,9 @@ async fn options(args: Bootstrap, context: &Context) -> Result<Options, Failure>
         none if none.is_empty() => ask(context).await?,
         named => named,
     };
-    let Bootstrap { gateway, bind, capture, admin_port, .. } = args;
-    Ok(Options { node, role, gateway, bind, capture, controllers, tls, admin: admin_port })
+    let Bootstrap { gateway, bind, capture, identity, admin_port, .. } = args;
+    let (identified, admin) = (identity, admin_port);
+    Ok(Options { node, role, gateway, bind, capture, identified, controllers, tls, admin })
 }
 
 /// The role; flags that mean nothing to it are mistakes.
@@ -70,6 +71,7 @@ fn role(args: &Bootstrap) -> Result<Role, Failure> {
         ("--bind", args.bind.is_some(), binds),
         ("--gateway", args.gateway.is_some(), binds),
         ("--capture", args.capture.is_some(), role == Role::Sidecar),
+        ("--identity", args.identity, matches!(role, Role::Sidecar | Role::Catch)),
     ] {
         if given && !fits {
             return usage(format!("{flag} means nothing to a {}", role.as_str()));

@@ -41,6 +41,10 @@ fn text(explained: &Explained, paint: Paint) -> String {
             "  gateway {}  finds the client's address: {}",
             gateway.name, gateway.client_address
         );
+        if !gateway.mtls.is_empty() {
+            let at = gateway.mtls.join(", ");
+            let _ = writeln!(text, "    proxies of VMs reach it with mTLS at {at}");
+        }
     }
     if let Some(drain) = &explained.drain {
         let _ = writeln!(text, "  drain   {drain} after exactly 0% or 100%");

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         gateway: word(1).map(|text| text.parse()).transpose()?,
         bind: word(0).map(|text| text.parse()).transpose()?,
         capture: None,
+        identified: false,
         controllers: vec![controller.parse()?],
         tls: None,
         admin: word(2).map(|text| text.parse()).transpose()?.unwrap_or(0),

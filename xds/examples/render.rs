@@ -40,7 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let drained = services.filter(|_| drain).collect();
     let door = |role| Door { gateway: gateway.clone(), ..Door::of(role) };
     let doors = Role::ALL.into_iter().map(door).collect();
-    let wanted = Wanted { snapshot: state.snapshot(), drained: &drained, doors: &doors };
+    let wanted =
+        Wanted { snapshot: state.snapshot(), drained: &drained, doors: &doors, trust_domain: None };
     let (rendered, edits) = envoy(&wanted, &Rendered::default());
     for conflict in rendered.conflicts() {
         eprintln!("{conflict}");

@@ -31,7 +31,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut rendered, mut tables) = (Rendered::default(), Tables::empty());
     let (mut slowest, mut edited, mut before) = (Duration::ZERO, 0, cpu()?);
     for (n, state) in states.iter().enumerate() {
-        let wanted = Wanted { snapshot: state.snapshot(), drained: &drained, doors: &doors };
+        let wanted = Wanted {
+            snapshot: state.snapshot(),
+            drained: &drained,
+            doors: &doors,
+            trust_domain: None,
+        };
         let begun = Instant::now();
         let (next, edits) = envoy(&wanted, &rendered);
         (rendered, edited) = (next, edits.len());

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use plan::ServiceName;
 use serde_json::{Value, json};
 
-use crate::render::Role;
+use crate::render::{Role, SDS};
 
 /// The name of the cluster with the controllers, in Envoy's bootstrap.
 pub const CONTROLLERS: &str = "crossfade";
@@ -30,6 +30,8 @@ pub struct Options {
     pub bind: Option<IpAddr>,
     /// Where a sidecar's captured connections arrive; `None`: 127.0.0.1:15001.
     pub capture: Option<SocketAddr>,
+    /// Whether whoever it follows hands it its certificate, so that it takes part in mTLS.
+    pub identified: bool,
     /// Where the controllers are, in the order in which they are tried. At least one.
     pub controllers: Vec<Controller>,
     /// How to speak to them; `None`: in the clear.
@@ -112,8 +114,9 @@ pub fn envoy(options: &Options) -> Value {
 }
 
 /// The same for the Envoy beside an agent, a sidecar of this name, which follows the agent alone.
-pub fn envoy_beside(id: &str, capture: SocketAddr, sockets: &Sockets) -> Value {
-    let node = json!({
+/// `identified`: the agent hands it its certificate.
+pub fn envoy_beside(id: &str, capture: SocketAddr, identified: bool, sockets: &Sockets) -> Value {
+    let mut node = json!({
         "id": id,
         "cluster": Role::Sidecar.as_str(),
         "metadata": {
@@ -121,6 +124,9 @@ pub fn envoy_beside(id: &str, capture: SocketAddr, sockets: &Sockets) -> Value {
             "crossfade.capture": capture.to_string()
         }
     });
+    if let Some(metadata) = node.pointer_mut("/metadata").filter(|_| identified) {
+        metadata["crossfade.identity"] = json!(SDS);
+    }
     let admin = json!({ "pipe": { "path": sockets.admin, "mode": 0o600 } });
     let agent = json!({ "pipe": { "path": sockets.xds } });
     let cluster = cluster("STATIC", &[json!({ "endpoint": { "address": agent } })]);
@@ -215,6 +221,9 @@ fn node(options: &Options) -> Value {
     }
     if let Some(capture) = options.capture {
         say("capture", capture.to_string());
+    }
+    if options.identified {
+        say("identity", SDS.to_owned());
     }
     json!({ "id": options.node, "cluster": options.role.as_str(), "metadata": metadata })
 }

@@ -14,6 +14,9 @@
 //! | the filter of a TCP port | `plan/service/port/tcp` | the split |
 //! | what answers the checks that close TCP connections | `drain` | nothing |
 //! | listeners | as their routes; for gRPC what is dialled | ports, hosts, address, gateways |
+//!
+//! Sidecars that show who they are have clusters and endpoint sets of their own, of the same names:
+//! where a plan has a gateway with mTLS, the target side is there ([`mtls`]); all else is the same.
 
 mod claims;
 mod cluster;
@@ -23,6 +26,7 @@ mod drain;
 mod gateway;
 mod item;
 mod listener;
+mod mtls;
 mod route;
 mod secret;
 mod service;
@@ -35,12 +39,13 @@ use plan::snapshot::Service;
 use plan::{PlanName, ServiceId, Snapshot, Token};
 
 use crate::render::claims::Claims;
+use crate::render::door::Roles;
 use crate::render::gateway::{Edge, Ports};
 use crate::render::item::Item;
 use crate::table::Edit;
 
 pub use crate::render::claims::Conflict;
-pub use crate::render::door::{Door, Role, TYPES, door, view};
+pub use crate::render::door::{Door, Role, SDS, TYPES, door, view};
 pub use crate::render::secret::{AUTHORITIES, IDENTITY, Secrets, secrets};
 pub use crate::render::service::side_of;
 
@@ -55,6 +60,9 @@ pub struct Wanted<'a> {
     pub drained: &'a BTreeSet<ServiceId>,
     /// Who looks. Only what somebody sees is rendered.
     pub doors: &'a BTreeSet<Door>,
+    /// What everybody is certified in: the part of SPIFFE ids after `spiffe://`. `None`: nobody has
+    /// an identity, and nothing asks for one.
+    pub trust_domain: Option<&'a Arc<str>>,
 }
 
 /// What is rendered: the base of the next edits. Cheap to clone.
@@ -64,6 +72,7 @@ pub struct Rendered {
     leaves: Arc<[Arc<Service>]>,
     drained: Arc<BTreeSet<ServiceId>>,
     doors: Arc<BTreeSet<Door>>,
+    trust_domain: Option<Arc<str>>,
     claims: Arc<Claims>,
     edges: Arc<BTreeMap<Edge, Ports>>,
     /// What belongs to no service alone, but for the routes of `edges`.
@@ -81,6 +90,7 @@ impl Default for Rendered {
             leaves: Arc::new([]),
             drained: Arc::default(),
             doors: Arc::default(),
+            trust_domain: None,
             claims: Arc::default(),
             edges: Arc::default(),
             shared: Arc::default(),
@@ -93,6 +103,11 @@ impl Default for Rendered {
 }
 
 impl Rendered {
+    /// What there is to be rendered for.
+    fn roles(&self) -> Roles {
+        Roles::of(&self.doors, self.trust_domain.as_ref())
+    }
+
     /// Plans that came up from a backup and wait for an operator: nothing is rendered of them, nor
     /// of the gateways' ports that they share with others, and their tables are partial, so that
     /// clients keep what they have.

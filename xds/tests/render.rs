@@ -47,6 +47,117 @@ fn every_role_sees_what_it_should() {
     }
 }
 
+/// The plan, with this gateway as the way of VMs to the target.
+fn with_mtls(gateway: &str) -> String {
+    let was = match gateway {
+        "edge" => "name: edge, clientAddress: { xff: 2 }",
+        _ => "name: inner, clientAddress: proxy-protocol",
+    };
+    let is = format!("name: {gateway}, mtls: {{ addresses: [10.9.0.7, \"fd00::7\"] }}");
+    PLAN.replace(was, &is)
+}
+
+fn identified(role: Role, gateway: Option<&str>) -> Door {
+    let gateway = gateway.map(|name| name.parse().unwrap());
+    Door { identified: true, gateway, ..Door::of(role) }
+}
+
+/// What the second has and the first has not, by whole resources.
+fn news(old: &str, new: &str) -> String {
+    let blocks = |text: &str| -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for line in text.lines() {
+            match all.last_mut().filter(|_| line.starts_with(' ')) {
+                Some(last) => *last += &format!("{line}\n"),
+                None => all.push(format!("{line}\n")),
+            }
+        }
+        all
+    };
+    let old: BTreeSet<String> = blocks(old).into_iter().collect();
+    blocks(new).into_iter().filter(|block| !old.contains(block)).collect()
+}
+
+#[test]
+fn who_shows_who_he_is_goes_to_the_target_by_its_gateway() {
+    let mut world = World::new(&with_mtls("edge"));
+    world.shift(None, 2_500);
+    let mut text = String::new();
+    for (role, gateway) in [(Role::Sidecar, None), (Role::Catch, Some("edge"))] {
+        let known = identified(role, gateway);
+        let other = Door { identified: false, ..known.clone() };
+        let tables = world.tables(&[known.clone(), other.clone()]);
+        let (plain, shown) = (show::view(&tables, &other), show::view(&tables, &known));
+        assert_eq!(plain.lines().filter(|line| line.contains("shows")).count(), 0);
+        text += &format!("# {}\n{}", role.as_str(), news(&plain, &shown));
+        // Alone it sees the same.
+        assert_eq!(show::view(&world.tables(std::slice::from_ref(&known)), &known), shown);
+    }
+    golden("mtls", &text);
+}
+
+#[test]
+fn nothing_changes_for_those_whose_plans_have_no_mtls() {
+    let other = with_mtls("inner").replace("name: shop", "name: tail");
+    let other = other.replace("corp.example", "tail.example").replace("808", "908");
+    let other = other.replace("9090", "9990").replace("5432", "5433");
+    let mut world = World::new(PLAN);
+    world.add(&other);
+    world.shift(None, 2_500);
+    for (role, gateway) in [(Role::Sidecar, None), (Role::Catch, None), (Role::Catch, Some("edge"))]
+    {
+        let known = identified(role, gateway);
+        let other = Door { identified: false, ..known.clone() };
+        let is_shop = |text: String| -> Vec<String> {
+            let is_it = |row: &String| row.contains("[shop]") || row.contains("of []");
+            news("", &text).split_inclusive('\n').map(str::to_owned).filter(is_it).collect()
+        };
+        let tables = world.tables(&[known.clone(), other.clone()]);
+        let (was, is) =
+            (is_shop(show::view(&tables, &other)), is_shop(show::view(&tables, &known)));
+        assert!(was.len() > 20 && was == is, "{was:#?} {is:#?}");
+        // The same bytes, too.
+        for type_url in xds::render::TYPES.map(TypeUrl::from) {
+            let rows = |door: &Door| {
+                let table =
+                    tables.table(xds::render::view(door).scope(&type_url).unwrap(), &type_url);
+                let rows =
+                    table.unwrap().iter().filter(|row| !row.name().as_str().contains("tail"));
+                rows.map(|row| (row.name().clone(), row.version().clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(rows(&known), rows(&other), "{type_url}");
+        }
+    }
+    // Nobody has an identity where there is no domain.
+    let door = identified(Role::Sidecar, None);
+    let doors = [door.clone()].into();
+    let wanted = xds::render::Wanted { doors: &doors, trust_domain: None, ..world.wanted() };
+    let (_, edits) = xds::render::envoy(&wanted, &Rendered::default());
+    assert!(!show::edits(&edits).contains("shows"));
+}
+
+#[test]
+fn a_new_way_to_the_target_is_a_new_shape() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 10_000);
+    world.doors.insert(identified(Role::Sidecar, None));
+    world.doors.insert(identified(Role::Catch, Some("edge")));
+    let (before, _) = world.render(&Rendered::default());
+    world.add(&with_mtls("edge"));
+    let (after, edits) = world.render(&before);
+    let text = show::edits(&edits);
+    assert!(text.contains("identified: Cluster shop/orders/http/target @1.3 "), "{text}");
+    assert!(text.contains("  10.9.0.7 port 8080 in [] target"), "{text}");
+    // An endpoint that fails is the gateway's business.
+    world.fail("orders", &["10.0.1.12"]);
+    let (_, edits) = world.render(&after);
+    let text = show::edits(&edits);
+    assert!(
+        !text.contains("target") && text.contains("identified: ClusterLoadAssignment"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_shift_changes_weights_and_nothing_else() {
     let mut world = World::new(PLAN);
@@ -221,7 +332,10 @@ fn clients_say_what_they_are() {
     assert_eq!(gateway, Door { bind, gateway: named, ..Door::of(Role::Gateway) });
     let wrong = door(&[("role", "router")]).unwrap_err();
     assert!(wrong.message.contains("`gateway`, `sidecar`, `catch` or `grpc`"), "{wrong}");
-    for says in [("bind", "here"), ("gateway", "a b"), ("capture", "15001")] {
+    let known = |role| door(&[("role", role), ("identity", "sds")]).unwrap().identified;
+    assert_eq!(["sidecar", "catch", "gateway", "grpc"].map(known), [true, true, false, false]);
+    let wrong = [("bind", "here"), ("gateway", "a b"), ("capture", "15001"), ("identity", "yes")];
+    for says in wrong {
         door(&[("role", "gateway"), says]).unwrap_err();
     }
 }

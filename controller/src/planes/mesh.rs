@@ -201,6 +201,7 @@ struct MeshPlane {
     own: Own,
     tables: Arc<Tables>,
     doors: Doors,
+    trust_domain: Option<Arc<str>>,
     /// Whether any replica was ever connected: nobody else sees our own tables.
     replicas_came: bool,
     concerns: Arc<dyn Concerns>,
@@ -236,6 +237,7 @@ impl MeshPlane {
             own: Own::default(),
             tables: Arc::new(Tables::empty()),
             doors: Doors::default(),
+            trust_domain: identity.as_ref().map(|it| it.trust_domain().as_str().into()),
             replicas_came: false,
             concerns: hosts::concerns(identity.as_ref()),
             host_tables: HostTables::default(),
@@ -308,7 +310,8 @@ impl MeshPlane {
     async fn publish(&mut self) {
         let urgency = if self.quiet.take() { Urgency::Urgent } else { Urgency::Ordinary };
         let (snapshot, drained) = (&self.snapshot, self.drain.drained());
-        let wanted = Wanted { snapshot, drained, doors: self.doors.rendered() };
+        let (doors, trust_domain) = (self.doors.rendered(), self.trust_domain.as_ref());
+        let wanted = Wanted { snapshot, drained, doors, trust_domain };
         let (rendered, mut edits) = render::envoy(&wanted, &self.rendered);
         conflicts::tell(self.rendered.conflicts(), rendered.conflicts());
         self.rendered = rendered;

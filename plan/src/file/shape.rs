@@ -32,6 +32,8 @@ pub const ADDRESSES_MAX: usize = 100;
 pub const GATEWAYS_MAX: usize = 100;
 /// The most trusted proxies before a gateway: nobody has a longer chain.
 pub const HOPS_MAX: u32 = 16;
+/// The most addresses by which proxies of VMs reach a gateway.
+pub const ENTRIES_MAX: usize = 16;
 /// The most freezes.
 pub const FREEZES_MAX: usize = 100;
 /// The longest salt, in bytes: as long as a host name.
@@ -385,7 +387,22 @@ pub(super) static GATEWAY: Shape = Shape {
             list(&NETWORK, 0, NETWORKS_MAX, "a network"),
             "The networks that its own connections to legacy come from.",
         ),
+        optional(
+            "mtls",
+            Kind::Map(&MTLS),
+            "Proxies of VMs reach the target side through this gateway, with mutual TLS; at most \
+             one gateway of a plan.",
+        ),
     ],
+};
+
+pub(super) static MTLS: Shape = Shape {
+    name: "an mTLS entry",
+    fields: &[required(
+        "addresses",
+        list(&ADDRESS, 1, ENTRIES_MAX, "an address"),
+        "Where it is reached, at the services' own ports.",
+    )],
 };
 
 pub(super) static XFF: Shape = Shape {

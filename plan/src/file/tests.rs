@@ -46,7 +46,8 @@ spec:
   gates: [{ name: ok, manual: { approvers: 2 } }]
   clientKey: { v4: 20, v6: 48 }
   gateways:
-    - { name: edge, clientAddress: { xff: 2 }, egress: [10.9.0.0/24, '2001:db8:9::/64'] }
+    - { name: edge, clientAddress: { xff: 2 }, egress: [10.9.0.0/24, '2001:db8:9::/64'],
+        mtls: { addresses: [10.9.0.7, '2001:db8:9::7'] } }
     - { name: inner, clientAddress: proxy-protocol }
     - { name: plain }
   policy:
@@ -100,6 +101,7 @@ fn every_field_reaches_the_plan() {
                 "name": "edge",
                 "clientAddress": { "xff": 2 },
                 "egress": ["10.9.0.0/24", "2001:db8:9::/64"],
+                "mtls": { "addresses": ["10.9.0.7", "2001:db8:9::7"] },
             }),
         ),
         ("/gateways/1", json!({ "name": "inner", "clientAddress": "proxy-protocol" })),
@@ -192,7 +194,7 @@ fn a_required_field_that_is_missing_is_told() {
         taken
     }
     let whole = write(&fixture::plan_from(FULL));
-    assert_eq!(take_out(&whole, schema().as_value(), ""), 32);
+    assert_eq!(take_out(&whole, schema().as_value(), ""), 33);
 }
 
 #[test]
@@ -476,5 +478,10 @@ fn gateway(n: u8) -> Value {
         1 => json!("proxy-protocol"),
         hops => json!({ "xff": hops }),
     };
-    json!({ "name": format!("g{n}"), "clientAddress": address, "egress": ["10.9.0.0/24"] })
+    let mut gateway =
+        json!({ "name": format!("g{n}"), "clientAddress": address, "egress": ["10.9.0.0/24"] });
+    if n == 2 {
+        gateway["mtls"] = json!({ "addresses": ["10.9.0.7", "fd00::7"] });
+    }
+    gateway
 }

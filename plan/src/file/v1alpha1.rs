@@ -52,7 +52,7 @@ fn read(problems: &mut Problems, root: &Node<'_>, bytes: usize) -> Option<Plan> 
     let clients = clients::read(problems, &spec);
     let services = services::read(problems, &spec, name.as_ref(), clients.as_ref());
     let gates = steps::gates(problems, &spec);
-    let gateways = gateways::read(problems, &spec);
+    let gateways = gateways::read(problems, &spec, &services);
     let policy = policy::read(problems, &spec);
     let steps = steps::read(problems, &spec);
 

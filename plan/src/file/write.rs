@@ -129,6 +129,9 @@ fn gateway(gateway: &Gateway) -> Value {
     };
     map.insert("clientAddress".into(), address);
     put_list(&mut map, "egress", gateway.egress.iter().map(|net| json!(net)).collect());
+    if !gateway.mtls.is_empty() {
+        map.insert("mtls".into(), json!({ "addresses": gateway.mtls }));
+    }
     map.into()
 }
 

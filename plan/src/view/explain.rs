@@ -65,6 +65,8 @@ pub struct GatewayView {
     pub client_address: String,
     /// The networks that their own connections to legacy come from.
     pub egress: Vec<String>,
+    /// Where proxies of VMs reach them with mutual TLS.
+    pub mtls: Vec<String>,
 }
 
 /// Prefix lengths of DNS client keys, in bits.
@@ -178,6 +180,7 @@ fn gateway_view(gateway: &Gateway) -> GatewayView {
         name: gateway.name.clone(),
         client_address: gateway.client_address.to_string(),
         egress: gateway.egress.iter().map(ToString::to_string).collect(),
+        mtls: gateway.mtls.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -86,15 +86,15 @@ impl Place {
         Ok(listener)
     }
 
-    /// Writes what Envoy starts with.
-    pub(super) fn put_bootstrap(&self, node: &str) -> Result<(), Failure> {
+    /// Writes what Envoy starts with. `identified`: it is handed this machine's certificate.
+    pub(super) fn put_bootstrap(&self, node: &str, identified: bool) -> Result<(), Failure> {
         let path = self.bootstrap();
         let text = |path: &Path| {
             let text = path.to_str().map(str::to_owned);
             text.ok_or_else(|| failed("name", path, io::ErrorKind::InvalidFilename.into()))
         };
         let sockets = Sockets { xds: text(&self.xds())?, admin: text(&self.admin())? };
-        let bootstrap = bootstrap::envoy_beside(node, Door::CAPTURE, &sockets);
+        let bootstrap = bootstrap::envoy_beside(node, Door::CAPTURE, identified, &sockets);
         let bytes = bootstrap.to_string();
         files::write(&path, bytes.as_bytes(), 0o644)
             .map_err(|error| failed("write", &path, error))?;

@@ -140,6 +140,7 @@ fn gateway(gateway: &Gateway) -> wire::Gateway {
         client_address: client_address.into(),
         xff_hops: hops.into(),
         egress: gateway.egress.iter().map(network).collect(),
+        mtls: gateway.mtls.iter().copied().map(address).collect(),
     }
 }
 

@@ -77,11 +77,13 @@ fn gateways() -> impl Strategy<Value = Vec<Gateway>> {
         Just(ClientAddress::ProxyProtocol),
         (1u8..=16).prop_map(ClientAddress::Xff),
     ];
-    let gateway = ("[a-z]{1,8}", address, prop::collection::vec(network(), 0..3)).prop_map(
-        |(name, client_address, egress)| Gateway {
+    let mtls = prop::collection::vec(any::<std::net::IpAddr>(), 0..3);
+    let gateway = ("[a-z]{1,8}", address, prop::collection::vec(network(), 0..3), mtls).prop_map(
+        |(name, client_address, egress, mtls)| Gateway {
             name: name.parse().unwrap(),
             client_address,
             egress,
+            mtls,
         },
     );
     prop::collection::vec(gateway, 0..3)

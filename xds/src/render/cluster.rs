@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::UInt32Value;
 use envoy_types::util::pack_any;
-use plan::endpoint::Pool;
+use plan::endpoint::Endpoint;
 use plan::snapshot::Service;
 use plan::spec::{Port, Protocol};
 use plan::split::Side;
@@ -147,11 +147,11 @@ pub(super) fn endpoints(
     name: &str,
     port: &Port,
     side: Side,
-    pool: Option<&Pool>,
+    serving: impl Iterator<Item = Endpoint>,
     drained: bool,
     closes: Closes,
 ) -> endpoint::ClusterLoadAssignment {
-    let one = |at: &plan::endpoint::Endpoint| {
+    let one = |at: Endpoint| {
         let number = at.port.unwrap_or(port.port).get();
         match closes {
             Closes::ByZone => lb_endpoint(at.address, number, None),
@@ -162,8 +162,7 @@ pub(super) fn endpoints(
         }
     };
     let moves = drained && closes == Closes::ByZone;
-    let lb_endpoints: Vec<_> =
-        pool.into_iter().flat_map(|pool| pool.serving.iter()).map(one).collect();
+    let lb_endpoints: Vec<_> = serving.map(one).collect();
     let group = endpoint::LocalityLbEndpoints {
         // gRPC wants a locality and a weight; Envoy reports load by it.
         locality: Some(core::Locality {

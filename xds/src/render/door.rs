@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use plan::ServiceName;
 
@@ -68,6 +69,12 @@ pub struct Door {
     pub gateway: Option<ServiceName>,
     /// Where captured connections arrive at a sidecar; `None`: [`Door::CAPTURE`].
     pub capture: Option<SocketAddr>,
+    /// Whether it is given [`IDENTITY`] and [`AUTHORITIES`] by who is between it and the
+    /// controller, so that it can show who it is. Of sidecars and catches alone.
+    ///
+    /// [`IDENTITY`]: crate::render::IDENTITY
+    /// [`AUTHORITIES`]: crate::render::AUTHORITIES
+    pub identified: bool,
 }
 
 impl Door {
@@ -76,7 +83,7 @@ impl Door {
 
     /// A client of this role that says nothing else.
     pub const fn of(role: Role) -> Self {
-        Self { role, bind: None, gateway: None, capture: None }
+        Self { role, bind: None, gateway: None, capture: None, identified: false }
     }
 
     pub(super) fn captures(&self) -> SocketAddr {
@@ -94,12 +101,28 @@ impl Door {
             Role::Sidecar => format!("sidecar {}", self.captures()),
             Role::Grpc => GRPC.to_owned(),
         };
-        name.as_str().into()
+        match self.identified {
+            true => format!("{name} {IDENTIFIED}").as_str().into(),
+            false => name.as_str().into(),
+        }
+    }
+
+    /// Where its clusters and endpoint sets are.
+    pub(super) const fn sides(&self) -> &'static str {
+        match self.role {
+            Role::Sidecar if self.identified => IDENTIFIED,
+            Role::Sidecar | Role::Gateway | Role::Catch | Role::Grpc => MESH,
+        }
     }
 }
 
+/// What `crossfade.identity` says of a client that is given its secrets.
+pub const SDS: &str = "sds";
+
 /// What Envoys of every role share.
 pub(super) const MESH: &str = "mesh";
+/// Clusters and endpoint sets of sidecars that show who they are.
+pub(super) const IDENTIFIED: &str = "identified";
 /// Routes of gateways: one for each port.
 pub(super) const GATEWAY: &str = "gateway";
 /// Routes and TCP filters of catches.
@@ -123,18 +146,27 @@ pub fn door(client: &Client) -> Result<Door, Close> {
     let gateway = gateway.map_err(|_| parsed("gateway", "it must be the name of a gateway"))?;
     let capture = client.says("capture").map(str::parse).transpose();
     let capture = capture.map_err(|_| parsed("capture", "it must be like 127.0.0.1:15001"))?;
+    let identified = match client.says("identity") {
+        None => false,
+        Some(SDS) => true,
+        Some(_) => return Err(parsed("identity", "it must be `sds`, or not be there")),
+    };
     let edge = matches!(role, Role::Gateway | Role::Catch);
     Ok(Door {
         role,
         bind: bind.filter(|_| edge),
         gateway: gateway.filter(|_| edge),
         capture: capture.filter(|_| role == Role::Sidecar),
+        identified: identified && matches!(role, Role::Sidecar | Role::Catch),
     })
 }
 
 /// The tables that clients behind this door see.
 pub fn view(door: &Door) -> View {
     let elsewhere: &[(&str, &str)] = match door.role {
+        Role::Sidecar if door.identified => {
+            &[(TypeUrl::CLUSTER, IDENTIFIED), (TypeUrl::ENDPOINTS, IDENTIFIED)]
+        }
         Role::Sidecar => &[],
         Role::Gateway => &[(TypeUrl::ROUTES, GATEWAY)],
         Role::Catch => &[(TypeUrl::ROUTES, CATCH), (TypeUrl::EXTENSION, CATCH)],
@@ -155,19 +187,28 @@ pub(super) struct Roles {
     pub(super) gateway: bool,
     pub(super) catch: bool,
     pub(super) grpc: bool,
-    /// Where sidecars' captured connections arrive; empty: no sidecars.
-    pub(super) captures: BTreeSet<SocketAddr>,
+    /// Sidecars that show nothing.
+    pub(super) plain: bool,
+    /// Sidecars that show who they are.
+    pub(super) identified: bool,
+    /// What everybody is certified in.
+    pub(super) trust_domain: Option<Arc<str>>,
+    /// Where sidecars' listeners are; empty: no sidecars.
+    pub(super) sidecars: BTreeSet<Scope>,
 }
 
 impl Roles {
-    pub(super) fn of(doors: &BTreeSet<Door>) -> Self {
+    pub(super) fn of(doors: &BTreeSet<Door>, trust_domain: Option<&Arc<str>>) -> Self {
         let any = |role| doors.iter().any(|door| door.role == role);
-        let sidecars = doors.iter().filter(|door| door.role == Role::Sidecar);
+        let sidecars = || doors.iter().filter(|door| door.role == Role::Sidecar);
         Self {
             gateway: any(Role::Gateway),
             catch: any(Role::Catch),
             grpc: any(Role::Grpc),
-            captures: sidecars.map(Door::captures).collect(),
+            plain: sidecars().any(|door| !door.identified),
+            identified: sidecars().any(|door| door.identified),
+            trust_domain: trust_domain.cloned(),
+            sidecars: sidecars().map(Door::listeners).collect(),
         }
     }
 }

@@ -28,9 +28,11 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
 use envoy_types::pb::envoy::r#type::v3::{Int64Range, Percent};
 use envoy_types::pb::google::protobuf::{Struct, UInt32Value, Value, value};
+use envoy_types::util::pack_any;
 use plan::snapshot::Service;
 use plan::spec::{Port, Protocol};
 
@@ -41,6 +43,10 @@ use crate::render::service::ports;
 /// Where an Envoy answers its own checks: loopback, beside the usual ports of proxies. Several
 /// Envoys of one user share it (`SO_REUSEPORT`), as they answer alike.
 const AT: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 15_077);
+
+/// What checks choose their transport by, where the cluster has several: see
+/// [`checked_plainly`].
+const PLAIN: &str = "plain";
 
 /// How often an endpoint is checked, and so how long closing may take.
 const EVERY: Duration = Duration::from_secs(2);
@@ -87,6 +93,29 @@ pub(super) fn checked(cluster: cluster::Cluster) -> cluster::Cluster {
     }
 }
 
+/// The cluster, whose connections are encrypted, with its checks in the clear, as they are answered.
+pub(super) fn checked_plainly(mut cluster: cluster::Cluster) -> cluster::Cluster {
+    if cluster.health_checks.is_empty() {
+        return cluster;
+    }
+    let plain = || Struct { fields: [(PLAIN.to_owned(), text(MARK))].into() };
+    for check in &mut cluster.health_checks {
+        check.transport_socket_match_criteria = Some(plain());
+    }
+    // No endpoint says so of itself: what they carry goes by the cluster's own transport.
+    cluster.transport_socket_matches = vec![cluster::cluster::TransportSocketMatch {
+        name: PLAIN.to_owned(),
+        r#match: Some(plain()),
+        transport_socket: Some(core::TransportSocket {
+            name: "envoy.transport_sockets.raw_buffer".to_owned(),
+            config_type: Some(core::transport_socket::ConfigType::TypedConfig(pack_any(
+                RawBuffer::default(),
+            ))),
+        }),
+    }];
+    cluster
+}
+
 fn check() -> core::HealthCheck {
     use core::health_check::{HealthChecker, HttpHealthCheck};
     let header = core::HeaderValue {
@@ -130,9 +159,12 @@ pub(super) fn check_config() -> endpoint::endpoint::HealthCheckConfig {
 
 /// The mark of an endpoint whose side is drained.
 pub(super) fn mark() -> core::Metadata {
-    let yes = Value { kind: Some(value::Kind::StringValue(MARK.to_owned())) };
-    let fields = Struct { fields: [(KEY.to_owned(), yes)].into() };
+    let fields = Struct { fields: [(KEY.to_owned(), text(MARK))].into() };
     core::Metadata { filter_metadata: [(SPACE.to_owned(), fields)].into(), ..Default::default() }
+}
+
+fn text(text: &str) -> Value {
+    Value { kind: Some(value::Kind::StringValue(text.to_owned())) }
 }
 
 /// Answers the checks of the Envoy that it is in.

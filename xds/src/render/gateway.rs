@@ -15,6 +15,7 @@ use crate::render::claims::Conflict;
 use crate::render::door::{CATCH, Door, GATEWAY, Role};
 use crate::render::item::Item;
 use crate::render::listener::{self, Carries, Forwards};
+use crate::render::mtls::Entry;
 use crate::render::route;
 use crate::render::service::{
     catch_since, caught, is_split, pair, ports, prefix, split_since, tcp_name,
@@ -146,8 +147,15 @@ impl Ports {
         self.groups.keys().copied()
     }
 
-    /// The listeners of a door. Where the client's address is found goes by `client`.
-    pub(super) fn listeners(&self, door: &Door, client: ClientAddress, shape: Token) -> Vec<Item> {
+    /// The listeners of a door. Where the client's address is found goes by `client`; who may come
+    /// with mTLS by `entry`.
+    pub(super) fn listeners(
+        &self,
+        door: &Door,
+        client: ClientAddress,
+        entry: &Entry<'_>,
+        shape: Token,
+    ) -> Vec<Item> {
         let scope = door.listeners();
         let one = |(number, group): (&u16, &Arc<Group>)| {
             let name = group_name(*number);
@@ -158,6 +166,13 @@ impl Ports {
                 Carried::Tcp(filter) => Carries::Tcp(filter),
             };
             let listener = listener::gateway(&name, door.bind, *number, client, carries);
+            let listener = match entry.is_at(&group.plans) {
+                // Nothing is before the gateway that could say who the client is.
+                true => {
+                    entry.opened(listener, listener::chain(&name, ClientAddress::Direct, carries))
+                }
+                false => listener,
+            };
             Item::new(&scope, name.as_str().into(), shape, &listener).of_plans(&group.plans)
         };
         self.groups.iter().map(one).collect()

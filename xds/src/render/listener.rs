@@ -192,7 +192,8 @@ fn listener(name: &str, chain: pb::FilterChain) -> pb::Listener {
     }
 }
 
-fn chain(name: &str, client: ClientAddress, carries: Carries<'_>) -> pb::FilterChain {
+/// What is done with each connection.
+pub(super) fn chain(name: &str, client: ClientAddress, carries: Carries<'_>) -> pb::FilterChain {
     use pb::filter::ConfigType;
     let filter = match carries {
         Carries::Http { routes, forwards } => pb::Filter {
@@ -261,7 +262,11 @@ fn router(router: &Router) -> hcm::HttpFilter {
     }
 }
 
-fn listener_filter<M: prost::Message + prost::Name>(name: &str, message: &M) -> pb::ListenerFilter {
+/// What looks at a connection before anything else.
+pub(super) fn listener_filter<M: prost::Message + prost::Name>(
+    name: &str,
+    message: &M,
+) -> pb::ListenerFilter {
     let any = Any { type_url: M::type_url(), value: message.encode_to_vec() };
     pb::ListenerFilter {
         name: name.to_owned(),

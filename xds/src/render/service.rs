@@ -12,9 +12,10 @@ use crate::name::{Name, Scope};
 use crate::render::claims::Claims;
 use crate::render::cluster::{self, Closes, Reader};
 use crate::render::common::word;
-use crate::render::door::{CATCH, Door, GRPC, MESH, Role, Roles};
+use crate::render::door::{CATCH, GRPC, IDENTIFIED, MESH, Roles};
 use crate::render::item::Item;
 use crate::render::listener::{self, Carries, Forwards};
+use crate::render::mtls::Mtls;
 use crate::render::route::{self, Pair};
 
 /// Whether proxies split this service: a row of its plan says so. Otherwise they only catch, as a
@@ -77,6 +78,7 @@ pub(super) fn items(leaf: &Service, drained: bool, roles: &Roles, claims: &Claim
         claims,
         plans: Arc::new([leaf.id.plan.clone()]),
         mesh: MESH.into(),
+        mtls: Mtls::of(leaf, roles.trust_domain.as_deref()),
     };
     let mut items = Vec::new();
     for port in ports(leaf) {
@@ -92,27 +94,25 @@ struct One<'a> {
     claims: &'a Claims,
     plans: Arc<[PlanName]>,
     mesh: Scope,
+    /// How identified sidecars reach the target side, if not as all others.
+    mtls: Option<Mtls<'a>>,
 }
 
 impl One<'_> {
     fn port(&self, port: &Port, items: &mut Vec<Item>) {
         let split = is_split(self.leaf);
-        let sidecar = split && !self.roles.captures.is_empty();
-        let envoy = sidecar || (split && self.roles.gateway) || self.roles.catch;
+        let identified = split && self.roles.identified;
+        let sidecar = split && !self.roles.sidecars.is_empty();
+        let envoy = split && (self.roles.plain || self.roles.gateway) || self.roles.catch;
         let grpc = split && self.roles.grpc && port.protocol == Protocol::Grpc;
         let prefix = prefix(self.leaf, port);
         let pair = pair(&prefix);
         let needs: Arc<[Name]> =
             Arc::new([pair.target.as_str().into(), pair.legacy.as_str().into()]);
-        if envoy {
-            self.clusters(port, &pair, &self.mesh, Reader::Envoy, items);
-        }
-        if grpc {
-            self.clusters(port, &pair, &GRPC.into(), Reader::Grpc, items);
-        }
-        if envoy || grpc {
-            self.endpoints(port, &pair, items);
-        }
+        let scopes = |mesh: bool| [(mesh, MESH), (identified, IDENTIFIED)];
+        self.clusters(port, &pair, &scopes(envoy), Reader::Envoy, items);
+        self.clusters(port, &pair, &[(grpc, GRPC)], Reader::Grpc, items);
+        self.endpoints(port, &pair, &scopes(envoy || grpc), items);
         if port.protocol == Protocol::Tcp {
             if sidecar || (split && self.roles.gateway) {
                 let at = self.leaf.serving.split();
@@ -142,40 +142,81 @@ impl One<'_> {
         }
     }
 
+    /// Both clusters of a port, in each of the scopes where they are wanted.
     fn clusters(
         &self,
         port: &Port,
         pair: &Pair,
-        scope: &Scope,
+        scopes: &[(bool, &str)],
         reader: Reader,
         items: &mut Vec<Item>,
     ) {
-        for name in [&pair.target, &pair.legacy] {
-            let cluster = cluster::cluster(name, port, reader, Closes::of(self.leaf, port));
-            let item = Item::new(scope, name.as_str().into(), self.leaf.parts.shape, &cluster);
-            items.push(item.of_plans(&self.plans));
+        for (side, name) in [(Side::Target, &pair.target), (Side::Legacy, &pair.legacy)] {
+            let plain = || cluster::cluster(name, port, reader, Closes::of(self.leaf, port));
+            self.side(side, scopes, items, |scope, mtls| {
+                let cluster = mtls.map_or_else(plain, |mtls| mtls.cluster(plain()));
+                Item::new(scope, name.as_str().into(), self.leaf.parts.shape, &cluster)
+            });
         }
     }
 
-    fn endpoints(&self, port: &Port, pair: &Pair, items: &mut Vec<Item>) {
+    /// Both endpoint sets of a port, likewise.
+    fn endpoints(&self, port: &Port, pair: &Pair, scopes: &[(bool, &str)], items: &mut Vec<Item>) {
         let (serving, parts) = (&self.leaf.serving, &self.leaf.parts);
         let sides = [
             (Side::Target, &pair.target, serving.target(), parts.target),
             (Side::Legacy, &pair.legacy, serving.legacy(), parts.legacy),
         ];
+        let idle = match serving.split() {
+            Split::LEGACY => Some(Side::Target),
+            Split::TARGET => Some(Side::Legacy),
+            _ => None,
+        };
         let closes = Closes::of(self.leaf, port);
         for (side, name, pool, since) in sides {
-            let idle = match serving.split() {
-                Split::LEGACY => Some(Side::Target),
-                Split::TARGET => Some(Side::Legacy),
-                _ => None,
-            };
             // What is drained is as old as what is not: which of the two it is comes and goes with
             // the process, and nothing may be taken for older than the other.
-            let (drained, since) = (self.drained && idle == Some(side), since.max(parts.shape));
-            let set = cluster::endpoints(name, port, side, pool, drained, closes);
-            let item = Item::new(&self.mesh, name.as_str().into(), since, &set);
-            items.push(item.of_plans(&self.plans));
+            let drained = self.drained && idle == Some(side);
+            self.side(side, scopes, items, |scope, mtls| {
+                let (set, since) = match mtls {
+                    Some(mtls) => {
+                        let at = mtls.endpoints();
+                        let set = cluster::endpoints(name, port, side, at, drained, closes);
+                        (set, parts.shape)
+                    }
+                    None => {
+                        let at = pool.into_iter().flat_map(|pool| pool.serving.iter().copied());
+                        let set = cluster::endpoints(name, port, side, at, drained, closes);
+                        (set, since.max(parts.shape))
+                    }
+                };
+                Item::new(scope, name.as_str().into(), since, &set)
+            });
+        }
+    }
+
+    /// One resource of a side, made once for all scopes where it is the same.
+    fn side(
+        &self,
+        side: Side,
+        scopes: &[(bool, &str)],
+        items: &mut Vec<Item>,
+        make: impl Fn(&Scope, Option<&Mtls<'_>>) -> Item,
+    ) {
+        let mtls = self.mtls.as_ref().filter(|_| side == Side::Target);
+        let mut same: Option<Item> = None;
+        for scope in scopes.iter().filter(|(wanted, _)| *wanted).map(|(_, scope)| *scope) {
+            let (is_own, scope) = (scope == IDENTIFIED && mtls.is_some(), scope.into());
+            let item = match &same {
+                _ if is_own => make(&scope, mtls),
+                Some(same) => same.also_in(&scope),
+                None => make(&scope, None),
+            };
+            let item = item.of_plans(&self.plans);
+            if !is_own {
+                same = Some(item.clone());
+            }
+            items.push(item);
         }
     }
 
@@ -200,10 +241,8 @@ impl One<'_> {
             }
         };
         let listener = listener::sidecar(prefix, to, carries);
-        for capture in &self.roles.captures {
-            let door = Door { capture: Some(*capture), ..Door::of(Role::Sidecar) };
-            let name = prefix.into();
-            let item = Item::new(&door.listeners(), name, self.leaf.parts.shape, &listener);
+        for scope in &self.roles.sidecars {
+            let item = Item::new(scope, prefix.into(), self.leaf.parts.shape, &listener);
             items.push(item.of_plans(&self.plans));
         }
     }

@@ -8,11 +8,12 @@ use plan::{PlanName, ServiceId, Snapshot, Token};
 
 use crate::name::{Scope, TypeUrl};
 use crate::render::claims::Claims;
-use crate::render::door::{CATCH, Door, GATEWAY, GRPC, MESH, Role, Roles};
+use crate::render::door::{CATCH, Door, GATEWAY, GRPC, MESH, Role};
 use crate::render::drain;
 use crate::render::gateway::{Edge, Ports, client_address};
 use crate::render::item::{Item, differences};
 use crate::render::listener::{self, PASSTHROUGH};
+use crate::render::mtls::Entry;
 use crate::render::{Rendered, Wanted, service};
 use crate::table::{Change, Edit};
 
@@ -37,14 +38,15 @@ pub(super) fn step(wanted: &Wanted<'_>, before: &Rendered) -> (Rendered, Vec<Edi
     if *before.doors != *wanted.doors {
         next.doors = Arc::new(wanted.doors.clone());
     }
+    next.trust_domain = wanted.trust_domain.cloned();
     let mut edits = Vec::new();
     let mut pairs = changed(before, &next);
-    let new_door = before.doors != next.doors;
+    let new_door = before.doors != next.doors || before.trust_domain != next.trust_domain;
     let opened = before.closed != next.closed;
     let reshaped = || before.shape != next.shape || pairs.values().any(Pair::is_reshaped);
     if new_door || opened || reshaped() {
         next.claims = Arc::new(Claims::of(&next.leaves));
-        if Roles::of(&before.doors) == Roles::of(&next.doors) {
+        if before.roles() == next.roles() {
             also(&mut pairs, next.claims.changed(&before.claims), before, &next);
         } else {
             let all = before.leaves.iter().chain(next.leaves.iter());
@@ -139,8 +141,8 @@ fn services(
     pairs: &BTreeMap<ServiceId, Pair>,
     edits: &mut Vec<Edit>,
 ) {
-    let (was, is) = (Roles::of(&before.doors), Roles::of(&next.doors));
-    let items = |leaf: &Option<Arc<Service>>, rendered: &Rendered, roles: &Roles| {
+    let (was, is) = (before.roles(), next.roles());
+    let items = |leaf: &Option<Arc<Service>>, rendered: &Rendered, roles| {
         leaf.as_ref().map_or_else(Vec::new, |leaf| {
             let drained = rendered.drained.contains(&leaf.id);
             service::items(leaf, drained, roles, &rendered.claims)
@@ -164,7 +166,8 @@ fn reshape(before: &Rendered, next: &mut Rendered, edits: &mut Vec<Edit>) {
         if let Some(ports) = Edge::of(door.role).and_then(|edge| ports.get(&edge)) {
             let gateway = door.gateway.as_ref();
             let client = client_address(gateway, &next.leaves, &mut conflicts);
-            shared.extend(ports.listeners(door, client, next.shape));
+            let entry = Entry::of(door, next.trust_domain.as_deref(), &next.leaves);
+            shared.extend(ports.listeners(door, client, &entry, next.shape));
         }
     }
     shared.extend(sidecars(&next.doors));
@@ -196,12 +199,12 @@ fn sidecars(doors: &BTreeSet<Door>) -> Vec<Item> {
         let listener = listener::capture("capture", door.captures());
         Item::new(scope, "capture".into(), Token::START, &listener)
     };
-    let onwards = || {
+    let onwards = |scope: &str| {
         let cluster = listener::passthrough();
-        Item::new(&MESH.into(), PASSTHROUGH.into(), Token::START, &cluster)
+        Item::new(&scope.into(), PASSTHROUGH.into(), Token::START, &cluster)
     };
-    let any = !scopes.is_empty();
-    any.then(onwards).into_iter().chain(scopes.iter().map(capture)).collect()
+    let sides: BTreeSet<&str> = scopes.values().map(|door| door.sides()).collect();
+    sides.into_iter().map(onwards).chain(scopes.iter().map(capture)).collect()
 }
 
 /// What answers the checks that close connections, where there are any.
@@ -277,7 +280,7 @@ fn tables(doors: &BTreeSet<Door>) -> BTreeSet<(Scope, TypeUrl)> {
     let mut see = |scope: Scope, type_url: &str| tables.insert((scope, type_url.into()));
     for door in doors {
         see(door.listeners(), TypeUrl::LISTENER);
-        see(MESH.into(), TypeUrl::ENDPOINTS);
+        see(door.sides().into(), TypeUrl::ENDPOINTS);
         match door.role {
             Role::Gateway => {
                 see(MESH.into(), TypeUrl::CLUSTER);
@@ -285,7 +288,7 @@ fn tables(doors: &BTreeSet<Door>) -> BTreeSet<(Scope, TypeUrl)> {
                 see(GATEWAY.into(), TypeUrl::ROUTES);
             }
             Role::Sidecar => {
-                see(MESH.into(), TypeUrl::CLUSTER);
+                see(door.sides().into(), TypeUrl::CLUSTER);
                 see(MESH.into(), TypeUrl::EXTENSION);
                 see(MESH.into(), TypeUrl::ROUTES);
             }

@@ -7,7 +7,7 @@ use xds::render::{Door, Rendered, Role};
 use xds::{Change, Tables, Urgency};
 
 use crate::world::World;
-use crate::{PLAN, show};
+use crate::{PLAN, show, with_mtls};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -32,8 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Resume),
         2 => prop::collection::vec(any::<bool>(), 2).prop_map(Step::Fail),
         2 => (0u8..4).prop_map(Step::Drain),
-        2 => (0u8..6, any::<bool>()).prop_map(|(door, here)| Step::Look(door, here)),
-        2 => (0u8..5).prop_map(Step::Apply),
+        3 => (0u8..8, any::<bool>()).prop_map(|(door, here)| Step::Look(door, here)),
+        2 => (0u8..7).prop_map(Step::Apply),
         1 => Just(Step::Second),
         1 => Just(Step::Delete),
     ]
@@ -59,10 +59,18 @@ fn act(world: &mut World, step: &Step) {
         }
         Step::Look(which, here) => {
             let bind = Some("127.0.0.9".parse().unwrap()).filter(|_| *which == 4);
-            let gateway = Some("inner".parse().unwrap()).filter(|_| *which == 5);
-            let role = Role::ALL[usize::from(*which) % 4];
-            let role = if *which >= 4 { Role::Gateway } else { role };
-            let door = Door { bind, gateway, ..Door::of(role) };
+            let gateway = match which {
+                5 => Some("inner".parse().unwrap()),
+                6 => Some("edge".parse().unwrap()),
+                _ => None,
+            };
+            let role = match which {
+                4 | 5 => Role::Gateway,
+                6 => Role::Catch,
+                7 => Role::Sidecar,
+                other => Role::ALL[usize::from(*other)],
+            };
+            let door = Door { bind, gateway, identified: *which >= 6, ..Door::of(role) };
             if *here {
                 world.doors.insert(door)
             } else {
@@ -74,6 +82,8 @@ fn act(world: &mut World, step: &Step) {
             1 => PLAN.replace("port: 8081", "port: 8080"),
             2 => PLAN.replace("o.corp.example", "oo.corp.example"),
             3 => PLAN.replace("drain: 30s", "drain: none"),
+            4 => with_mtls("edge"),
+            5 => with_mtls("inner"),
             _ => PLAN.to_owned(),
         }),
         Step::Second => {

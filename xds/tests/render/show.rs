@@ -5,16 +5,23 @@ use std::fmt::Write as _;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::address::Address as Kind;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{Address, TypedExtensionConfig};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, HealthCheck, TransportSocket, TypedExtensionConfig, transport_socket,
+};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
+use envoy_types::pb::envoy::config::listener::v3::{FilterChain, Listener};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext,
+};
+use envoy_types::pb::google::protobuf::Any;
 use plan::Token;
 use prost::Message as _;
 use xds::render::{Door, TYPES, view as view_of};
@@ -125,7 +132,49 @@ fn cluster(cluster: &Cluster) -> String {
     if cluster.close_connections_on_host_health_failure {
         out.push_str(", checked");
     }
-    out + "\n"
+    let plainly = |check: &HealthCheck| check.transport_socket_match_criteria.clone();
+    let checks: Vec<_> = cluster.health_checks.iter().filter_map(plainly).collect();
+    for other in &cluster.transport_socket_matches {
+        let by = if other.r#match.as_ref() == checks.first() { "checks" } else { "nobody" };
+        write!(out, ", {} for {by}", other.transport_socket.as_ref().unwrap().name).unwrap();
+    }
+    out.push('\n');
+    if let Some(socket) = &cluster.transport_socket {
+        let any = typed(socket);
+        let context = UpstreamTlsContext::decode(any.value.as_slice()).unwrap();
+        out.push_str(&tls(context.common_tls_context.as_ref().unwrap()));
+    }
+    out
+}
+
+fn typed(socket: &TransportSocket) -> &Any {
+    let Some(transport_socket::ConfigType::TypedConfig(any)) = &socket.config_type else {
+        panic!("{socket:?}")
+    };
+    any
+}
+
+/// What a proxy shows, and whom it wants to see.
+fn tls(context: &CommonTlsContext) -> String {
+    let shows = context.tls_certificate_sds_secret_configs.iter().map(|secret| &*secret.name);
+    let shows: Vec<&str> = shows.collect();
+    let Some(ValidationContextType::CombinedValidationContext(wants)) =
+        &context.validation_context_type
+    else {
+        panic!("{context:?}")
+    };
+    let by = &wants.validation_context_sds_secret_config.as_ref().unwrap().name;
+    let names = &wants.default_validation_context.as_ref().unwrap().match_typed_subject_alt_names;
+    let names: Vec<_> = names
+        .iter()
+        .map(|name| (name.san_type(), name.matcher.as_ref().unwrap().match_pattern.clone()))
+        .collect();
+    let least = context.tls_params.as_ref().unwrap().tls_minimum_protocol_version();
+    format!(
+        "    {least:?} {:?} shows {} wants {names:?} by {by}\n",
+        context.alpn_protocols,
+        shows.join(", ")
+    )
 }
 
 fn endpoints(set: &ClusterLoadAssignment) -> String {
@@ -203,8 +252,29 @@ fn listener(listener: &Listener) -> String {
         let any = api.api_listener.as_ref().unwrap();
         out.push_str(&manager(&any.value));
     }
+    if let Some(most) = &listener.listener_filters_timeout {
+        let then = if listener.continue_on_listener_filters_timeout { "goes on" } else { "ends" };
+        writeln!(out, "  after {} s it {then}", most.seconds).unwrap();
+    }
     let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
-    for filter in chains.flat_map(|chain| &chain.filters) {
+    for chain in chains {
+        out.push_str(&one_chain(chain));
+    }
+    out
+}
+
+fn one_chain(chain: &FilterChain) -> String {
+    let mut out = String::new();
+    if let Some(which) = &chain.filter_chain_match
+        && let Some(socket) = &chain.transport_socket
+    {
+        let context = DownstreamTlsContext::decode(typed(socket).value.as_slice()).unwrap();
+        let must = context.require_client_certificate.as_ref().is_some_and(|must| must.value);
+        let (what, says) = (&which.transport_protocol, &which.application_protocols);
+        writeln!(out, "  {what} {says:?}, must show a certificate: {must}").unwrap();
+        out.push_str(&tls(context.common_tls_context.as_ref().unwrap()));
+    }
+    for filter in &chain.filters {
         match filter.config_type.as_ref().unwrap() {
             ConfigType::TypedConfig(any) if any.type_url.ends_with("HttpConnectionManager") => {
                 out.push_str(&manager(&any.value));

@@ -14,13 +14,15 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     pub(crate) drained: BTreeSet<ServiceId>,
     pub(crate) doors: BTreeSet<Door>,
+    pub(crate) trust_domain: Arc<str>,
 }
 
 impl World {
     pub(crate) fn new(plan: &str) -> Self {
         let doors = Role::ALL.into_iter().map(Door::of).collect();
         let facts = Facts::default();
-        let mut world = Self { state: State::empty(), facts, drained: BTreeSet::new(), doors };
+        let (state, drained) = (State::empty(), BTreeSet::new());
+        let mut world = Self { state, facts, drained, doors, trust_domain: "corp.example".into() };
         world.add(plan);
         world
     }
@@ -63,7 +65,8 @@ impl World {
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted { snapshot: self.state.snapshot(), drained: &self.drained, doors: &self.doors }
+        let (snapshot, drained, doors) = (self.state.snapshot(), &self.drained, &self.doors);
+        Wanted { snapshot, drained, doors, trust_domain: Some(&self.trust_domain) }
     }
 
     pub(crate) fn render(&self, before: &Rendered) -> (Rendered, Vec<Edit>) {

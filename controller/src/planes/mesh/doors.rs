@@ -88,10 +88,11 @@ impl Doors {
                 bind = ?door.bind,
                 gateway = door.gateway.as_ref().map(plan::ServiceName::as_str),
                 capture = ?door.capture,
+                identified = door.identified,
                 most = DOORS_MAX,
                 "clients of this kind get nothing: too many kinds of proxies differ in \
-                 crossfade.role, bind, gateway or capture; give proxies the same values, or leave \
-                 them out, and this kind is served when another has gone"
+                 crossfade.role, bind, gateway, capture or identity; give proxies the same values, \
+                 or leave them out, and this kind is served when another has gone"
             );
         }
     }

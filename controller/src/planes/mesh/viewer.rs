@@ -47,7 +47,13 @@ pub(super) fn door(client: &Client) -> Result<Option<Door>, Close> {
             served.says.insert("role".to_owned(), role);
             render::door(&served).map(Some)
         }
-        Some(_) | None => render::door(client).map(Some),
+        Some(_) | None => match render::door(client)? {
+            door if door.identified => Err(Close::invalid(
+                "crossfade.identity is for proxies behind an agent or a relay, which hands them \
+                 their secrets; this controller does not",
+            )),
+            door => Ok(Some(door)),
+        },
     }
 }
 
@@ -69,6 +75,25 @@ mod tests {
         for role in ["sidecar", "gateway", "relay", "dns", "agent"] {
             assert!(roles.view(&client(dns::SINK, role)).is_err(), "{role}");
             assert!(roles.view(&client("dns/paris", role)).is_ok(), "{role}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_handed_its_identity_by_who_is_before_it() {
+        let client = |role: &str| Client {
+            id: "a".into(),
+            cluster: "".into(),
+            says: [("role", role), ("serves", "catch"), ("identity", "sds")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            agent: "".into(),
+            version: None,
+            identity: None,
+        };
+        assert!(door(&client("relay")).unwrap().unwrap().identified);
+        for role in ["catch", "sidecar"] {
+            let refused = door(&client(role)).unwrap_err();
+            assert!(refused.message.contains("agent or a relay"), "{refused}");
         }
     }
 }

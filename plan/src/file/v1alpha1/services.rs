@@ -20,7 +20,7 @@ pub(super) struct Draft<'n, 't> {
     pub(super) name: Option<Placed<'n, 't, ServiceName>>,
     pub(super) hosts: Vec<Placed<'n, 't, HostName>>,
     pub(super) after: Vec<Placed<'n, 't, ServiceName>>,
-    address: Option<IpAddr>,
+    pub(super) address: Option<IpAddr>,
     ports: Vec<Placed<'n, 't, Port>>,
     affinity: Affinity,
     salt: Option<Arc<str>>,

@@ -58,7 +58,9 @@ pub(super) fn plan_fields(old: Option<&Plan>, new: &Plan) -> Vec<FieldChange> {
 fn gateway(gateway: &Gateway) -> String {
     let egress = &gateway.egress;
     let from = if egress.is_empty() { String::new() } else { format!(" from {}", list(egress)) };
-    format!("{}: {}{from}", gateway.name, gateway.client_address)
+    let mtls = &gateway.mtls;
+    let at = if mtls.is_empty() { String::new() } else { format!(" mtls at {}", list(mtls)) };
+    format!("{}: {}{from}{at}", gateway.name, gateway.client_address)
 }
 
 /// Services that come, go or change, in the order of the new file, those that go last.

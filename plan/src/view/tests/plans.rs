@@ -156,6 +156,7 @@ fn in_mesh(plan: &mut Plan) {
 
 #[test]
 fn gateways_and_drain_may_change_at_any_time_and_are_told() {
+    const EDGE: &str = "edge: xff 1 from 10.9.0.0/24 mtls at 10.9.0.7";
     let mut mesh = fixture::plan();
     in_mesh(&mut mesh);
     let mut world = World::new(mesh.clone());
@@ -165,6 +166,7 @@ fn gateways_and_drain_may_change_at_any_time_and_are_told() {
         name: "edge".parse().unwrap(),
         client_address: crate::spec::ClientAddress::Xff(1),
         egress: vec!["10.9.0.0/24".parse().unwrap()],
+        mtls: vec!["10.9.0.7".parse().unwrap()],
     }]);
     let diff = diff(&world.state, &mesh, &ZoneFacts::default());
     assert!(diff.refused.is_empty() && diff.changes, "{diff:?}");
@@ -175,7 +177,7 @@ fn gateways_and_drain_may_change_at_any_time_and_are_told() {
         diff.fields.iter().map(told).collect::<Vec<_>>(),
         [
             ("policy.drain".to_owned(), None, "30s".to_owned()),
-            ("gateways".to_owned(), None, "edge: xff 1 from 10.9.0.0/24".to_owned()),
+            ("gateways".to_owned(), None, EDGE.to_owned()),
         ]
     );
     let services = |plane| diff.planes.plane(plane).unwrap().services.len();
@@ -185,4 +187,5 @@ fn gateways_and_drain_may_change_at_any_time_and_are_told() {
     let explain = explain(world.state.snapshot(), &service, None).unwrap();
     assert_eq!(explain.drain.as_deref(), Some("30s"));
     assert_eq!(explain.gateways[0].client_address, "xff 1");
+    assert_eq!(explain.gateways[0].mtls, ["10.9.0.7"]);
 }

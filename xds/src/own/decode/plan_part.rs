@@ -214,6 +214,7 @@ fn gateway(message: &wire::Gateway) -> Result<Gateway, Reject> {
         name: parsed(&message.name, "gateway")?,
         client_address,
         egress: message.egress.iter().map(network).collect::<Result<_, _>>()?,
+        mtls: message.mtls.iter().map(|bytes| address(bytes)).collect::<Result<_, _>>()?,
     })
 }
 
