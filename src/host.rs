@@ -9,6 +9,7 @@
 //! | [`names`] | the stub DNS server, and bringing the host to ask it |
 //! | [`control`] | the socket on which the command line asks |
 //! | [`envoy`] | the Envoy beside the agent |
+//! | [`returns`] | whether servers answer by way of this host |
 //! | [`files`] | what is kept beside tables and identity |
 
 pub(crate) mod actor;
@@ -23,6 +24,7 @@ pub(crate) mod kernel;
 pub(crate) mod leave;
 pub(crate) mod looks;
 pub(crate) mod names;
+mod returns;
 pub(crate) mod shown;
 pub(crate) mod trial;
 pub(crate) mod world;
@@ -47,6 +49,7 @@ use self::files::{Names, Settings};
 use self::handed::Handed;
 use self::identity::Standing;
 use self::kernel::Kernel;
+use self::returns::Proved;
 use self::shown::Shown;
 use self::world::World;
 use crate::cli::agent::Run;
@@ -223,7 +226,10 @@ impl Parts<'_> {
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
         let host = world.lock().host.clone();
-        let looks = looks::go_on(settings.clone(), host, asks.clone(), beside.capture());
+        let (proving, proved) = watch::channel(Proved::default());
+        let news = looks::News { capture: beside.capture(), proved: proved.clone() };
+        let looks = looks::go_on(settings.clone(), host, asks.clone(), news);
+        let returns = returns::go_on(world.clone(), proving);
         let lost = trial::lost(directory, settings, links.subscribe());
         let upkeep = names::go_on(names, directory, settings);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
@@ -234,6 +240,7 @@ impl Parts<'_> {
             () = pump => {}
             () = reports => {}
             () = looks => {}
+            () = returns => {}
             () = serving => {}
             () = upkeep => {}
             () = beside.go_on() => {}

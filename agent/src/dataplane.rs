@@ -24,6 +24,7 @@ use crate::rules::{Name, Table, Transport};
 
 pub use self::error::DataplaneError;
 pub use self::fake::Fake;
+pub use self::flows::Tracked;
 pub use self::netlink::{Netlink, Settings};
 pub use self::watch::Watch;
 

@@ -16,7 +16,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::find::{FindSettings, find, management_addresses, ssh_sessions};
+pub use self::find::{FindSettings, find, management_addresses, ssh_ports, ssh_sessions};
 pub use self::findings::{
     Clock, EnvoyFound, Findings, ForeignNat, Forwarding, Netfilter, Reach, Release, Space,
     SshSession, TableSeen, Wishes,

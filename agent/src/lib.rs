@@ -10,4 +10,5 @@ pub mod envoy;
 pub mod identity;
 pub mod journal;
 pub mod names;
+pub mod returns;
 pub mod rules;

@@ -8,6 +8,7 @@ pub mod choice;
 pub mod compile;
 pub mod diff;
 pub mod fake;
+pub mod forwarded;
 pub mod host;
 mod keys;
 mod local;
@@ -15,7 +16,7 @@ pub mod mark;
 pub mod predict;
 pub mod rollback;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod table;
 pub mod text;
 

@@ -14,13 +14,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::host::actor::Ask;
 use crate::host::files::Settings;
+use crate::host::returns::Proved;
 use crate::verbs::chain;
 
 /// How often the host is looked at.
 const EVERY: Duration = Duration::from_secs(2);
-
-/// The port of SSH, where the operator may be at work.
-const SSH: u16 = 22;
 
 /// The port of DNS.
 const DNS: u16 = 53;
@@ -77,7 +75,7 @@ fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
     });
     let root = Path::new("/");
     let sessions = doctor::ssh_sessions(root).into_iter().map(|session| session.local);
-    let ports = ssh_ports();
+    let ports = doctor::ssh_ports(root);
     let managed = own.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
     let managed = managed.chain(sessions);
     let ssh = managed.map(|address| Forbidden {
@@ -91,17 +89,6 @@ fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
         why: "where this host asks for names".to_owned(),
     });
     controllers.chain(ssh).chain(resolvers).collect()
-}
-
-/// The ports of sshd, as its configuration says.
-fn ssh_ports() -> BTreeSet<u16> {
-    let text = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap_or_default();
-    let ports = text.lines().filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let keyword = words.next().filter(|word| word.eq_ignore_ascii_case("port"));
-        keyword.and_then(|_| words.next()?.parse().ok())
-    });
-    std::iter::once(SSH).chain(ports).collect()
 }
 
 /// Whom this host asks for names, but for itself.
@@ -126,13 +113,20 @@ fn resolved(text: &str) -> Vec<SocketAddr> {
     }
 }
 
-/// Looks again and again, and tells the actor what changed; `capture` says whether the Envoy beside
-/// the agent is well.
+/// What others find out of this host.
+pub(super) struct News {
+    /// Whether the Envoy beside the agent is well.
+    pub(super) capture: watch::Receiver<Option<Capture>>,
+    /// Which servers answer by way of this host.
+    pub(super) proved: watch::Receiver<Proved>,
+}
+
+/// Looks again and again, and tells the actor what changed.
 pub(super) async fn go_on(
     settings: Settings,
     mut known: Host,
     asks: mpsc::Sender<Ask>,
-    mut capture: watch::Receiver<Option<Capture>>,
+    News { mut capture, mut proved }: News,
 ) {
     let mut addresses = own_addresses();
     let mut tick = tokio::time::interval(EVERY);
@@ -140,6 +134,7 @@ pub(super) async fn go_on(
         tokio::select! {
             // Without an Envoy nobody says anything more.
             Ok(()) = capture.changed() => {}
+            Ok(()) = proved.changed() => {}
             _ = tick.tick() => {
                 let found = own_addresses();
                 if found == addresses || found.is_empty() {
@@ -158,6 +153,7 @@ pub(super) async fn go_on(
             }
         }
         known.capture = *capture.borrow_and_update();
+        proved.borrow_and_update().tell(&mut known);
         if asks.send(Ask::Host(Box::new(known.clone()))).await.is_err() {
             return;
         }

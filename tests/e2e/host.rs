@@ -14,6 +14,7 @@ mod main_job;
 mod names;
 mod peers;
 mod refused;
+mod returns;
 mod stays;
 mod trial;
 mod ways;

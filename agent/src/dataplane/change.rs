@@ -166,6 +166,7 @@ pub(super) fn check(table: &Table, how: &How) -> Result<(), DataplaneError> {
             | Action::Translate(_)
             | Action::Redirect(_)
             | Action::Masquerade
+            | Action::LeaveAs(_)
             | Action::Return
             | Action::Accept => continue,
         };

@@ -1,10 +1,12 @@
 //! Forgets flows of connection tracking by their mark (`linux/netfilter/nfnetlink_conntrack.h`).
 
+use std::net::{IpAddr, SocketAddr};
+
 use nix::errno::Errno;
 
 use super::Flushed;
 use super::answer::Attributes;
-use super::encode::rule::{V4, V6, protocol};
+use super::encode::rule::{V4, V6, octets, protocol};
 use super::encode::{ACK, DUMP};
 use super::error::DataplaneError;
 use super::socket::Socket;
@@ -16,6 +18,8 @@ const LIST: u16 = 1;
 const DELETE: u16 = 2;
 /// `CTA_TUPLE_ORIG`.
 const ORIGINAL: u16 = 1;
+/// `CTA_TUPLE_REPLY`.
+const ANSWERS: u16 = 2;
 /// `CTA_MARK`.
 const MARK: u16 = 8;
 /// `CTA_ID`.
@@ -30,8 +34,16 @@ const FILTER: u16 = 25;
 const BY_PROTOCOL: u32 = 1 << 3;
 /// `CTA_TUPLE_PROTO`.
 const TUPLE_PROTOCOL: u16 = 2;
+/// `CTA_TUPLE_IP`.
+const TUPLE_ADDRESSES: u16 = 1;
+/// `CTA_IP_V4_SRC` and `CTA_IP_V4_DST`.
+const ADDRESSES_V4: [u16; 2] = [1, 2];
+/// `CTA_IP_V6_SRC` and `CTA_IP_V6_DST`.
+const ADDRESSES_V6: [u16; 2] = [3, 4];
 /// `CTA_PROTO_NUM`.
 const PROTOCOL_NUMBER: u16 = 1;
+/// `CTA_PROTO_SRC_PORT` and `CTA_PROTO_DST_PORT`.
+const PORTS: [u16; 2] = [2, 3];
 /// Flows forgotten by one system call: their answers wait in the receive buffer.
 const AT_ONCE: usize = 200;
 /// Flows listed at most: a table of connection tracking seldom holds more (`nf_conntrack_max`).
@@ -91,6 +103,59 @@ pub(super) fn flush(
         }
     }
     Ok(Flushed::OneByOne(count))
+}
+
+/// What is tracked of flows, for whoever opened one.
+#[derive(Debug)]
+pub struct Tracked(Socket);
+
+impl Tracked {
+    /// Asks in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// The kernel has no netlink for flows, or the process may not.
+    pub fn open() -> Result<Self, DataplaneError> {
+        Socket::open(0).map(Self)
+    }
+
+    /// With which address the TCP flow between these ends leaves: where its answers are sent to.
+    /// `None`: no such flow is tracked.
+    ///
+    /// # Errors
+    /// The kernel did not answer.
+    pub fn leaves_as(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Option<IpAddr>, DataplaneError> {
+        let (family, kinds) = if to.is_ipv4() { (V4, ADDRESSES_V4) } else { (V6, ADDRESSES_V6) };
+        let [_, answered] = kinds;
+        let mut messages = self.0.messages();
+        messages.flows(LIST, 0, family, |message| {
+            message.nest(ORIGINAL, |tuple| {
+                tuple.nest(TUPLE_ADDRESSES, |it| {
+                    for (kind, end) in kinds.into_iter().zip([from, to]) {
+                        octets(end.ip(), |bytes| it.attribute(kind, bytes));
+                    }
+                });
+                tuple.nest(TUPLE_PROTOCOL, |it| {
+                    it.attribute(PROTOCOL_NUMBER, &[protocol(Transport::Tcp)]);
+                    for (kind, end) in PORTS.into_iter().zip([from, to]) {
+                        it.attribute(kind, &end.port().to_be_bytes());
+                    }
+                });
+            });
+        });
+        self.0.ask_one(&messages, |flow| {
+            let addresses = flow.nest(ANSWERS)?.nest(TUPLE_ADDRESSES)?;
+            address(addresses.find(answered)?.value)
+        })
+    }
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 /// With one message, or one for each family: the kernel walks its table.

@@ -135,7 +135,7 @@ impl Socket {
         Ok(outcomes)
     }
 
-    /// Asks for one object; `None`: there is no such.
+    /// Asks for one object of rules; `None`: there is no such.
     pub(super) fn object<T>(
         &mut self,
         verb: Verb,
@@ -144,7 +144,16 @@ impl Socket {
     ) -> Result<Option<T>, DataplaneError> {
         let mut messages = self.messages();
         messages.rules(verb, 0, fill);
-        let number = self.send(&messages)?;
+        self.ask_one(&messages, read)
+    }
+
+    /// Sends one request for one object; `None`: there is no such.
+    pub(super) fn ask_one<T>(
+        &mut self,
+        messages: &Messages,
+        read: impl FnOnce(Attributes<'_>) -> Option<T>,
+    ) -> Result<Option<T>, DataplaneError> {
+        let number = self.send(messages)?;
         loop {
             let length = self.receive(MsgFlags::empty())?;
             let bytes = self.buffer.get(..length).unwrap_or_default();

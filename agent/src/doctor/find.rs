@@ -69,14 +69,21 @@ pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
     }
 }
 
-/// Connections of administrators: to sshd's ports, as its configuration names them.
+/// The ports of sshd: 22, and those that its configuration names, the files beside it too.
 #[must_use]
-pub fn ssh_sessions(root: &Path) -> Vec<SshSession> {
+pub fn ssh_ports(root: &Path) -> BTreeSet<u16> {
     let mut config = text(root, "etc/ssh/sshd_config").unwrap_or_default();
     for name in names(&root.join("etc/ssh/sshd_config.d")) {
+        config.push('\n');
         config.push_str(&text(root, &format!("etc/ssh/sshd_config.d/{name}")).unwrap_or_default());
     }
-    let ports = parse::ssh_ports(&config);
+    parse::ssh_ports(&config)
+}
+
+/// Connections of administrators: to sshd's ports.
+#[must_use]
+pub fn ssh_sessions(root: &Path) -> Vec<SshSession> {
+    let ports = ssh_ports(root);
     let files = ["proc/net/tcp", "proc/net/tcp6"];
     let mut sessions: Vec<_> = files
         .iter()

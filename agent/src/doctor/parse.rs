@@ -1,5 +1,6 @@
 //! Readers of what Linux shows as text.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::findings::{EnvoyFound, Release, SshSession};
@@ -17,7 +18,7 @@ pub(super) fn release(text: &str) -> Option<Release> {
 }
 
 /// Established connections to these ports of `/proc/net/tcp` or `tcp6`.
-pub(super) fn sessions(text: &str, ports: &[u16]) -> Vec<SshSession> {
+pub(super) fn sessions(text: &str, ports: &BTreeSet<u16>) -> Vec<SshSession> {
     let session = |line: &str| {
         let (local, remote, state) = socket(line)?;
         (state == ESTABLISHED && ports.contains(&local.port()))
@@ -52,15 +53,15 @@ fn endpoint(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
-/// The ports that an `sshd_config` names; 22 where it names none.
-pub(super) fn ssh_ports(config: &str) -> Vec<u16> {
+/// The ports that an `sshd_config` names, and 22: where it names none, and where the service
+/// manager listens for sshd whatever it names.
+pub(super) fn ssh_ports(config: &str) -> BTreeSet<u16> {
     let port = |line: &str| {
         let mut words = line.split_whitespace();
         let named = words.next()?.eq_ignore_ascii_case("port");
         named.then(|| words.next()?.parse().ok()).flatten()
     };
-    let ports: Vec<u16> = config.lines().filter_map(port).collect();
-    if ports.is_empty() { vec![22] } else { ports }
+    config.lines().filter_map(port).chain([22]).collect()
 }
 
 /// Interfaces whose default route in `/proc/net/ipv6_route` came by an advertisement.
@@ -123,7 +124,7 @@ mod tests {
             local: local.parse().unwrap(),
             remote: remote.parse().unwrap(),
         });
-        let found = sessions(&text, &[22, 2222]);
+        let found = sessions(&text, &[22, 2222].into());
         assert_eq!(found.first(), expected.first());
         assert_eq!(found.get(1).map(|s| s.local), expected.get(1).map(|s| s.local));
         assert_eq!(found.len(), 2);
@@ -152,8 +153,8 @@ mod tests {
         for (text, expected) in proxies {
             assert_eq!(envoy(text), expected, "{text}");
         }
-        assert_eq!(ssh_ports("#Port 1\nPort 2222\nport 22\nPortal 3\n"), [2222, 22]);
-        assert_eq!(ssh_ports(""), [22]);
+        assert_eq!(ssh_ports("#Port 1\nPort 2222\nport 23\nPortal 3\n"), [22, 23, 2222].into());
+        assert_eq!(ssh_ports(""), [22].into());
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub use self::limits::{ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
 pub(super) use self::post::post;
 use self::rows::Rows;
 pub(super) use self::side::{Stay, side};
+use crate::rules::forwarded::forwarded;
 use crate::rules::host::Host;
 use crate::rules::keys::{Held, Keys};
 use crate::rules::local::Local;
@@ -103,7 +104,12 @@ pub fn compile(table: &HostTable, host: &Host, marks: &Marks) -> Result<Compiled
     }
     build.dispatch(&keys, &locals);
     build.tell(&keys, &locals);
-    build.put("postrouting", hooked(Hook::Postrouting, PRIORITY_POST, post(&locals, marks)));
+    let mut leaving = post(&locals, marks);
+    if let Some((look, sources)) = post::proving(host) {
+        leaving.insert(0, look);
+        build.put(post::SOURCES, sources);
+    }
+    build.put("postrouting", hooked(Hook::Postrouting, PRIORITY_POST, leaving));
     let rules = build.table.chains.values().map(|chain| chain.rules.len()).sum();
     if rules > RULES_MAX {
         return Err(vec![Reject::Rules { rules }]);
@@ -253,6 +259,9 @@ impl Build {
                 ));
             }
         }
+        for local in locals.iter().filter(|local| local.leaf.spec.preserve_source) {
+            self.told.extend(masqueraded(local));
+        }
         for (key, at) in &keys.shared {
             if let Some(local) = locals.get(*at) {
                 self.told.push(format!(
@@ -277,6 +286,19 @@ impl Compiling<'_> {
         let logical = self.local.is_here().then_some(self.local.family);
         self.held.iter().copied().chain(logical).collect()
     }
+}
+
+/// Where the plan asks that flows keep their source and they do not.
+fn masqueraded<'a>(local: &'a Local<'_>) -> impl Iterator<Item = String> + 'a {
+    let id = &local.leaf.id;
+    let sides = forwarded(local.leaf, local.host).into_iter().map(|to| to.side);
+    sides.filter(|side| !local.keeps_source(*side)).map(move |side| {
+        let why = local.host.unproved.get(&(id.clone(), side));
+        let why = why.map_or("the way back is not proved yet", String::as_str);
+        format!(
+            "{id}: preserveSource is not kept towards {side}, whose servers see this host: {why}"
+        )
+    })
 }
 
 /// Which way packets go.

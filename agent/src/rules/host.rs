@@ -1,10 +1,11 @@
 //! What the host is to its rules: its addresses, and what must never be touched on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use plan::ServiceId;
+use plan::split::Side;
 
 /// A host as the compiler of its rules sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +23,16 @@ pub struct Host {
     /// Whether an Envoy is to be beside the agent, well or not: what it would take and does not is
     /// split here. Else what goes by the mesh is left to whatever sidecar this host has.
     pub carries: bool,
-    /// Services whose servers were proved to answer by way of this host: where the plan asks for it
-    /// (`preserveSource`), their flows keep the address of their client.
-    pub returns: BTreeSet<ServiceId>,
+    /// Sides whose servers were proved to answer by way of this host: where the plan asks for it
+    /// (`preserveSource`), flows to them keep the address of their client.
+    pub returns: BTreeSet<(ServiceId, Side)>,
+    /// Why other sides are not among them.
+    pub unproved: BTreeMap<(ServiceId, Side), String>,
     /// What the agent's own sockets carry: they are left alone.
     pub own_mark: SocketMark,
+    /// Addresses of clients with which the agent's own sockets leave to prove that answers come
+    /// back: one with [`SocketMark::proving`] this address's place among them.
+    pub sources: Vec<IpAddr>,
 }
 
 /// An address that rules must not take hold of.
@@ -61,6 +67,20 @@ pub struct SocketMark {
 impl SocketMark {
     /// What the agent sets on its own sockets.
     pub const AGENT: Self = Self { mask: 0xff00_0000, value: 0xcf00_0000 };
+
+    /// Which of [`Host::sources`] a socket leaves with; none: 0.
+    const SOURCE: u32 = 0x0000_ffff;
+
+    /// What a socket carries that leaves with the address at this place among [`Host::sources`].
+    pub(super) fn leaving_as(self, place: u16) -> Self {
+        let number = u32::from(place).saturating_add(1) & Self::SOURCE;
+        Self { mask: self.mask | Self::SOURCE, value: self.value | number }
+    }
+
+    /// What a socket carries (`SO_MARK`) that leaves with the address at this place.
+    pub fn proving(self, place: u16) -> u32 {
+        self.leaving_as(place).value
+    }
 }
 
 impl Host {
@@ -74,7 +94,9 @@ impl Host {
             capture: None,
             carries: false,
             returns: BTreeSet::new(),
+            unproved: BTreeMap::new(),
             own_mark: SocketMark::AGENT,
+            sources: Vec::new(),
         }
     }
 }

@@ -136,10 +136,16 @@ impl<'a> Local<'a> {
         self.leaf.spec.affinity == Affinity::None
     }
 
-    /// Whether forwarded flows keep the address of their client: it was asked for, and proved that
-    /// answers come back this way.
-    pub(super) fn keeps_source(&self) -> bool {
-        self.leaf.spec.preserve_source && self.host.returns.contains(&self.leaf.id)
+    /// Whether flows that are forwarded to this side keep the address of their client: it was asked
+    /// for, and proved that answers come back this way.
+    pub(super) fn keeps_source(&self, side: Side) -> bool {
+        let proved = |(id, of): &(plan::ServiceId, Side)| *id == self.leaf.id && *of == side;
+        self.leaf.spec.preserve_source && self.host.returns.iter().any(proved)
+    }
+
+    /// Whether flows to any side do.
+    pub(super) fn keeps_any(&self) -> bool {
+        [Side::Legacy, Side::Target].into_iter().any(|side| self.keeps_source(side))
     }
 
     /// The plane of the host's own processes: that of the first row with its address.

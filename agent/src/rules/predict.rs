@@ -124,7 +124,7 @@ fn arriving(table: &HostTable, local: &Local<'_>, logical: bool, client: Client)
     if !local.catches(Family::of(client.key.address)) {
         return (Fate::LeftAlone(Why::AtHome), false);
     }
-    (on(local, Side::Target, client), true)
+    (on(local, Side::Target, client, true), true)
 }
 
 /// The side of one who is split: `who` is the client that counts.
@@ -132,10 +132,10 @@ fn split(local: &Local<'_>, who: IpAddr, client: Client) -> Fate {
     if local.draws() {
         return Fate::Drawn(local.split());
     }
-    on(local, bucket::host(who, local.leaf.salt).side(local.split()), client)
+    on(local, bucket::host(who, local.leaf.salt).side(local.split()), client, false)
 }
 
-fn on(local: &Local<'_>, side: Side, client: Client) -> Fate {
+fn on(local: &Local<'_>, side: Side, client: Client, caught: bool) -> Fate {
     if local.draws() {
         return Fate::Drawn(if side == Side::Target { Split::TARGET } else { Split::LEGACY });
     }
@@ -153,7 +153,8 @@ fn on(local: &Local<'_>, side: Side, client: Client) -> Fate {
     let here = SocketAddr::new(client.key.address, client.key.port);
     let leaves = |to: &SocketAddr| *to != here && !local.host.own.contains(&to.ip());
     let returns = |to: &SocketAddr| {
-        local.keeps_source() && client.origin == Origin::Network && client.source != to.ip()
+        let proved = local.keeps_source(side) && client.origin == Origin::Network && !caught;
+        proved && client.source != to.ip()
     };
     let masqueraded = endpoint.is_some_and(|to| leaves(&to) && !returns(&to));
     Fate::Sent { side, endpoint, masqueraded }

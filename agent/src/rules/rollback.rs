@@ -47,7 +47,7 @@ pub fn rollback(table: &HostTable, host: &Host, marks: &Marks) -> Table {
                     continue;
                 }
                 build.lead(Direction::In, *key, named("legacy", id));
-                let own = if local.keeps_source() { "own" } else { "legacy" };
+                let own = if local.keeps_source(Side::Legacy) { "own" } else { "legacy" };
                 build.lead(Direction::Out, *key, named(own, id));
             }
             Held::Own(_) => {
@@ -76,7 +76,7 @@ fn service(build: &mut Build, local: &Local<'_>, marks: &Marks) {
         build.table.chains.insert(named(word, id), Chain { hook: None, rules });
     };
     put("legacy", compile::side(local, mark, Side::Legacy, &[local.family], Stay::Bind));
-    if local.keeps_source() {
+    if local.keeps_source(Side::Legacy) {
         let bit = Action::MarkFlow { mask: mark::MASQUERADE, value: mark::MASQUERADE };
         let goto = Action::Goto(named("legacy", id));
         put("own", vec![Rule { matches: Vec::new(), actions: vec![bit, goto] }]);

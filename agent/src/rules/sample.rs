@@ -15,21 +15,21 @@ use crate::rules::mark::Marks;
 
 /// What a leaf of a test says; everything else is as it mostly is.
 #[derive(Clone, Debug)]
-pub(super) struct Leaf {
-    pub(super) id: &'static str,
-    pub(super) address: &'static str,
-    pub(super) ports: Vec<(u16, Protocol)>,
-    pub(super) legacy: Vec<&'static str>,
-    pub(super) target: Vec<&'static str>,
-    pub(super) split: u16,
-    pub(super) rows: Vec<(Plane, Vec<&'static str>)>,
-    pub(super) affinity: Affinity,
-    pub(super) keeps_source: bool,
+pub(crate) struct Leaf {
+    pub(crate) id: &'static str,
+    pub(crate) address: &'static str,
+    pub(crate) ports: Vec<(u16, Protocol)>,
+    pub(crate) legacy: Vec<&'static str>,
+    pub(crate) target: Vec<&'static str>,
+    pub(crate) split: u16,
+    pub(crate) rows: Vec<(Plane, Vec<&'static str>)>,
+    pub(crate) affinity: Affinity,
+    pub(crate) keeps_source: bool,
 }
 
 impl Leaf {
     /// `orders` behind the address of its own VM, with clients of the host plane in 10.0.0.0/8.
-    pub(super) fn orders(split: u16) -> Self {
+    pub(crate) fn orders(split: u16) -> Self {
         Self {
             id: "shop/orders",
             address: "10.0.1.10",
@@ -43,7 +43,7 @@ impl Leaf {
         }
     }
 
-    pub(super) fn service(&self) -> Arc<Service> {
+    pub(crate) fn service(&self) -> Arc<Service> {
         let id: ServiceId = self.id.parse().unwrap();
         let rows = self.rows.iter().map(|(plane, nets)| ClientRow {
             networks: nets.iter().map(|net| net.parse().unwrap()).collect(),
@@ -100,27 +100,27 @@ fn port((port, protocol): &(u16, Protocol)) -> Port {
     }
 }
 
-pub(super) fn table(leaves: &[Leaf]) -> HostTable {
+pub(crate) fn table(leaves: &[Leaf]) -> HostTable {
     let mut services: Vec<_> = leaves.iter().map(Leaf::service).collect();
     services.sort_by(|a, b| a.id.cmp(&b.id));
     HostTable { host: "vm-1".to_owned(), services, egress: vec![net("10.9.0.0/24")] }
 }
 
-pub(super) fn marks(table: &HostTable) -> Marks {
+pub(crate) fn marks(table: &HostTable) -> Marks {
     Marks::default().assign(table.services.iter().map(|leaf| &leaf.id)).unwrap()
 }
 
 /// The VM whose own addresses are these; its processes go by the first.
-pub(super) fn host(own: &[&str]) -> Host {
+pub(crate) fn host(own: &[&str]) -> Host {
     let mut host = Host::new(address(own[0]));
     host.own = own.iter().map(|own| address(own)).collect();
     host
 }
 
-pub(super) fn address(text: &str) -> IpAddr {
+pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub(super) fn net(text: &str) -> IpNet {
+pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }

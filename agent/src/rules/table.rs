@@ -181,6 +181,9 @@ pub enum Action {
     Redirect(u16),
     /// The flow leaves with an address of this host.
     Masquerade,
+    /// The flow leaves with this address, and answers to it come back to who opened it. Packets of
+    /// the other family go on.
+    LeaveAs(IpAddr),
     /// Goes on in another chain and does not come back.
     Goto(Name),
     /// Goes on in another chain, and here again when that returns.

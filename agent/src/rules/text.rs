@@ -151,6 +151,7 @@ fn write_action(out: &mut String, action: &Action, table: &Table) -> fmt::Result
         Action::Translate(to) => translate(out, *to),
         Action::Redirect(port) => write!(out, "redirect to :{port}"),
         Action::Masquerade => out.write_str("masquerade"),
+        Action::LeaveAs(address) => write!(out, "snat {} to {address}", word(address)),
         Action::Goto(name) => write!(out, "goto {name}"),
         Action::Jump(name) => write!(out, "jump {name}"),
         Action::Return => out.write_str("return"),

@@ -172,7 +172,12 @@ pub(crate) fn every_word() -> Table {
         vec![Match::FlowMark { mask: 1 << 13, value: 1 << 13 }, Match::Translated],
         vec![Match::FlowMark { mask: MASK, value: 5 }, Match::LeavesHost],
     ];
-    let rules = leaving.map(|matches| rule(matches, vec![Action::Masquerade])).to_vec();
+    let mut rules = leaving.map(|matches| rule(matches, vec![Action::Masquerade])).to_vec();
+    for address in ["10.1.0.1", "fd00:2::1"] {
+        let mark = Match::PacketMark { mask: 0xff00_ffff, value: 0xcf00_0001 };
+        let leave = Action::LeaveAs(address.parse().unwrap());
+        rules.push(rule(vec![mark, Match::LeavesHost], vec![leave]));
+    }
     let postrouting = Chain { hook: Some((Hook::Postrouting, 90)), rules };
     table.chains.insert(name("postrouting"), postrouting);
     table

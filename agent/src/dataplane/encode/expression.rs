@@ -220,6 +220,15 @@ impl<'a> Expressions<'a> {
         });
     }
 
+    /// Source NAT to the first register's address.
+    pub(super) fn leave_as(&mut self, family: u8) {
+        self.expression("nat", |data| {
+            data.number(1, 0);
+            data.number(2, u32::from(family));
+            data.number(3, Register::First as u32);
+        });
+    }
+
     /// To this host, at the first register's port.
     pub(super) fn redirect(&mut self) {
         self.expression("redir", |data| {

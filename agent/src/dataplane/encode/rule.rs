@@ -109,6 +109,10 @@ fn act(to: &mut Expressions<'_>, known: &mut Known, table: &Table, what: &Action
             to.redirect();
         }
         Action::Masquerade => to.masquerade(),
+        Action::LeaveAs(address) => {
+            octets(*address, |bytes| to.load(Register::First, bytes));
+            to.leave_as(if address.is_ipv4() { V4 } else { V6 });
+        }
         Action::Goto(chain) => to.verdict(Verdict::Goto(chain.as_str())),
         Action::Jump(chain) => to.verdict(Verdict::Jump(chain.as_str())),
         Action::Return => to.verdict(Verdict::Return),
@@ -215,7 +219,8 @@ pub(in crate::dataplane) const fn protocol(transport: Transport) -> u8 {
     }
 }
 
-fn octets<T>(address: IpAddr, then: impl FnOnce(&[u8]) -> T) -> T {
+/// The bytes of an address.
+pub(in crate::dataplane) fn octets<T>(address: IpAddr, then: impl FnOnce(&[u8]) -> T) -> T {
     match address {
         IpAddr::V4(v4) => then(&v4.octets()),
         IpAddr::V6(v6) => then(&v6.octets()),

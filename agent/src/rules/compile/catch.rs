@@ -1,7 +1,10 @@
 //! `catch/…`: stragglers, who at 100 % still reach this host's own addresses.
 
+use plan::split::Side;
+
 use super::ask::{ask, if_no};
 use super::{Compiling, STRAGGLERS_MAX, fixed, named};
+use crate::rules::mark;
 use crate::rules::table::{Action, Family, Match, Name, Rule, Stragglers};
 
 /// After so many seconds without a new flow a network counts as moved: a day, so that nightly work
@@ -27,8 +30,11 @@ pub(super) fn chain(service: &Compiling<'_>) -> Vec<Rule> {
     for family in &with {
         let matches = || vec![Match::Family(*family)];
         rules.push(Rule { matches: matches(), actions: vec![Action::Note(set(service, *family))] });
-        let actions = vec![Action::Count(named("caught", id)), Action::Goto(named("target", id))];
-        rules.push(Rule { matches: matches(), actions });
+        // Nobody has proved that answers to them come back this way.
+        let bit = Action::MarkFlow { mask: mark::MASQUERADE, value: mark::MASQUERADE };
+        let bit = local.keeps_source(Side::Target).then_some(bit);
+        let on = [Action::Count(named("caught", id)), Action::Goto(named("target", id))];
+        rules.push(Rule { matches: matches(), actions: bit.into_iter().chain(on).collect() });
     }
     rules
 }

@@ -36,7 +36,7 @@ pub(super) fn chain(local: &Local<'_>) -> Vec<Rule> {
     // Their source may be an address that the servers do not answer by way of this host.
     let bit = Action::MarkFlow { mask: mark::MASQUERADE, value: mark::MASQUERADE };
     let word = if local.draws() { "split" } else { "self" };
-    rules.extend(sides(local, word, local.keeps_source().then_some(bit)));
+    rules.extend(sides(local, word, local.keeps_any().then_some(bit)));
     rules
 }
 

@@ -31,8 +31,8 @@ pub(in crate::rules) fn side(
         Side::Legacy => "legacy",
         Side::Target => "target",
     };
-    let set = if local.keeps_source() {
-        // The bit is set before where the host's own processes send.
+    let set = if local.keeps_source(side) {
+        // The bit is set before where the host's own processes send, and for stragglers.
         let mask = mark::MASK & !mark::MASQUERADE;
         Action::MarkFlow { mask, value: mark.value(side, false) }
     } else {

@@ -103,6 +103,7 @@ fn names(table: &Table, name: &Name, chain: &Chain) -> Result<(), Refused> {
             | Action::Translate(_)
             | Action::Redirect(_)
             | Action::Masquerade
+            | Action::LeaveAs(_)
             | Action::Return
             | Action::Accept => match next(table, action).find(|to| !table.chains.contains_key(to))
             {
@@ -126,6 +127,7 @@ fn next<'a>(table: &'a Table, action: &'a Action) -> impl Iterator<Item = &'a Na
         | Action::Translate(_)
         | Action::Redirect(_)
         | Action::Masquerade
+        | Action::LeaveAs(_)
         | Action::Return
         | Action::Accept => (None, None),
     };
@@ -198,7 +200,7 @@ fn families(place: Place, chain: &Name, rule: &Rule) -> Result<Option<Family>, R
 
 fn fits(hook: Hook, chain: &Name, action: &Action) -> Result<(), Refused> {
     let changes = matches!(action, Action::Translate(_) | Action::Redirect(_));
-    let masquerades = matches!(action, Action::Masquerade);
+    let masquerades = matches!(action, Action::Masquerade | Action::LeaveAs(_));
     let fine = if hook == Hook::Postrouting { !changes } else { !masquerades };
     if fine {
         return Ok(());

@@ -134,6 +134,12 @@ impl Walk {
                 (self.flow.masqueraded, self.bound) = (true, true);
                 Next::End(Verdict::Accept)
             }
+            Action::LeaveAs(address) if Family::of(*address) != self.family() => Next::Action,
+            Action::LeaveAs(address) => {
+                self.flow.source.set_ip(*address);
+                self.bound = true;
+                Next::End(Verdict::Accept)
+            }
             Action::Goto(name) => Next::End(self.rules(kernel, table, name)),
             Action::Jump(name) => match self.rules(kernel, table, name) {
                 Verdict::Accept => Next::End(Verdict::Accept),

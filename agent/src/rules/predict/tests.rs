@@ -107,14 +107,17 @@ fn world() -> impl Strategy<Value = World> {
     let leaves = IDS.map(leaf);
     let count = 1..=IDS.len();
     let own = proptest::sample::subsequence(&OWN[..], 1..=4);
-    let returns = proptest::sample::subsequence(&IDS[..], 0..=4);
+    let both = |id| [Side::Legacy, Side::Target].map(move |side| (id, side));
+    let all: Vec<_> = IDS.into_iter().flat_map(both).collect();
+    let returns = proptest::sample::subsequence(all, 0..=8);
     (leaves, count, own, any::<[bool; 2]>(), returns).prop_map(
         |(leaves, count, own, [captures, carries], returns)| {
             let mut host = host(&own);
             host.exempt = vec![net("10.0.9.9/32")];
             host.capture = captures.then_some(Capture { port: 15_001, user: 65_532 });
             host.carries = captures || carries;
-            host.returns = returns.iter().map(|id| id.parse().unwrap()).collect();
+            host.returns = returns.iter().map(|(id, side)| (id.parse().unwrap(), *side)).collect();
+            host.sources = vec![address("10.1.0.1"), address("fd00:2::1")];
             World { table: table(&leaves[..count]), host }
         },
     )

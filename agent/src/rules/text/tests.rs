@@ -3,12 +3,13 @@ use std::process::Command;
 
 use plan::Plane;
 use plan::spec::{Affinity, Protocol};
+use plan::split::Side;
 
 use super::*;
 use crate::rules::compile::compile;
 use crate::rules::host::Capture;
 use crate::rules::rollback::rollback;
-use crate::rules::sample::{Leaf, host, marks, net, table};
+use crate::rules::sample::{Leaf, address, host, marks, net, table};
 
 /// One of each: a VM's own logical address while it shifts, one at 100 % with stragglers, one of
 /// IPv6 with two transports and an endpoint on another port, one that draws. Then break-glass.
@@ -44,7 +45,9 @@ fn typical() -> [Table; 2] {
     let mut host = host(&["10.0.1.11", "10.0.1.10", "fd00::11"]);
     host.exempt = vec![net("10.0.9.9/32"), net("fd00:8::/64")];
     host.capture = Some(Capture { port: 15_001, user: 65_532 });
-    host.returns = [leaves.services[0].id.clone()].into();
+    let sides = [Side::Legacy, Side::Target];
+    host.returns = sides.map(|side| (leaves.services[0].id.clone(), side)).into();
+    host.sources = ["10.1.0.1", "fd00:2::1"].map(address).to_vec();
     let marks = marks(&leaves);
     [compile(&leaves, &host, &marks).unwrap().table, rollback(&leaves, &host, &marks)]
 }

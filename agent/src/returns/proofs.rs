@@ -1,0 +1,133 @@
+//! What came back, and what follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use plan::ServiceId;
+use plan::split::Side;
+
+use super::wanted::{Ask, Wanted};
+
+/// What was proved. Times are durations since any moment that stays the same.
+#[derive(Clone, Debug, Default)]
+pub struct Proofs {
+    of: BTreeMap<Ask, Proof>,
+}
+
+/// How asking went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer came back.
+    CameBack,
+    /// It did not, in these words.
+    Failed(String),
+    /// Our rules did not stand: nothing was asked.
+    NotAsked,
+}
+
+#[derive(Clone, Debug)]
+struct Proof {
+    /// When it was last asked.
+    asked: Duration,
+    /// When it last came back; `None`: never.
+    came: Option<Duration>,
+    /// How often it came back since it last failed.
+    running: u32,
+    /// How it last failed, for as long as it counts as failed.
+    failed: Option<String>,
+}
+
+/// What follows from the proofs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// For [`crate::rules::Host::returns`].
+    pub returns: BTreeSet<(ServiceId, Side)>,
+    /// For [`crate::rules::Host::unproved`]: why the others are not among them.
+    pub unproved: BTreeMap<(ServiceId, Side), String>,
+}
+
+impl Proofs {
+    /// Each is asked again after so long: a lost way back is noticed in this time and the patience
+    /// for an answer.
+    pub const EVERY: Duration = Duration::from_secs(2);
+    /// The most that are asked at a time, so in [`Self::EVERY`].
+    pub const AT_ONCE: usize = 32;
+    /// An older proof is none: twice the time that all of [`Wanted::ASKS_MAX`] take.
+    pub const OLD: Duration = Duration::from_secs(130);
+    /// What failed must come back so often, one after the other, before it counts: a way that comes
+    /// and goes is masqueraded.
+    const AGAIN: u32 = 3;
+
+    /// Forgets what nobody wants proved.
+    pub fn keep(&mut self, wanted: &Wanted) {
+        let asks = wanted.asks();
+        self.of.retain(|ask, _| asks.contains(ask));
+    }
+
+    /// What is to be asked now: what was never asked, then what was not for longest.
+    pub fn next(&self, wanted: &Wanted, now: Duration) -> Vec<Ask> {
+        let asked = |ask: &Ask| self.of.get(ask).map(|proof| proof.asked);
+        let due = |ask: &Ask| asked(ask).is_none_or(|at| now.saturating_sub(at) >= Self::EVERY);
+        let mut asks: Vec<Ask> = wanted.asks().into_iter().filter(due).collect();
+        asks.sort_by_key(asked);
+        asks.truncate(Self::AT_ONCE);
+        asks
+    }
+
+    /// Takes up how asking went.
+    pub fn answered(&mut self, ask: Ask, outcome: Outcome, now: Duration) {
+        let new = Proof { asked: now, came: None, running: 0, failed: None };
+        let proof = match outcome {
+            Outcome::NotAsked => return,
+            Outcome::CameBack | Outcome::Failed(_) => self.of.entry(ask).or_insert(new),
+        };
+        proof.asked = now;
+        match outcome {
+            Outcome::CameBack => {
+                proof.came = Some(now);
+                proof.running = proof.running.saturating_add(1);
+                if proof.running >= Self::AGAIN {
+                    proof.failed = None;
+                }
+            }
+            Outcome::Failed(why) => {
+                proof.running = 0;
+                proof.failed = Some(why);
+            }
+            Outcome::NotAsked => {}
+        }
+    }
+
+    /// Which sides are proved: those of which everything is.
+    pub fn judge(&self, wanted: &Wanted, now: Duration) -> Judged {
+        let mut judged = Judged::default();
+        for (side, asks) in &wanted.sides {
+            let why = match asks {
+                Ok(asks) => asks.iter().find_map(|ask| self.missing(*ask, now)),
+                Err(why) => Some(why.to_string()),
+            };
+            match why {
+                None => {
+                    judged.returns.insert(side.clone());
+                }
+                Some(why) => {
+                    judged.unproved.insert(side.clone(), why);
+                }
+            }
+        }
+        judged
+    }
+
+    /// Why this is not proved.
+    fn missing(&self, Ask { from, to }: Ask, now: Duration) -> Option<String> {
+        let proof = self.of.get(&Ask { from, to });
+        let Some(came) = proof.and_then(|proof| proof.came.or(Some(now))) else {
+            return Some(format!("{to} was not asked yet as {from}"));
+        };
+        if let Some(why) = proof.and_then(|proof| proof.failed.as_ref()) {
+            return Some(format!("{to} does not answer {from} by way of this host: {why}"));
+        }
+        let old = now.saturating_sub(came) > Self::OLD;
+        old.then(|| format!("{to} was not asked as {from} for too long"))
+    }
+}
