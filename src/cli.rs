@@ -66,7 +66,8 @@ pub(crate) enum Verb {
         \x20         crossfade dns --controller 127.0.0.1:7410 --listen 127.0.0.1:5301")]
     Dns(Dns),
     /// Follow a controller, keep it on disk, and serve the proxies beside it
-    #[command(after_help = "Example: crossfade relay --controller 127.0.0.1:7410")]
+    #[command(after_help = "Examples: crossfade relay --controller 127.0.0.1:7410\n          \
+        printf %s cfj1_… | crossfade relay join")]
     Relay(Relay),
     /// Join this legacy VM, and keep its addresses and names while what is behind them moves
     #[command(subcommand)]

@@ -19,7 +19,6 @@ pub(crate) mod envoy;
 mod farewell;
 pub(crate) mod files;
 pub(crate) mod handed;
-pub(crate) mod identity;
 pub(crate) mod kernel;
 pub(crate) mod leave;
 pub(crate) mod looks;
@@ -41,13 +40,13 @@ use sd_notify::NotifyState;
 use tokio::sync::{Notify, mpsc, watch};
 use xds::TypeUrl;
 use xds::follow::{self, Again, Follower, Link};
+use xds::join::Kind;
 
 use self::actor::{Actor, Following, Shared, State};
 use self::envoy::Beside;
 use self::farewell::Farewell;
 use self::files::{Names, Settings};
 use self::handed::Handed;
-use self::identity::Standing;
 use self::kernel::Kernel;
 use self::returns::Proved;
 use self::shown::Shown;
@@ -55,6 +54,7 @@ use self::world::World;
 use crate::cli::agent::Run;
 use crate::cli::page;
 use crate::following;
+use crate::identity::Standing;
 use crate::serve::{log, stopped};
 use crate::verbs::{Context, Exit, Failure, chain};
 
@@ -69,12 +69,12 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let directory = &place.directory;
     let settings = chosen(&args, directory)?;
     let mut handed = Handed::take();
-    let standing = identity::open(directory, &settings)?;
+    let standing = standing(directory, &settings)?;
     let node = follow::node(&settings.name, env!("CARGO_PKG_VERSION"), &[("role", "agent")]);
     let (follower, damaged) = Follower::open(follow::Settings {
         node: node.clone(),
         types: vec![TypeUrl::HOST_TABLE.into()],
-        dial: standing.dial(&settings)?,
+        dial: standing.dial(&settings.controllers)?,
         directory: directory.clone(),
     })
     .map_err(local("nothing can be kept"))?;
@@ -154,6 +154,14 @@ fn chosen(args: &Run, directory: &Path) -> Result<Settings, Failure> {
     })
 }
 
+/// Who this VM is to a controller.
+fn standing(directory: &Path, settings: &Settings) -> Result<Standing, Failure> {
+    match settings.joined {
+        true => Standing::of(directory, &settings.controllers, Kind::is_agent),
+        false => Ok(Standing::Nobody),
+    }
+}
+
 /// What was held when it last ran.
 fn held(directory: &Path, settings: &Settings, follower: &Follower) -> World {
     let mut world = World::new(looks::host(settings), files::marks(directory));
@@ -211,6 +219,7 @@ impl Parts<'_> {
             settings: settings.clone(),
             shown: seen.clone(),
             links: links.subscribe(),
+            away: follower.away(),
             health: standing.health(),
             stub,
             asks: asks.clone(),

@@ -8,6 +8,7 @@ mod dns_alone;
 mod following;
 mod glass;
 mod host;
+mod identity;
 mod relay;
 mod replica;
 mod serve;

@@ -1,5 +1,5 @@
-//! Who this machine is: a key that never leaves it, and a certificate for a day that is renewed at
-//! half its life.
+//! Who this machine is, a VM or a gateway: a key that never leaves it, and a certificate for a day
+//! that is renewed at half its life.
 //!
 //! | part | does | pure |
 //! |---|---|---|
@@ -31,7 +31,7 @@ use plan::Timestamp;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 use xds::follow::dial::{Shown, TlsSource};
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 use self::key::Key;
 
@@ -44,6 +44,8 @@ pub use self::trust::Distrust;
 
 /// A certificate with its key, and the CA to know others by. They go together.
 pub struct Identity {
+    /// What the machine is.
+    pub kind: Kind,
     /// What the machine is called.
     pub name: MachineName,
     /// The trust domain: `crossfade.internal`.
@@ -68,7 +70,7 @@ impl Identity {
 
     /// Its SPIFFE ID.
     pub fn spiffe_id(&self) -> String {
-        format!("spiffe://{}/agent/{}", self.trust_domain, self.name)
+        format!("spiffe://{}/{}", self.trust_domain, self.kind.path(&self.name))
     }
 
     /// The certificate and those between it and a CA, PEM.

@@ -20,6 +20,7 @@ use controller::identity::view::AgentState;
 use controller::identity::{Authority, OpenError, RevokeError, Settings};
 use controller::store::Memory;
 use plan::Actor;
+use proto::crossfade::v1::{Count, Plane, ReportRequest, SinkReport, Stragglers};
 use tonic::Code;
 
 use self::calls::Vm;
@@ -65,8 +66,8 @@ async fn life(kept: Kept) {
     let mut reports = vm.report(&world).await.unwrap();
     reports.message().await.unwrap();
     let name = "vm-1".parse().unwrap();
-    assert!(world.authority.revoke(&name, &actor(), "sold").await.unwrap());
-    assert!(!world.authority.revoke(&name, &actor(), "sold").await.unwrap());
+    assert!(world.authority.revoke(&name, &actor(), "sold").await.unwrap().1);
+    assert!(!world.authority.revoke(&name, &actor(), "sold").await.unwrap().1);
     wait(reports.message()).await.unwrap_err();
     let refused = vm.report(&world).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
@@ -156,7 +157,7 @@ async fn each_bad_renewal_is_told_apart() {
     for (what, parts, code, words) in [
         ("another CA's", ours.of(&theirs), Code::PermissionDenied, "not of this controller's CA"),
         ("no certificate", ours.with(|p| p.certificate.clear()), Code::InvalidArgument, "X.509"),
-        ("the CA's own", of_ca, Code::PermissionDenied, "not of a machine's agent"),
+        ("the CA's own", of_ca, Code::PermissionDenied, "yet not of a machine"),
         ("a nonce of another", ours.with(|p| p.nonce = nonce), Code::Aborted, "not of this"),
         (
             "another request than was signed",
@@ -189,6 +190,78 @@ async fn nobody_is_served_without_an_identity() {
     let mut reports = stranger.report(&world).await.unwrap();
     let refused = wait(reports.message()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "another's node id: {refused}");
+    world.stop().await;
+}
+
+/// What the relay of `edge` says that it is.
+const EDGE: &[(&str, &str)] = &[("role", "relay"), ("serves", "catch"), ("gateway", "edge")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_is_one_and_nothing_else() {
+    let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let token = world.gateway_token("edge-1", "edge").await;
+    let mut as_agent: xds::join::Ticket = token.parse().unwrap();
+    as_agent.kind = xds::join::Kind::Agent;
+    let refused = Vm::enrol(&world, &as_agent.to_string()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    let gateway = Vm::enrol(&world, &token).await.unwrap();
+    let id = "spiffe://crossfade.internal/gateway/edge/edge-1";
+    assert_eq!(gateway.id(), id);
+    let gateway = gateway.renew(&world, &calls::key()).await.unwrap();
+    assert_eq!(gateway.id(), id, "renewed");
+    let seen = &world.authority.agents()[0];
+    assert_eq!(seen.gateway.as_ref().map(plan::ServiceName::as_str), Some("edge"));
+    let vm = Vm::enrol(&world, &world.token("vm-1").await).await.unwrap();
+    assert_eq!(vm.id(), "spiffe://crossfade.internal/agent/vm-1");
+
+    let nothing = ReportRequest::default;
+    let behind = |id: &str| {
+        let sinks = vec![SinkReport { id: id.to_owned(), ..SinkReport::default() }];
+        ReportRequest { sinks, ..nothing() }
+    };
+    let service = "shop/orders".to_owned();
+    let stragglers = Stragglers { service: service.clone(), ..Stragglers::default() };
+    let count = Count { service, plane: Plane::Host.into(), ..Count::default() };
+    let inner = &[("role", "relay"), ("serves", "catch"), ("gateway", "inner")];
+    for (what, who, says, report, fine) in [
+        ("a relay", &gateway, EDGE, nothing(), true),
+        ("its proxy", &gateway, EDGE, behind("proxy"), true),
+        ("another gateway", &gateway, inner, nothing(), false),
+        ("an agent", &gateway, &[("role", "agent")], nothing(), false),
+        ("a sidecar", &gateway, &[("role", "sidecar")], nothing(), false),
+        ("nothing said", &gateway, &[], nothing(), false),
+        ("leaving", &gateway, EDGE, ReportRequest { leaving: true, ..nothing() }, false),
+        (
+            "stragglers",
+            &gateway,
+            EDGE,
+            ReportRequest { stragglers: vec![stragglers], ..nothing() },
+            false,
+        ),
+        ("counts", &gateway, EDGE, ReportRequest { counts: vec![count], ..nothing() }, false),
+        ("an agent as a gateway", &vm, EDGE, nothing(), false),
+        ("an agent", &vm, &[("role", "agent")], nothing(), true),
+    ] {
+        let mut reports = who.report_as(&world, says, report).await.unwrap();
+        let answer = wait(reports.message()).await;
+        match answer {
+            Ok(_) => assert!(fine, "{what} is taken"),
+            Err(refused) => {
+                assert!(!fine, "{what}: {refused}");
+                assert_eq!(refused.code(), Code::PermissionDenied, "{what}: {refused}");
+            }
+        }
+    }
+    assert_eq!(world.authority.services_of(&"vm-1".parse().unwrap()), Some(Vec::new()));
+    assert_eq!(world.authority.services_of(&"edge-1".parse().unwrap()), None);
+
+    let mut reports = gateway.report_as(&world, EDGE, nothing()).await.unwrap();
+    reports.message().await.unwrap();
+    let name = "edge-1".parse().unwrap();
+    assert!(world.authority.revoke(&name, &actor(), "sold").await.unwrap().1);
+    wait(reports.message()).await.unwrap_err();
+    let refused = gateway.renew(&world, &calls::key()).await.unwrap_err();
+    assert!(refused.message().contains("revoked"), "{refused}");
     world.stop().await;
 }
 

@@ -25,8 +25,8 @@ pub(crate) struct Bootstrap {
     /// Where a gateway or catch binds; without it all addresses of both families
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
-    /// Where a controller or relay serves xDS, HOST:PORT; several times for several. Without it the
-    /// controller of --server is asked
+    /// Where a controller or relay serves xDS, HOST:PORT or unix:FILE; several times for several.
+    /// Without it the controller of --server is asked
     #[arg(long = "controller", value_name = "ADDR")]
     pub(crate) controllers: Vec<Controller>,
     /// Which of the plans' gateways it is: says where it finds the client's address

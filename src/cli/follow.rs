@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
@@ -90,26 +91,84 @@ pub(crate) struct BreakGlass {
 
 /// `crossfade relay`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Relay {
-    /// Whom to follow, HOST:PORT of its xDS server; several for several controllers
-    #[arg(long, value_name = "ADDR", num_args = 1.., required = true)]
+    #[command(subcommand)]
+    pub(crate) verb: Option<RelayVerb>,
+    /// Whom to follow, HOST:PORT of its xDS server; several for several controllers. Without it
+    /// those that it joined
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
     pub(crate) controller: Vec<String>,
-    /// Where proxies beside it are served
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7411")]
-    pub(crate) listen: SocketAddr,
-    /// What the proxies beside it are: gateway, sidecar, catch or grpc
-    #[arg(long, value_name = "ROLE", default_value = "sidecar",
-        value_parser = ["gateway", "sidecar", "catch", "grpc"])]
-    pub(crate) role: String,
+    /// Where proxies beside it are served, IP:PORT or unix:FILE; default 127.0.0.1:7411, or the
+    /// socket xds.sock in its directory where it has joined
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<At>,
+    /// What the proxies beside it are: gateway, sidecar, catch or grpc; default sidecar, or catch
+    /// where it has joined
+    #[arg(long, value_name = "ROLE", value_parser = ["gateway", "sidecar", "catch", "grpc"])]
+    pub(crate) role: Option<String>,
     /// Where their listeners bind; default all addresses
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<std::net::IpAddr>,
     /// Where connections that were captured for sidecars arrive; default 127.0.0.1:15001
     #[arg(long, value_name = "ADDR")]
     pub(crate) capture: Option<SocketAddr>,
-    /// Which of the plans' gateways they are
+    /// Which of the plans' gateways they are; what it joined as says it too
     #[arg(long, value_name = "NAME")]
     pub(crate) gateway: Option<plan::ServiceName>,
     #[command(flatten)]
     pub(crate) following: Following,
+}
+
+/// What else a relay does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayVerb {
+    /// Join this relay as a gateway; the line to paste is printed by `crossfade token create`
+    #[command(after_help = "Examples: printf %s cfj1_… | crossfade relay join\n\
+        \x20         crossfade relay join --token-file token.txt --data /var/lib/crossfade/relay")]
+    Join(RelayJoin),
+}
+
+/// `crossfade relay join`.
+#[derive(Debug, Args)]
+pub(crate) struct RelayJoin {
+    /// The file with the token; without it, standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Controllers to join, HOST:PORT, in place of those that the token names
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    pub(crate) controller: Vec<String>,
+    /// The relay's directory; default one beside the controller's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Where a relay serves the proxies of its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// On loopback, whoever is on this host.
+    Loopback(SocketAddr),
+    /// On a socket of the file system, whoever may open it.
+    Socket(PathBuf),
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("write unix:FILE".to_owned()),
+                path => Ok(Self::Socket(path.into())),
+            };
+        }
+        let address: SocketAddr =
+            text.parse().map_err(|_| "write IP:PORT, or unix:FILE".to_owned())?;
+        if address.ip().is_loopback() {
+            return Ok(Self::Loopback(address));
+        }
+        Err("a relay serves the proxies of its own host, on loopback alone; listen on 127.0.0.1, \
+             or let the others follow a controller with certificates"
+            .to_owned())
+    }
 }

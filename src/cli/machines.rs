@@ -1,7 +1,7 @@
 //! Arguments of `crossfade token`, `agents` and `revoke`.
 
 use clap::{Args, Subcommand};
-use plan::ServiceId;
+use plan::{ServiceId, ServiceName};
 use xds::join::MachineName;
 
 use crate::cli::args::{ClientArg, Wait};
@@ -18,7 +18,8 @@ pub(crate) struct Token {
 pub(crate) enum TokenVerb {
     /// Make a token and print the line to paste on the machine that is to join with it
     #[command(after_help = "Examples: crossfade token create vm-1\n          \
-        crossfade token create vm-1 --for 1h --services shop/orders --from 10.0.1.0/24")]
+        crossfade token create vm-1 --for 1h --services shop/orders --from 10.0.1.0/24\n          \
+        crossfade token create edge-1 --gateway edge")]
     Create(TokenCreate),
     /// List the tokens that wait to be used
     #[command(after_help = "Example: crossfade token list -o json")]
@@ -34,6 +35,10 @@ pub(crate) struct TokenCreate {
     /// What the machine will be called: lower-case letters, digits, `-` and `.`
     #[arg(value_name = "NAME")]
     pub(crate) name: MachineName,
+    /// Make the machine that gateway of the plans, the target's edge, not the agent of a VM: its
+    /// relay joins with it
+    #[arg(long, value_name = "GATEWAY", conflicts_with = "services")]
+    pub(crate) gateway: Option<ServiceName>,
     /// How long the token is good, at most 24h
     #[arg(long = "for", value_name = "DURATION", default_value = "15m")]
     pub(crate) life: Wait,

@@ -79,6 +79,9 @@ pub(crate) struct Status {
     pub(crate) address: String,
     /// The controller that is followed now; `null`: none is reached.
     pub(crate) controller: Option<String>,
+    /// Why none is, in the words of the last attempt; `null`: one is, or none was tried yet.
+    #[serde(default)]
+    pub(crate) away: Option<String>,
     /// The newest token that anything is held of; `null`: nothing is held.
     pub(crate) token: Option<Token>,
     /// Why the kernel does not hold what it should; `null`: it does.
@@ -155,6 +158,7 @@ pub(super) struct Control {
     pub(super) settings: Settings,
     pub(super) shown: watch::Receiver<Shown>,
     pub(super) links: watch::Receiver<Option<Link>>,
+    pub(super) away: watch::Receiver<Option<Arc<str>>>,
     pub(super) health: Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)>,
     pub(super) stub: Option<Arc<Stub>>,
     pub(super) asks: mpsc::Sender<Ask>,
@@ -234,6 +238,7 @@ impl Control {
             name: self.settings.name.clone(),
             address: self.settings.address.to_string(),
             controller: self.links.borrow().as_ref().map(|link| link.address.to_string()),
+            away: self.away.borrow().as_ref().map(ToString::to_string),
             token: (shown.through != Token::NEVER).then_some(shown.through),
             broken: shown.broken,
             table: shown.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),

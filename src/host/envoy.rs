@@ -17,18 +17,16 @@ mod ready;
 mod supervise;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use agent::identity::Identity;
 use agent::rules::Capture;
 use tokio::sync::watch;
-use xds::render::{Door, SDS, Secrets};
+use xds::render::{Door, SDS};
 
 use self::place::Place;
 use self::supervise::{Settled, Supervisor};
 use crate::host::files::{self, Settings};
-use crate::host::identity::Standing;
-use crate::relay::part::{self, Part, Shelf};
+use crate::identity::Standing;
+use crate::relay::part::{self, Part};
 use crate::verbs::{Failure, chain};
 
 /// Where it keeps what is relayed, in the agent's directory.
@@ -46,7 +44,6 @@ pub(super) struct Beside {
 struct Parts {
     relay: Part,
     supervisor: Supervisor,
-    identity: Option<watch::Receiver<Arc<Identity>>>,
 }
 
 impl Beside {
@@ -73,15 +70,13 @@ impl Beside {
     pub(super) async fn go_on(self) {
         let Self { capture, parts } = self;
         let Some(parts) = parts else { return std::future::pending().await };
-        let Parts { relay, supervisor, identity } = *parts;
-        let secrets = hand_on(identity, relay.shelf());
+        let Parts { relay, supervisor } = *parts;
         let relaying = Box::pin(relay.run(std::future::pending()));
         tokio::select! {
             relayed = relaying => if let Err(failure) = relayed {
                 tracing::error!(why = %chain(&failure), "Envoy is not fed any more");
             },
             () = supervisor.keep(&capture) => {}
-            () = secrets => {}
         }
         capture.send_replace(None);
         // The rules go on without it.
@@ -107,31 +102,16 @@ impl Parts {
         let relay = Part::open(part::Settings {
             name: format!("{}/envoy", settings.name),
             says,
-            dial: standing.dial(settings)?,
+            dial: standing.dial(&settings.controllers)?,
             directory: kept,
             listen: Vec::new(),
             local: Some(local),
+            identity,
         })?;
-        if let Some(identity) = &identity {
-            put(&relay.shelf(), &identity.borrow());
-        }
         let settled = Settled(Box::new(relay.is_settled()));
         let supervisor = Supervisor::new(place, envoy.program.clone(), settled);
-        Ok(Some(Self { relay, supervisor, identity }))
+        Ok(Some(Self { relay, supervisor }))
     }
-}
-
-/// Hands on each certificate that the agent gets.
-async fn hand_on(identity: Option<watch::Receiver<Arc<Identity>>>, shelf: Shelf) {
-    let Some(mut identity) = identity else { return std::future::pending().await };
-    while identity.changed().await.is_ok() {
-        put(&shelf, &identity.borrow_and_update());
-    }
-}
-
-fn put(shelf: &Shelf, identity: &Identity) {
-    let (chain, key, authorities) = (identity.chain_pem(), identity.key.pem(), identity.ca_pem());
-    shelf.put_secrets(Secrets { chain: &chain, key: &key, authorities: &authorities });
 }
 
 /// Ends the Envoy of an agent that leaves, and removes what was made for it outside of the agent's

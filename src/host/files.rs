@@ -202,7 +202,11 @@ fn failed<'a>(
     move |source| Failure::File { what, path: directory.join(name), source }
 }
 
-fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<T>, Failure> {
+/// What was kept in this file of `directory`; `None`: nothing.
+pub(crate) fn read<T: DeserializeOwned>(
+    directory: &Path,
+    name: &str,
+) -> Result<Option<T>, Failure> {
     let bytes = match fs::read(directory.join(name)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -212,7 +216,8 @@ fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<T>, 
     parsed.map(Some).map_err(|error| failed("understand", directory, name)(error.into()))
 }
 
-fn put(directory: &Path, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+/// Keeps this in a file of `directory`.
+pub(crate) fn put(directory: &Path, name: &str, value: &impl Serialize) -> Result<(), Failure> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| failed("write", directory, name)(error.into()))?;
     bytes.push(b'\n');

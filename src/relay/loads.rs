@@ -66,7 +66,9 @@ fn take(
     if closed {
         let (sending, requests) = mpsc::channel(WAITING_MAX);
         let version = report.client.version.as_deref().unwrap_or_default();
-        let node = follow::node(&format!("{}/{id}", relay.id), version, &[]);
+        let said = |key| report.client.says(key).map(|text| (key, text));
+        let says: Vec<_> = ["role", "gateway"].into_iter().filter_map(said).collect();
+        let node = follow::node(&format!("{}/{id}", relay.id), version, &says);
         let first = LoadStatsRequest { node: Some(node), cluster_stats: Vec::new() };
         // A channel that is new has room.
         let _ = sending.try_send(first);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agent::identity::Identity;
 use bytes::Bytes;
 use plan::Token;
 use proto::envoy::config::core::v3::Node;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<SocketAddr>,
     /// A socket of the file system where it serves too.
     pub(crate) local: Option<UnixListener>,
+    /// Who relays, which its proxies show, and by which they know others.
+    pub(crate) identity: Option<watch::Receiver<Arc<Identity>>>,
 }
 
 /// See the module.
@@ -48,12 +51,13 @@ pub(crate) struct Part {
     follower: Follower,
     server: Server,
     shelf: Shelf,
+    identity: Option<watch::Receiver<Arc<Identity>>>,
     clock: Clock,
 }
 
 /// What is served, for those who change it.
 #[derive(Clone)]
-pub(crate) struct Shelf {
+struct Shelf {
     served: Arc<Mutex<Served>>,
     publisher: Publisher,
 }
@@ -61,7 +65,7 @@ pub(crate) struct Shelf {
 impl Part {
     /// Reads what was kept, and listens. Who comes waits until [`Part::run`].
     pub(crate) fn open(settings: Settings) -> Result<Self, Failure> {
-        let Settings { name, says, dial, directory, listen, local } = settings;
+        let Settings { name, says, dial, directory, listen, local, identity } = settings;
         let said: Vec<(&str, &str)> =
             says.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let node = follow::node(&name, env!("CARGO_PKG_VERSION"), &said);
@@ -81,17 +85,15 @@ impl Part {
         follower.held().for_each(|held| served.take(held));
         server.publisher().publish(served.tables());
         let shelf = Shelf { served: Arc::new(Mutex::new(served)), publisher: server.publisher() };
-        Ok(Self { node, follower, server, shelf, clock })
+        if let Some(identity) = &identity {
+            shelf.show(&identity.borrow());
+        }
+        Ok(Self { node, follower, server, shelf, identity, clock })
     }
 
     /// Where it listens.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         self.server.addresses()
-    }
-
-    /// What is served.
-    pub(crate) fn shelf(&self) -> Shelf {
-        self.shelf.clone()
     }
 
     /// Whether a proxy is there and all of them have taken everything, whenever that is asked.
@@ -120,10 +122,11 @@ impl Part {
         self,
         stopped: impl Future<Output = Result<(), Failure>>,
     ) -> Result<(), Failure> {
-        let Self { node, follower, server, shelf, clock } = self;
+        let Self { node, follower, server, shelf, identity, clock } = self;
         let (registry, noticed) = (server.registry(), Notify::new());
         let links = watch::channel::<Option<Link>>(None).0;
         let (_asker, again) = watch::channel(Again::default());
+        let secrets = shelf.clone().follow(identity);
         let sink = Relaying { shelf, registry: registry.clone() };
         let say = report::say(registry.standings(), clock);
         let is_ours = |cluster: &str| render::side_of(cluster).is_some();
@@ -146,6 +149,7 @@ impl Part {
             () = reports => {}
             () = changes => {}
             () = loads => {}
+            () = secrets => {}
         }
         // The server may have ended already; then there is nobody to tell.
         let _ = stop.send(());
@@ -157,8 +161,24 @@ impl Part {
 }
 
 impl Shelf {
+    /// Puts each certificate that the machine gets.
+    async fn follow(self, identity: Option<watch::Receiver<Arc<Identity>>>) {
+        let Some(mut identity) = identity else { return std::future::pending().await };
+        while identity.changed().await.is_ok() {
+            self.show(&identity.borrow_and_update());
+        }
+        // Nobody renews it any more.
+        std::future::pending().await
+    }
+
+    fn show(&self, identity: &Identity) {
+        let (chain, authorities) = (identity.chain_pem(), identity.ca_pem());
+        let key = identity.key.pem();
+        self.put_secrets(Secrets { chain: &chain, key: &key, authorities: &authorities });
+    }
+
     /// Puts what proxies show, and by what they know others.
-    pub(crate) fn put_secrets(&self, secrets: Secrets<'_>) {
+    fn put_secrets(&self, secrets: Secrets<'_>) {
         let mut served = self.lock();
         served.put_secrets(secrets);
         self.publisher.publish(served.tables());

@@ -2,8 +2,9 @@
 
 use controller::api::machines::Agents;
 use controller::identity::view::{AgentState, AgentView};
+use xds::join::Kind;
 
-use super::token::services;
+use super::token::{kind, services};
 use super::{Context, Exit, Failure};
 use crate::cli::{Output, page, tree};
 
@@ -14,7 +15,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
         page::json(&agents)?;
         return Ok(Exit::Done);
     }
-    let head = ["NAME", "STATE", "SERIAL", "EXPIRES", "LAST SEEN", "FROM", "SERVICES"];
+    let head = ["NAME", "KIND", "STATE", "SERIAL", "EXPIRES", "LAST SEEN", "FROM", "SERVICES"];
     let mut table = page::Table::new(&head);
     for agent in &agents {
         let state = agent.state.as_str();
@@ -26,12 +27,16 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
         };
         table.row(vec![
             agent.name.clone(),
+            kind(agent.gateway.as_ref()),
             state,
             agent.serial.clone(),
             tree::clock(agent.expires),
             tree::clock(agent.last_seen),
             agent.from.to_string(),
-            services(&agent.services),
+            match agent.gateway {
+                Some(_) => "-".to_owned(),
+                None => services(&agent.services),
+            },
         ]);
     }
     let mut text = table.text();
@@ -42,13 +47,14 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
 
 /// Why a machine is not let in, and what to do.
 fn end(agent: &AgentView) -> Option<String> {
-    let AgentView { name, state, end, .. } = agent;
+    let AgentView { name, state, end, gateway, .. } = agent;
     let end = end.as_ref()?;
     let at = tree::clock(end.at);
     let why = if end.why.is_empty() { String::new() } else { format!(": {}", end.why) };
     let then = match state {
         AgentState::Frozen => {
-            format!("; find out which machine is yours, then: crossfade token create {name}")
+            let kind = gateway.clone().map_or(Kind::Agent, Kind::Gateway);
+            format!("; find out which machine is yours, then: {}", kind.token_command(name))
         }
         AgentState::Active | AgentState::Expired | AgentState::Revoked => String::new(),
     };

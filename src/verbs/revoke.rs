@@ -16,12 +16,16 @@ pub(crate) async fn run(args: &OneMachine, context: &Context) -> Result<Exit, Fa
         page::json(&revoked)?;
         return Ok(Exit::Done);
     }
-    page::print(&match revoked.changed {
-        true => format!(
+    page::print(&match (revoked.changed, revoked.gateway) {
+        (true, Some(gateway)) => format!(
+            "{name} is let in no more; its proxies go on as they were, and VMs take its last \
+             certificate for {gateway} until that ends, within a day: end them there\n"
+        ),
+        (true, None) => format!(
             "{name} is let in no more; its traffic goes on as it was until somebody runs \
              `crossfade agent leave` there\n"
         ),
-        false => format!("{name} was revoked before\n"),
+        (false, _) => format!("{name} was revoked before\n"),
     })?;
     Ok(Exit::Done)
 }

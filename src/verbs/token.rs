@@ -1,8 +1,9 @@
 //! `crossfade token`: what machines join with.
 
 use controller::api::machines::{TokenMade, Tokens};
-use plan::ServiceId;
+use plan::{ServiceId, ServiceName};
 use serde_json::{Value, json};
+use xds::join::Kind;
 
 use super::{Context, Exit, Failure};
 use crate::cli::machines::{OneMachine, Token, TokenCreate, TokenVerb};
@@ -29,8 +30,9 @@ async fn create(args: &TokenCreate, context: &Context) -> Result<Exit, Failure> 
     });
     if let Some(fields) = body.as_object_mut() {
         let from = args.from.map(|from| ("from", from.to_string()));
+        let gateway = args.gateway.as_ref().map(|gateway| ("gateway", gateway.to_string()));
         let reason = args.reason.clone().map(|reason| ("reason", reason));
-        let given = from.into_iter().chain(reason);
+        let given = from.into_iter().chain(gateway).chain(reason);
         fields.extend(given.map(|(key, text)| (key.to_owned(), Value::String(text))));
     }
     let body = body.to_string().into_bytes();
@@ -41,7 +43,9 @@ async fn create(args: &TokenCreate, context: &Context) -> Result<Exit, Failure> 
         page::json(&made)?;
         return Ok(Exit::Done);
     }
-    page::print(&format!("printf %s {} | sudo crossfade agent join\n", made.token))?;
+    let kind = args.gateway.clone().map_or(Kind::Agent, Kind::Gateway);
+    let sudo = if kind.is_agent() { "sudo " } else { "" };
+    page::print(&format!("printf %s {} | {sudo}{}\n", made.token, kind.join_command()))?;
     let (name, until) = (&made.name, tree::clock(made.expires));
     eprintln!("to be pasted on {name} until {until}; it works once, and is a secret until then");
     for note in &made.notes {
@@ -56,7 +60,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         page::json(&tokens)?;
         return Ok(Exit::Done);
     }
-    let mut table = page::Table::new(&["NAME", "EXPIRES", "FROM", "SERVICES", "MADE BY"]);
+    let mut table = page::Table::new(&["NAME", "KIND", "EXPIRES", "FROM", "SERVICES", "MADE BY"]);
     for token in &tokens {
         let expires = match token.expired {
             true => context.paint.bad("expired"),
@@ -64,9 +68,13 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
         };
         table.row(vec![
             token.name.clone(),
+            kind(token.gateway.as_ref()),
             expires,
             token.from.clone().unwrap_or_else(|| "anywhere".to_owned()),
-            services(&token.services),
+            match token.gateway {
+                Some(_) => "-".to_owned(),
+                None => services(&token.services),
+            },
             token.by.clone(),
         ]);
     }
@@ -83,6 +91,11 @@ async fn delete(args: &OneMachine, context: &Context) -> Result<Exit, Failure> {
         Output::Text => page::print(&format!("the token for {name} is worth nothing now\n"))?,
     }
     Ok(Exit::Done)
+}
+
+/// What a machine is, for people.
+pub(crate) fn kind(gateway: Option<&ServiceName>) -> String {
+    gateway.cloned().map_or(Kind::Agent, Kind::Gateway).to_string()
 }
 
 /// What a machine may see, for people.

@@ -15,6 +15,7 @@ mod demo;
 mod docs;
 mod ending;
 mod following;
+mod gateway;
 mod harness;
 mod host;
 mod main_job;

@@ -13,6 +13,9 @@ use crate::render::{Role, SDS};
 /// The name of the cluster with the controllers, in Envoy's bootstrap.
 pub const CONTROLLERS: &str = "crossfade";
 
+/// The longest path of a socket that Linux takes, in bytes (`sun_path` of unix(7)).
+const SOCKET_BYTES_MAX: usize = 107;
+
 /// The most connections at once that a proxy takes: beyond, a new one is refused rather than all of
 /// them lost to memory. Each holds some 60 KB of buffers at most.
 const CONNECTIONS_MAX: u32 = 50_000;
@@ -51,16 +54,24 @@ pub struct Tls {
     pub key: String,
 }
 
-/// Where a controller is: a name or an address, and a port.
+/// Where a controller or relay is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Controller {
-    host: String,
-    port: u16,
+pub struct Controller(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// A name or an address, and a port.
+    Network { host: String, port: u16 },
+    /// A socket of the client's file system; the whole path.
+    Socket(String),
 }
 
 /// The text says nowhere to go.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no controller; write host:port, like 127.0.0.1:7410 or [::1]:7410")]
+#[error(
+    "`{0}` is no controller; write host:port, like 127.0.0.1:7410 or [::1]:7410, or unix:/FILE for \
+     a relay's socket"
+)]
 pub struct ControllerError(String);
 
 impl FromStr for Controller {
@@ -68,6 +79,10 @@ impl FromStr for Controller {
 
     fn from_str(text: &str) -> Result<Self, ControllerError> {
         let error = || ControllerError(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            let fine = path.starts_with('/') && path.len() <= SOCKET_BYTES_MAX;
+            return if fine { Ok(Self(Place::Socket(path.to_owned()))) } else { Err(error()) };
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
         let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(error)?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -79,21 +94,40 @@ impl FromStr for Controller {
             }
         };
         let host = bare.unwrap_or(host).to_owned();
-        if fine { Ok(Self { host, port }) } else { Err(error()) }
+        if fine { Ok(Self(Place::Network { host, port })) } else { Err(error()) }
     }
 }
 
 impl From<SocketAddr> for Controller {
     fn from(at: SocketAddr) -> Self {
-        Self { host: at.ip().to_string(), port: at.port() }
+        Self(Place::Network { host: at.ip().to_string(), port: at.port() })
     }
 }
 
 impl fmt::Display for Controller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        match &self.0 {
+            Place::Network { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Network { host, port } => write!(f, "{host}:{port}"),
+            Place::Socket(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+impl Controller {
+    /// As Envoy writes addresses.
+    fn address(&self) -> Value {
+        match &self.0 {
+            Place::Network { host, port } => socket(host, *port),
+            Place::Socket(path) => json!({ "pipe": { "path": path } }),
+        }
+    }
+
+    /// Whether nobody has to be asked where it is.
+    fn is_known(&self) -> bool {
+        match &self.0 {
+            Place::Network { host, .. } => host.parse::<IpAddr>().is_ok(),
+            Place::Socket(_) => true,
         }
     }
 }
@@ -229,12 +263,9 @@ fn node(options: &Options) -> Value {
 }
 
 fn controllers(options: &Options) -> Value {
-    let endpoint = |at: &Controller| {
-        let address = socket(&at.host, at.port);
-        json!({ "endpoint": { "address": address } })
-    };
+    let endpoint = |at: &Controller| json!({ "endpoint": { "address": at.address() } });
     let endpoints: Vec<Value> = options.controllers.iter().map(endpoint).collect();
-    let fixed = options.controllers.iter().all(|at| at.host.parse::<IpAddr>().is_ok());
+    let fixed = options.controllers.iter().all(Controller::is_known);
     let discovery = if fixed { "STATIC" } else { "STRICT_DNS" };
     let mut cluster = cluster(discovery, &endpoints);
     if let (Some(tls), Some(fields)) = (&options.tls, cluster.as_object_mut()) {

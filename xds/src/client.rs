@@ -82,7 +82,7 @@ impl Client {
     pub fn read_as(node: &Node, identity: Option<&Arc<Identity>>) -> Result<Self, Close> {
         let client = Self::read(node)?;
         if let Some(identity) = identity {
-            identity.bind(&client.id, client.says("role"), client.says("serves"))?;
+            identity.bind(&client)?;
         }
         Ok(Self { identity: identity.cloned(), ..client })
     }

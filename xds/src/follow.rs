@@ -28,6 +28,7 @@ use prost::Message as _;
 use proto::envoy::config::core::v3::Node;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use proto::google::protobuf::{Any, Struct, Value, value};
+use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use self::dial::Dial;
@@ -195,6 +196,7 @@ pub struct Follower {
     node: Node,
     dial: Dial,
     types: Vec<Kept>,
+    away: watch::Sender<Option<Arc<str>>>,
 }
 
 #[derive(Debug)]
@@ -232,7 +234,14 @@ impl Follower {
             let slots = Arc::new(std::sync::Mutex::new(opened.slots));
             types.push(Kept { held: Arc::new(held), slots });
         }
-        Ok((Self { node: settings.node, dial: settings.dial, types }, damaged))
+        let away = watch::Sender::new(None);
+        Ok((Self { node: settings.node, dial: settings.dial, types, away }, damaged))
+    }
+
+    /// Why nobody is followed, in the words of the last attempt; `None`: somebody is, or nobody was
+    /// tried yet.
+    pub fn away(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.away.subscribe()
     }
 
     /// What is held of each type.

@@ -1,10 +1,12 @@
 //! What an operator carries from the controller to a machine that is to join: one line of text.
 //!
 //! A [`Ticket`] says where the controllers are, by which CA to know them ([`Pin`]), what the
-//! machine is called, and the [`Secret`] that is good for one certificate. Written, it is `cfj1_`
+//! machine is ([`Kind`]) and is called, and the [`Secret`] that is good for one certificate.
+//! Written, it is `cfj1_`
 //! and, in base64 for URLs (RFC 4648 section 5, no padding), a body and the first four bytes of the
 //! body's SHA-256, so that a slip of the hand is told apart from a ticket that has expired.
 
+mod kind;
 mod name;
 mod read;
 
@@ -15,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use plan::Digest;
 
+pub use self::kind::Kind;
 pub use self::name::{MachineName, MachineNameError};
 pub use self::read::TicketError;
 
@@ -26,6 +29,9 @@ pub const CONTROLLERS_MAX: usize = 8;
 
 /// The longest address of a controller, in bytes: its length is written in one byte.
 pub const CONTROLLER_BYTES_MAX: usize = 255;
+
+/// The longest name of a gateway, in bytes: a label (RFC 1035 section 2.3.4).
+const GATEWAY_BYTES_MAX: usize = 63;
 
 /// The longest text of a ticket that is read, in bytes: one with everything at its longest is
 /// shorter.
@@ -43,6 +49,8 @@ pub struct Ticket {
     pub pin: Pin,
     /// What the machine will be called; the controller decides it, not the machine.
     pub name: MachineName,
+    /// What it will be certified as; the controller decides that too.
+    pub kind: Kind,
     /// Good for one certificate.
     pub secret: Secret,
 }

@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
+use xds::join::{Kind, MachineName};
 
 use super::Identity;
 use super::certificate::Unfit;
@@ -133,6 +134,14 @@ pub enum Unusable {
     /// It is another's.
     #[error("it is for `{0}`, which is not this machine")]
     Name(String),
+    /// It is for something else.
+    #[error("it is for {given}, and this machine is {asked}")]
+    Kind {
+        /// What it is for.
+        given: Kind,
+        /// What was asked for.
+        asked: Kind,
+    },
     /// It is over already, or does not begin yet.
     #[error("it is not valid now but from {0} until {1}")]
     Validity(Timestamp, Timestamp),
@@ -229,22 +238,30 @@ impl Call {
         Ok(asked.map_err(|status| refused(&self.address, &status))?.into_inner())
     }
 
-    /// What was issued, if it can be used: for this key, this name, now, and of the controller's
+    /// What was issued, if it can be used: for this key, this machine, now, and of the controller's
     /// trust domain.
     pub(super) fn taken(
         &self,
         issued: wire::Issued,
         key: Key,
-        name: &str,
+        machine: (&Kind, &MachineName),
     ) -> Result<Identity, CallError> {
-        self.judge(issued, key, name)
+        self.judge(issued, key, machine)
             .map_err(|why| CallError::Malformed { address: self.address.clone(), why })
     }
 
-    fn judge(&self, issued: wire::Issued, key: Key, name: &str) -> Result<Identity, Unusable> {
+    fn judge(
+        &self,
+        issued: wire::Issued,
+        key: Key,
+        (kind, name): (&Kind, &MachineName),
+    ) -> Result<Identity, Unusable> {
         let identity = Identity::of(der(issued.chain), key, der(issued.authorities))?;
-        if identity.name.as_str() != name || issued.name != name {
+        if identity.name != *name || issued.name != name.as_str() {
             return Err(Unusable::Name(issued.name));
+        }
+        if identity.kind != *kind {
+            return Err(Unusable::Kind { given: identity.kind, asked: kind.clone() });
         }
         let goes_on = self.trust.goes_on_in(&identity.ca);
         if !goes_on || identity.trust_domain != self.verdict.trust_domain {

@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::extensions::GeneralName;
+use xds::join::Kind;
 
 use super::Identity;
 use super::key::Key;
@@ -35,8 +36,11 @@ pub enum Unfit {
     /// Of another key.
     #[error("the certificate is not of this machine's key")]
     Key,
-    /// Its SPIFFE ID is none of an agent.
-    #[error("the certificate names no agent; it must have the one URI spiffe://DOMAIN/agent/NAME")]
+    /// Its SPIFFE ID is none of a machine.
+    #[error(
+        "the certificate names no machine; it must have the one URI spiffe://DOMAIN/agent/NAME or \
+         spiffe://DOMAIN/gateway/GATEWAY/NAME"
+    )]
     Name,
     /// Signed by somebody else.
     #[error("the certificate is not signed by the CA that came with it: {0}")]
@@ -108,7 +112,7 @@ impl Identity {
     /// looked at.
     ///
     /// # Errors
-    /// They do not go together, or are not an agent's.
+    /// They do not go together, or are not a machine's.
     pub fn of(
         chain: Vec<CertificateDer<'static>>,
         key: Key,
@@ -127,12 +131,12 @@ impl Identity {
             return Err(Unfit::Key);
         }
         let (domain, path) = facts.spiffe().ok_or(Unfit::Name)?;
-        let name = path.strip_prefix("agent/").and_then(|name| name.parse().ok());
-        let (name, trust_domain) = (name.ok_or(Unfit::Name)?, domain.to_owned());
+        let (kind, name) = Kind::of_path(path).ok_or(Unfit::Name)?;
+        let trust_domain = domain.to_owned();
         signed(leaf, between, &ca, facts.nearest(facts.not_before))
             .map_err(|error| Unfit::Unsigned(error.to_string()))?;
         let (not_before, not_after) = (facts.not_before, facts.not_after);
-        Ok(Self { name, trust_domain, chain, key, ca, not_before, not_after })
+        Ok(Self { kind, name, trust_domain, chain, key, ca, not_before, not_after })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use plan::Timestamp;
 use tonic::Code;
-use xds::join::Ticket;
+use xds::join::{Kind, MachineName, Ticket};
 
 use super::Identity;
 use super::call::{Call, CallError};
@@ -16,15 +16,23 @@ pub enum EnrollError {
     /// No controller was reached, or none was the token's.
     #[error(
         "no controller of the token gave a certificate:{}\nthe token is good until it is used or \
-         expires; mend that, then run `crossfade agent join` with it again",
-        lines(.0)
+         expires; mend that, then run `{}` with it again",
+        lines(failed),
+        kind.join_command()
     )]
-    Nobody(Vec<CallError>),
+    Nobody {
+        /// What the machine is to be.
+        kind: Kind,
+        /// What each of them said.
+        failed: Vec<CallError>,
+    },
     /// A controller refused.
-    #[error("{why}\n{}", next(name, why))]
+    #[error("{why}\n{}", next(kind, name, why))]
     Refused {
+        /// What the machine is to be.
+        kind: Kind,
         /// The machine's name.
-        name: String,
+        name: MachineName,
         /// How.
         why: CallError,
     },
@@ -38,14 +46,17 @@ fn lines(errors: &[CallError]) -> String {
 }
 
 /// What helps.
-fn next(name: &str, why: &CallError) -> String {
+fn next(kind: &Kind, name: &MachineName, why: &CallError) -> String {
     let clock = matches!(why, CallError::Refused { code: Code::FailedPrecondition, .. });
     if clock {
-        return "set this machine's clock (`timedatectl set-ntp true`), then run `crossfade agent \
-                join` with the same token again"
-            .to_owned();
+        return format!(
+            "set this machine's clock (`timedatectl set-ntp true`), then run `{}` with the same \
+             token again",
+            kind.join_command()
+        );
     }
-    format!("at the controller run `crossfade token create {name}`, and paste here what it prints")
+    let create = kind.token_command(name.as_str());
+    format!("at the controller run `{create}`, and paste here what it prints")
 }
 
 /// Gets a first certificate and keeps it. The key is on disk before the controller is asked: where
@@ -70,12 +81,13 @@ pub async fn enroll<F: Files>(
                 return Ok(identity);
             }
             Err(why) if why.is_settled() => {
-                return Err(EnrollError::Refused { name: ticket.name.to_string(), why });
+                let Ticket { kind, name, .. } = ticket.clone();
+                return Err(EnrollError::Refused { kind, name, why });
             }
             Err(why) => failed.push(why),
         }
     }
-    Err(EnrollError::Nobody(failed))
+    Err(EnrollError::Nobody { kind: ticket.kind.clone(), failed })
 }
 
 async fn ask(
@@ -88,5 +100,5 @@ async fn ask(
     // Its time, before it is told the secret.
     call.challenge().await?;
     let issued = call.enroll(ticket.to_string(), &key).await?;
-    call.taken(issued, key, ticket.name.as_str())
+    call.taken(issued, key, (&ticket.kind, &ticket.name))
 }

@@ -161,15 +161,14 @@ impl<F: Files + 'static> Keeper<F> {
         let settled = matches!(error, RenewError::Call(error) if error.is_settled());
         self.schedule.failed(now, settled, random);
         let words = words(error);
-        let (name, until) = {
-            let identity = self.identity.borrow();
-            (identity.name.to_string(), identity.not_after)
-        };
+        let identity = Arc::clone(&self.identity.borrow());
+        let until = identity.not_after;
         let expired = now > until;
         let health = if settled {
             let why = format!(
-                "{words}; where that is not mended at the controller, run there `crossfade token \
-                 create {name}` and here `crossfade agent join`"
+                "{words}; where that is not mended at the controller, run there `{}` and here `{}`",
+                identity.kind.token_command(identity.name.as_str()),
+                identity.kind.join_command()
             );
             Health::Refused { why }
         } else {
@@ -187,9 +186,10 @@ impl<F: Files + 'static> Keeper<F> {
         let identity = Arc::clone(&self.identity.borrow());
         let why = format!(
             "the certificate expired at {}, more than a week ago, and is not renewed any more; at \
-             the controller run `crossfade token create {}`, and join again with the new token: \
-             `crossfade agent join`",
-            identity.not_after, identity.name
+             the controller run `{}`, and join again with the new token: `{}`",
+            identity.not_after,
+            identity.kind.token_command(identity.name.as_str()),
+            identity.kind.join_command()
         );
         self.health.send_if_modified(|health| {
             let lost = Health::Lost { why };
@@ -230,7 +230,7 @@ async fn ask(
     let trust = Trust::Authorities { ca: last.ca.clone(), trust_domain: last.trust_domain.clone() };
     let mut call = Call::connect(address, &trust, now).await?;
     let issued = call.renew(last, &key).await?;
-    call.taken(issued, key, last.name.as_str())
+    call.taken(issued, key, (&last.kind, &last.name))
 }
 
 fn gone() -> CallError {

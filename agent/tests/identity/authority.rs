@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, alg_id};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use xds::Close;
-use xds::join::{Pin, Ticket};
+use xds::join::{Kind, Pin, Ticket};
 use xds::server::{Doorman, Identity, Peer, Service};
 
 pub(crate) const DOMAIN: &str = "crossfade.test";
@@ -291,7 +291,7 @@ impl Doorman for Authority {
         if self.with(|state| !state.machines.get(&name).is_some_and(is)) {
             return Err(Close::invalid("not the newest"));
         }
-        Ok(Some(Identity { role: "agent".to_owned(), name }))
+        Ok(Some(Identity { kind: Kind::Agent, name: name.parse().unwrap() }))
     }
 
     fn revoked(&self) -> watch::Receiver<u64> {

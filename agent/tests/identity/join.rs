@@ -15,7 +15,7 @@ use crate::world::{Folder, World, join};
 /// Why nobody gave a certificate: of the last controller.
 fn nobody(error: EnrollError) -> CallError {
     let words = error.to_string();
-    let EnrollError::Nobody(mut errors) = error else { unreachable!("{words}") };
+    let EnrollError::Nobody { failed: mut errors, .. } = error else { unreachable!("{words}") };
     errors.pop().unwrap()
 }
 
@@ -121,7 +121,9 @@ async fn controllers_are_asked_in_turn() {
             stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
         }
     });
-    let EnrollError::Nobody(errors) = join(&folder, &ticket, world.now()).await.unwrap_err() else {
+    let EnrollError::Nobody { failed: errors, .. } =
+        join(&folder, &ticket, world.now()).await.unwrap_err()
+    else {
         panic!("nobody can have answered")
     };
     assert!(matches!(errors[0], CallError::Connect { .. }), "{}", errors[0]);

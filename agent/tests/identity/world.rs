@@ -13,7 +13,7 @@ use rcgen::KeyPair;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinHandle;
-use xds::join::{Secret, Ticket};
+use xds::join::{Kind, Secret, Ticket};
 use xds::server::{Clock, Limits, Server, Settings, Tls, standard_routes};
 use xds::{Registry, Resources, TypeUrl};
 
@@ -111,6 +111,7 @@ impl World {
             controllers: vec![self.address.to_string()],
             pin: pin(&self.authority.issuer),
             name: name.parse().unwrap(),
+            kind: Kind::Agent,
             secret,
         }
     }

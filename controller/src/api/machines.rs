@@ -9,11 +9,11 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
-use plan::{ServiceId, Timestamp};
+use plan::{ServiceId, ServiceName, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use xds::join::{self, MachineName, MachineNameError};
+use xds::join::{self, Kind, MachineName, MachineNameError};
 
 use super::Api;
 use super::body::Json;
@@ -73,6 +73,10 @@ fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
 pub(crate) struct TokenAsked {
     /// What the machine will be called.
     name: Machine,
+    /// The plans' gateway that the machine will be of; without it it is the agent of a VM. A
+    /// gateway cannot be limited to services.
+    #[serde(default)]
+    gateway: Option<ServiceName>,
     /// How long the token is good, in seconds; 900 unless asked otherwise.
     #[serde(default, deserialize_with = "whole")]
     #[schemars(range(min = 1, max = TOKEN_LIFE_MAX.as_secs()))]
@@ -103,7 +107,8 @@ pub(crate) struct TokenAsked {
 pub struct TokenMade {
     /// What the machine will be called.
     pub name: String,
-    /// What `crossfade agent join` reads: a secret until it was used.
+    /// What `crossfade agent join`, or a gateway's `crossfade relay join`, reads: a secret until it
+    /// was used.
     pub token: String,
     /// From when on it is worth nothing.
     pub expires: Timestamp,
@@ -141,6 +146,9 @@ pub struct Agents {
 pub struct Revoked {
     /// Which.
     pub revoked: String,
+    /// The plans' gateway that it was of; without it: the agent of a VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<ServiceName>,
     /// Whether anything changed.
     pub changed: bool,
 }
@@ -153,16 +161,23 @@ pub(crate) async fn create_token(
     Json(asked): Json<TokenAsked>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Answer<TokenMade>), Failure> {
     let authority = authority(&api)?;
-    let TokenAsked { name: Machine(name), services, from, replace, controllers, .. } = asked;
+    let TokenAsked { name: Machine(name), gateway, services, from, replace, controllers, .. } =
+        asked;
     for service in &services {
         api.handle.state().known(&service.plan)?.known(&service.service)?;
     }
     let controllers = if controllers.is_empty() { here(&api)? } else { controllers };
     let life = asked.for_seconds.map_or(TOKEN_LIFE, |s| Duration::from_secs(s.into()));
     let from = from.map(IpNet::from);
-    let new = NewToken { name: name.clone(), life, services, from, replace, controllers };
+    let kind = gateway.map_or(Kind::Agent, Kind::Gateway);
+    let unknown = kind.gateway().filter(|name| !is_planned(&api, name)).cloned();
+    let called = name.clone();
+    let new = NewToken { name: called, kind, life, services, from, replace, controllers };
     let created = authority.create_token(new, caller.actor(), &words(asked.reason)).await?;
     let mut notes = Vec::new();
+    if let Some(gateway) = unknown {
+        notes.push(format!("no plan has a gateway `{gateway}`"));
+    }
     if created.instead {
         notes.push(format!("the token that waited for `{name}` is worth nothing now"));
     }
@@ -183,6 +198,12 @@ pub(crate) async fn create_token(
         notes,
     };
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Answer(made)))
+}
+
+/// Whether a plan has this gateway.
+fn is_planned(api: &Api, gateway: &ServiceName) -> bool {
+    let state = api.handle.state();
+    state.plans().any(|(_, plan)| plan.spec.gateways.iter().any(|it| it.name == *gateway))
 }
 
 /// `GET /v1/tokens`
@@ -227,8 +248,10 @@ pub(crate) async fn revoke(
     Asked(why): Asked<Why>,
     caller: Caller,
 ) -> Result<Answer<Revoked>, Failure> {
-    let changed = authority(&api)?.revoke(&name, caller.actor(), &words(why.reason)).await?;
-    Ok(Answer(Revoked { revoked: name.to_string(), changed }))
+    let (kind, changed) =
+        authority(&api)?.revoke(&name, caller.actor(), &words(why.reason)).await?;
+    let gateway = kind.gateway().cloned();
+    Ok(Answer(Revoked { revoked: name.to_string(), gateway, changed }))
 }
 
 fn authority(api: &Api) -> Result<&Authority, Failure> {

@@ -107,6 +107,13 @@ impl From<TokenError> for Failure {
                 let again = format!("crossfade token create {name} --replace");
                 Self::new(Code::Refused, detail).because("name-taken", Some(again))
             }
+            TokenError::Refused(TokenRefused::Kind { name, .. }) => {
+                let revoke = format!("crossfade revoke {name}");
+                Self::new(Code::Refused, detail).because("name-taken", Some(revoke))
+            }
+            TokenError::Refused(TokenRefused::Unlimited) => {
+                Self::new(Code::Refused, detail).because("gateway-unlimited", None)
+            }
             TokenError::Refused(TokenRefused::Full) => {
                 let list = Some("crossfade token list".to_owned());
                 Self::new(Code::Refused, detail).because("tokens-full", list)

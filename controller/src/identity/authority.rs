@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use plan::{Actor, ServiceId, Timestamp};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{Semaphore, watch};
-use xds::join::{MachineName, Pin, Secret, Ticket};
+use xds::join::{Kind, MachineName, Pin, Secret, Ticket};
 use xds::server::{Tls, TlsError};
 
 use super::book::{self, Book, CellError, TokenRefused, UnknownAgent};
@@ -76,6 +76,8 @@ struct Known {
 pub struct NewToken {
     /// For which machine.
     pub name: MachineName,
+    /// What the machine is.
+    pub kind: Kind,
     /// How long it is to be good.
     pub life: std::time::Duration,
     /// What the machine may see; empty: everything that is for it.
@@ -215,16 +217,22 @@ impl Authority {
         actor: &Actor,
         reason: &str,
     ) -> Result<Created, TokenError> {
-        let NewToken { name, life, services, from, replace, controllers } = new;
+        let NewToken { name, kind, life, services, from, replace, controllers } = new;
         let secret = Secret::new(self.inner.random()?);
-        let ticket =
-            Ticket { controllers, pin: self.pin(), name: name.clone(), secret: secret.clone() };
+        let ticket = Ticket {
+            controllers,
+            pin: self.pin(),
+            name: name.clone(),
+            kind: kind.clone(),
+            secret: secret.clone(),
+        };
         // What cannot be read again is of no use.
         if ticket.to_string().parse().as_ref() != Ok(&ticket) {
             return Err(TokenError::Controllers { given: ticket.controllers.join(",") });
         }
         let by = actor.to_string();
-        let ask = book::Ask { name: name.clone(), life, services, from, replace, by };
+        let (called, is) = (name.clone(), kind.clone());
+        let ask = book::Ask { name: called, kind: is, life, services, from, replace, by };
         let made = self.inner.change(|book, now| {
             let instead = book.create_token(ask.clone(), secret.digest(), now)?;
             Ok::<_, TokenRefused>(Created {
@@ -236,7 +244,9 @@ impl Authority {
         let created = made.await??;
         let (expires, instead) = (created.expires, created.instead);
         let from = from.map_or_else(|| "anywhere".to_owned(), |network| network.to_string());
-        tracing::info!(%actor, reason, %name, %expires, from, replace, instead, "token made");
+        tracing::info!(
+            %actor, reason, %name, %kind, %expires, from, replace, instead, "token made"
+        );
         Ok(created)
     }
 
@@ -282,15 +292,16 @@ impl Authority {
         known.book.agents().map(view).collect()
     }
 
-    /// What this machine may see; empty: everything that is for it. `None`: there is no such
-    /// machine.
-    pub fn services_of(&self, name: &str) -> Option<Vec<ServiceId>> {
-        let name = name.parse().ok()?;
-        self.inner.known().book.agent(&name).map(|agent| agent.services.clone())
+    /// What the agent on this machine may see; empty: everything that is for it. `None`: there is
+    /// no such machine, or it is no VM.
+    pub fn services_of(&self, name: &MachineName) -> Option<Vec<ServiceId>> {
+        let known = self.inner.known();
+        let agent = known.book.agent(name).filter(|agent| agent.kind.is_agent());
+        agent.map(|agent| agent.services.clone())
     }
 
     /// Lets a machine in no more. Its connections are cut within a second here, within two where
-    /// other controllers serve it. Whether that is new.
+    /// other controllers serve it. What it was, and whether that is new.
     ///
     /// # Errors
     /// There is no such machine, or the store fails.
@@ -299,10 +310,11 @@ impl Authority {
         name: &MachineName,
         actor: &Actor,
         reason: &str,
-    ) -> Result<bool, RevokeError> {
-        let is_new = self.inner.change(|book, now| book.revoke(name, reason, now)).await??;
-        tracing::warn!(%actor, reason, %name, is_new, "machine revoked");
-        Ok(is_new)
+    ) -> Result<(Kind, bool), RevokeError> {
+        let revoked = self.inner.change(|book, now| book.revoke(name, reason, now)).await?;
+        let (kind, is_new) = revoked?;
+        tracing::warn!(%actor, reason, %name, %kind, is_new, "machine revoked");
+        Ok((kind, is_new))
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use plan::{Digest, ServiceId, Timestamp};
 use serde::{Deserialize, Serialize};
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 pub use self::cell::{CellError, HeldError};
 pub use self::enrol::{EnrolRefused, Enrolment};
@@ -38,6 +38,9 @@ pub struct Book {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     secret: Digest,
+    /// What it will be certified as.
+    #[serde(default, skip_serializing_if = "Kind::is_agent")]
+    pub kind: Kind,
     /// When it was made.
     pub created: Timestamp,
     /// From when on it is worth nothing.
@@ -70,6 +73,9 @@ struct Spent {
 /// A machine that has joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
+    /// What it is certified as.
+    #[serde(default, skip_serializing_if = "Kind::is_agent")]
+    pub kind: Kind,
     /// What it may see; empty: everything that is for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceId>,
@@ -131,6 +137,8 @@ pub enum EndKind {
 /// signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
+    /// For what.
+    pub kind: Kind,
     /// For whom.
     pub name: MachineName,
     /// Its number.
@@ -144,8 +152,9 @@ pub struct Grant {
 }
 
 impl Grant {
-    fn of(name: &MachineName, held: &Held, again: bool) -> Self {
+    fn of(kind: &Kind, name: &MachineName, held: &Held, again: bool) -> Self {
         Self {
+            kind: kind.clone(),
             name: name.clone(),
             serial: held.serial,
             not_before: earlier(held.issued, SKEW_MAX),
@@ -176,8 +185,8 @@ impl Book {
         self.agents.get(name)
     }
 
-    /// Lets the machine in no more, and takes back the token for its name if one waits. Whether
-    /// that is new.
+    /// Lets the machine in no more, and takes back the token for its name if one waits. What it
+    /// was, and whether that is new.
     ///
     /// # Errors
     /// There is no machine of this name.
@@ -186,14 +195,15 @@ impl Book {
         name: &MachineName,
         why: &str,
         now: Timestamp,
-    ) -> Result<bool, UnknownAgent> {
+    ) -> Result<(Kind, bool), UnknownAgent> {
         let agent = self.agents.get_mut(name).ok_or_else(|| UnknownAgent(name.clone()))?;
         let is_new = !matches!(&agent.end, Some(end) if end.kind == EndKind::Revoked);
         if is_new {
             agent.end = Some(End { kind: EndKind::Revoked, at: now, why: why.to_owned() });
         }
+        let kind = agent.kind.clone();
         self.withdraw(name, now);
-        Ok(is_new)
+        Ok((kind, is_new))
     }
 
     /// Whether somebody may be refused by this book who was let in by `older`.

@@ -157,11 +157,11 @@ impl Ca {
         secret
     }
 
-    /// The certificate of a machine's agent, in DER.
+    /// The certificate of a machine, in DER.
     pub(super) fn sign(&self, grant: &Grant, key: &PublicKey) -> Result<Vec<u8>, SignError> {
-        let Grant { name, serial, not_before, not_after, .. } = grant;
+        let Grant { kind, name, serial, not_before, not_after, .. } = grant;
         let mut params = params(name.as_str(), *serial, *not_before, *not_after);
-        let id = self.domain.agent_id(name);
+        let id = self.domain.machine_id(kind, name);
         params.subject_alt_names = vec![SanType::URI(id.try_into()?)];
         let key = SubjectPublicKeyInfo::from_der(&key.info)?;
         let certificate = leaf(params).signed_by(&key, &self.issuer)?;

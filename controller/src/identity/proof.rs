@@ -100,12 +100,12 @@ pub(super) enum CertificateError {
     /// It was signed by another CA.
     #[error("the certificate is not of this controller's CA")]
     Foreign,
-    /// It is for something else than a machine's agent.
-    #[error("the certificate is of this controller, yet not of a machine's agent")]
+    /// It is for something else than a machine.
+    #[error("the certificate is of this controller, yet not of a machine that has joined")]
     Other,
 }
 
-/// A certificate of a machine's agent.
+/// A certificate of a machine.
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
     /// Whose, and what is kept of it.
@@ -144,13 +144,13 @@ impl Leaf {
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
         let [GeneralName::URI(id)] = names else { return Err(CertificateError::Other) };
-        let name = domain.agent(id).ok_or(CertificateError::Other)?;
+        let (kind, name) = domain.machine(id).ok_or(CertificateError::Other)?;
         let serial = Serial::read(certificate.raw_serial()).ok_or(CertificateError::Other)?;
         let key = PublicKey::read(certificate.public_key()).ok_or(CertificateError::Other)?;
         let begins = certificate.validity().not_before.timestamp().saturating_mul(1_000);
         let issued = Timestamp::from_millis(begins).after(SKEW_MAX);
         let held = Held { serial, key: key.digest(), issued };
-        Ok(Self { shown: Shown { name, held }, key })
+        Ok(Self { shown: Shown { kind, name, held }, key })
     }
 
     /// Whether its key signed this renewal.

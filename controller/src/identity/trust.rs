@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 /// What every SPIFFE ID of ours begins with, and the name below which controllers are found. A DNS
 /// name in lower case.
@@ -34,15 +34,15 @@ impl TrustDomain {
         format!("spiffe://{}/controller", self.0)
     }
 
-    /// The SPIFFE ID of the agent on this machine.
-    pub fn agent_id(&self, name: &MachineName) -> String {
-        format!("spiffe://{}/agent/{name}", self.0)
+    /// The SPIFFE ID of this machine.
+    pub fn machine_id(&self, kind: &Kind, name: &MachineName) -> String {
+        format!("spiffe://{}/{}", self.0, kind.path(name))
     }
 
-    /// The machine of whose agent this is the SPIFFE ID.
-    pub fn agent(&self, id: &str) -> Option<MachineName> {
+    /// The machine of which this is the SPIFFE ID.
+    pub fn machine(&self, id: &str) -> Option<(Kind, MachineName)> {
         let path = id.strip_prefix("spiffe://")?.strip_prefix(&*self.0)?;
-        path.strip_prefix("/agent/")?.parse().ok()
+        Kind::of_path(path.strip_prefix('/')?)
     }
 }
 
@@ -96,21 +96,26 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_of_an_agent_of_this_trust_domain() {
+    fn an_id_is_of_a_machine_of_this_trust_domain() {
         let domain: TrustDomain = "corp.example".parse().unwrap();
         let name: MachineName = "vm-1".parse().unwrap();
-        assert_eq!(domain.agent(&domain.agent_id(&name)), Some(name));
+        for kind in [Kind::Agent, Kind::Gateway("edge".parse().unwrap())] {
+            let id = domain.machine_id(&kind, &name);
+            assert_eq!(domain.machine(&id), Some((kind, name.clone())), "{id}");
+        }
         for id in [
             "spiffe://corp.example/agent/",
             "spiffe://corp.example/agent/vm-1/x",
             "spiffe://corp.example/agent/..",
+            "spiffe://corp.example/gateway/vm-1",
+            "spiffe://corp.examplegateway/edge/vm-1",
             "spiffe://corp.example/dns/vm-1",
             "spiffe://corp.example/controller",
             "spiffe://corp.example.evil/agent/vm-1",
             "spiffe://other/agent/vm-1",
             "https://corp.example/agent/vm-1",
         ] {
-            assert_eq!(domain.agent(id), None, "{id}");
+            assert_eq!(domain.machine(id), None, "{id}");
         }
     }
 }

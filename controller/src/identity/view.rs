@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use plan::{ServiceId, Timestamp};
+use plan::{ServiceId, ServiceName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xds::join::MachineName;
@@ -15,6 +15,9 @@ use super::book::{Agent, EndKind, Token};
 pub struct AgentView {
     /// What it is called: its node id.
     pub name: String,
+    /// The plans' gateway that it is of; without it: it is the agent of a VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<ServiceName>,
     /// Whether it is let in.
     pub state: AgentState,
     /// The beginning of its certificate's serial number, in hexadecimal digits.
@@ -84,6 +87,7 @@ impl AgentView {
         let held = agent.current;
         Self {
             name: name.to_string(),
+            gateway: agent.kind.gateway().cloned(),
             state: agent.state(now),
             serial: held.serial.short(),
             expires: held.expires(),
@@ -114,6 +118,9 @@ impl Agent {
 pub struct TokenView {
     /// For which machine.
     pub name: String,
+    /// The plans' gateway that the machine will be of; without it: the agent of a VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<ServiceName>,
     /// When it was made.
     pub created: Timestamp,
     /// From when on it is worth nothing.
@@ -135,6 +142,7 @@ impl TokenView {
     pub(super) fn of(name: &MachineName, token: &Token, now: Timestamp) -> Self {
         Self {
             name: name.to_string(),
+            gateway: token.kind.gateway().cloned(),
             created: token.created,
             expires: token.expires,
             expired: now >= token.expires,

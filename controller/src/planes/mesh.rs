@@ -374,7 +374,7 @@ impl MeshPlane {
 
     /// What a machine says of its own: of services that concern it, in the plane that it is in.
     fn own_words(&self, mut said: Said) -> Said {
-        let proved = said.client.identity.as_ref().is_some_and(|it| it.role == "agent");
+        let proved = said.client.identity.as_ref().is_some_and(|it| it.kind.is_agent());
         if let Some(report) = &mut said.report
             && (proved || hosts::is_agent(&said.client))
         {

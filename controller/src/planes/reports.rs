@@ -145,11 +145,9 @@ impl Reporting {
         let identity = self.identity.as_ref();
         let client = Client::of_reports(&mut self.client, message.node.as_ref(), identity)?;
         let report = Report::read(message).map_err(Status::invalid_argument)?;
-        let others =
-            |sink: &&Behind| identity.is_some_and(|identity| !identity.speaks_for(&sink.id));
-        if let Some(sink) = report.sinks.iter().find(others) {
-            let id = &sink.id;
-            let words = format!("`{id}` is not behind `{}`, who must not report it", client.id);
+        // Who can only relay has nothing to say of a host or a resolver, nor leaves as one.
+        if identity.is_some_and(|identity| !identity.kind.is_agent()) && !report.is_of_a_relay() {
+            let words = format!("`{}` is a gateway, which reports its proxies alone", client.id);
             return Err(Status::permission_denied(words));
         }
         self.inbox.hand_in(Said { client, report: Some(report) });
@@ -169,6 +167,13 @@ impl Report {
     /// How much it is: services, sinks and overrides.
     pub fn parts(&self) -> usize {
         self.counts.len() + self.sinks.len() + self.overrides.len() + self.stragglers.len()
+    }
+
+    /// Whether it is of the clients of a relay, and of nothing else.
+    fn is_of_a_relay(&self) -> bool {
+        let Self { counts, sinks: _, overrides, leaving, names, stragglers } = self;
+        let is_empty = counts.is_empty() && overrides.is_empty() && stragglers.is_empty();
+        is_empty && !leaving && *names == Names::default()
     }
 
     /// Reads a report.

@@ -10,6 +10,7 @@ use proto::google::protobuf::{Struct, Value};
 use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Status, Streaming};
+use x509_parser::extensions::GeneralName;
 
 use crate::world::{World, wait};
 
@@ -74,14 +75,25 @@ pub(crate) async fn enrol(
 pub(crate) async fn report_of_nobody(
     world: &World,
 ) -> Result<Streaming<wire::ReportResponse>, Status> {
-    report(channel(world, None).await?, "vm-1").await
+    report(channel(world, None).await?, "vm-1", AGENT, wire::ReportRequest::default()).await
 }
 
-async fn report(channel: Channel, name: &str) -> Result<Streaming<wire::ReportResponse>, Status> {
-    let kind = Some(Kind::StringValue("agent".to_owned()));
-    let fields = [("crossfade.role".to_owned(), Value { kind })].into();
-    let node = Node { id: name.to_owned(), metadata: Some(Struct { fields }), ..Node::default() };
-    let first = wire::ReportRequest { node: Some(node), ..wire::ReportRequest::default() };
+/// What an agent says that it is.
+const AGENT: &[(&str, &str)] = &[("role", "agent")];
+
+async fn report(
+    channel: Channel,
+    name: &str,
+    says: &[(&str, &str)],
+    what: wire::ReportRequest,
+) -> Result<Streaming<wire::ReportResponse>, Status> {
+    let fields = says.iter().map(|(key, text)| {
+        let kind = Some(Kind::StringValue((*text).to_owned()));
+        (format!("crossfade.{key}"), Value { kind })
+    });
+    let metadata = Some(Struct { fields: fields.collect() });
+    let node = Node { id: name.to_owned(), metadata, ..Node::default() };
+    let first = wire::ReportRequest { node: Some(node), ..what };
     let stays = futures::stream::pending::<wire::ReportRequest>();
     let stream = futures::StreamExt::chain(futures::stream::iter([first]), stays);
     Ok(wait(ReportServiceClient::new(channel).report(stream)).await?.into_inner())
@@ -113,7 +125,25 @@ impl Vm {
         &self,
         world: &World,
     ) -> Result<Streaming<wire::ReportResponse>, Status> {
-        report(channel(world, Some(self)).await?, &self.name).await
+        self.report_as(world, AGENT, wire::ReportRequest::default()).await
+    }
+
+    /// The same, saying that it is this, and reporting this.
+    pub(crate) async fn report_as(
+        &self,
+        world: &World,
+        says: &[(&str, &str)],
+        what: wire::ReportRequest,
+    ) -> Result<Streaming<wire::ReportResponse>, Status> {
+        report(channel(world, Some(self)).await?, &self.name, says, what).await
+    }
+
+    /// Its only name for others.
+    pub(crate) fn id(&self) -> String {
+        let (_, parsed) = x509_parser::parse_x509_certificate(&self.certificate).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        let [GeneralName::URI(id)] = names.value.general_names[..] else { panic!("{names:?}") };
+        id.to_owned()
     }
 
     pub(crate) fn serial(&self) -> Vec<u8> {

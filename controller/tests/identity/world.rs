@@ -13,6 +13,7 @@ use controller::store::{DirectoryError, Memory, OpenError, Sqlite, Store};
 use plan::Actor;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use xds::join::Kind;
 use xds::server::{self, Limits, Server};
 
 /// Where a controller keeps what it has.
@@ -106,16 +107,22 @@ impl World {
     }
 
     pub(crate) async fn token(&self, name: &str) -> String {
-        self.made(name, None).await
+        self.made(name, Kind::Agent, None).await
     }
 
     pub(crate) async fn token_from(&self, name: &str, network: &str) -> String {
-        self.made(name, Some(network)).await
+        self.made(name, Kind::Agent, Some(network)).await
     }
 
-    async fn made(&self, name: &str, network: Option<&str>) -> String {
+    /// A token for a gateway.
+    pub(crate) async fn gateway_token(&self, name: &str, gateway: &str) -> String {
+        self.made(name, Kind::Gateway(gateway.parse().unwrap()), None).await
+    }
+
+    async fn made(&self, name: &str, kind: Kind, network: Option<&str>) -> String {
         let new = NewToken {
             name: name.parse().unwrap(),
+            kind,
             life: TOKEN_LIFE,
             services: Vec::new(),
             from: network.map(|network| network.parse().unwrap()),

@@ -37,6 +37,7 @@ fn part(directory: &Path, listen: &[&str]) -> Part {
         directory: directory.to_owned(),
         listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
         local: Some(UnixListener::bind(socket).unwrap()),
+        identity: None,
     })
     .unwrap()
 }
@@ -100,7 +101,7 @@ async fn while_running(part: Part, task: impl Future<Output = ()>) {
 async fn a_renewed_certificate_reaches_a_proxy_that_stays_connected() {
     let scratch = Scratch::new("secrets");
     let part = part(&scratch.0, &[]);
-    let shelf = part.shelf();
+    let shelf = part.shelf.clone();
     put(&shelf, "chain-of-today");
     let renew = async {
         let mut proxy = Proxy::connect(&scratch.0).await.unwrap();
@@ -118,7 +119,7 @@ async fn a_renewed_certificate_reaches_a_proxy_that_stays_connected() {
 async fn keys_are_not_served_where_anybody_may_ask() {
     let scratch = Scratch::new("open");
     let part = part(&scratch.0, &["127.0.0.1:0"]);
-    put(&part.shelf(), "chain-of-today");
+    put(&part.shelf, "chain-of-today");
     let ask = async {
         let refused = match Proxy::connect(&scratch.0).await {
             Ok(mut proxy) => proxy.next("the-key").await.unwrap_err(),

@@ -1,13 +1,11 @@
 //! `crossfade agent join`: a token becomes an identity, and this VM follows the controller.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::net::{IpAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use agent::identity::{self, Store};
-use controller::clock::Clock;
 use tokio::time::Instant;
 use xds::join::Ticket;
 
@@ -17,12 +15,10 @@ use crate::cli::page;
 use crate::following;
 use crate::host::control::{self, Answer, Question, Status};
 use crate::host::files::{self, EnvoySettings, Names, Settings};
-use crate::host::identity::DIRECTORY;
 use crate::host::trial::TRIAL;
-use crate::verbs::{Context, Exit, Failure, chain};
+use crate::identity::{self, ticket};
+use crate::verbs::{Context, Exit, Failure};
 
-/// The longest token that is read.
-const TOKEN_MAX: u64 = 16 << 10;
 /// How long the agent has, once started, to reach the controller.
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 /// How often it is looked whether it has.
@@ -31,7 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Joins.
 pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure> {
     let directory = files::directory(args.here.data.as_ref())?;
-    let mut ticket = ticket(args)?;
+    let mut ticket = ticket::read(args.token_file.as_deref())?;
+    if !ticket.kind.is_agent() {
+        return Err(ticket::elsewhere(&ticket));
+    }
     if !args.controller.is_empty() {
         ticket.controllers.clone_from(&args.controller);
     }
@@ -79,40 +78,8 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-/// The token, from a file or from standard input: a secret is no argument.
-fn ticket(args: &Join) -> Result<Ticket, Failure> {
-    let mut text = String::new();
-    match &args.token_file {
-        Some(path) => {
-            let read =
-                std::fs::File::open(path).and_then(|f| f.take(TOKEN_MAX).read_to_string(&mut text));
-            read.map_err(|source| Failure::File { what: "read", path: path.clone(), source })?;
-        }
-        None => {
-            if std::io::stdin().is_terminal() {
-                page::print("token: ")?;
-            }
-            // One line: what follows is the operator's word on whether the host is well.
-            std::io::stdin().lock().take(TOKEN_MAX).read_line(&mut text)?;
-        }
-    }
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(Failure::Usage(
-            "there is no token; at the controller run `crossfade token create NAME`, and paste \
-             here what it prints"
-                .to_owned(),
-        ));
-    }
-    token.parse().map_err(|error: xds::join::TicketError| Failure::Usage(chain(&error)))
-}
-
 async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settings, Failure> {
-    let failed = |error: identity::StoreError| Failure::Failed(chain(&error));
-    let mut found = Store::open(&directory.join(DIRECTORY)).map_err(failed)?;
-    let now = Clock::start().now();
-    let identity = identity::enroll(ticket, &mut found.store, now).await;
-    let identity = identity.map_err(|error| Failure::Failed(chain(&error)))?;
+    let identity = identity::join(ticket, directory).await?;
     let address = match args.address {
         Some(address) => address,
         None => towards(&ticket.controllers)?,

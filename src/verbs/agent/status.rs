@@ -31,7 +31,10 @@ fn text(status: &Status, paint: Paint) -> String {
     let mut text = String::new();
     let controller = match &status.controller {
         Some(address) => paint.good(address),
-        None => paint.warn("not reached; what was held stays in force"),
+        None => {
+            let why = status.away.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            paint.warn(&format!("not reached; what was held stays in force{why}"))
+        }
     };
     let token = status
         .token

@@ -79,7 +79,11 @@ fn a_revoked_machine_is_cut_and_its_clients_stay() {
     agent.kill();
     let agent = Agent::start(&world);
     until("it is told", || agent.log().contains("was revoked at").then_some(()));
-    assert!(world.status().unwrap()["controller"].is_null());
+    let status = world.status().unwrap();
+    assert!(status["controller"].is_null());
+    assert!(status["away"].as_str().is_some_and(|why| why.contains("was revoked at")), "{status}");
+    let said = world.vm(&["agent", "status"]).ok();
+    assert!(said.contains("not reached") && said.contains("was revoked at"), "{said}");
     assert_eq!(sides(&world.net, 100, LOGICAL), before);
     assert_eq!(world.sink().unwrap()["connected"], false);
 }

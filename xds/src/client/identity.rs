@@ -1,16 +1,8 @@
 //! Who a client was proved to be, and what it may therefore call itself.
 
+use super::Client;
+use crate::join::{Kind, MachineName};
 use crate::session::{Close, Code};
-
-/// Which roles (`crossfade.role`) a client may say it has, by the role that it was certified as;
-/// a client that says none is a sidecar.
-const ROLES: [(&str, &[&str]); 4] = [
-    // What runs on a VM: the agent, what it relays to the VM's proxies, and those proxies.
-    ("agent", &["agent", "relay", "sidecar"]),
-    ("dns", &["dns"]),
-    ("relay", &["relay"]),
-    ("proxy", &["sidecar", "gateway", "catch", "grpc"]),
-];
 
 /// What a client is that says no role.
 const UNSAID: &str = "sidecar";
@@ -18,65 +10,82 @@ const UNSAID: &str = "sidecar";
 /// Who a client was proved to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
-    /// What it is certified as: `agent`.
-    pub role: String,
-    /// What it is called. Nothing else of its role has this name.
-    pub name: String,
+    /// What it is certified as.
+    pub kind: Kind,
+    /// What it is called. Nothing else has this name.
+    pub name: MachineName,
 }
 
 impl Identity {
     /// Whether it may call itself so: by its name, or `NAME/…`.
-    pub fn owns(&self, id: &str) -> bool {
-        let rest = id.strip_prefix(self.name.as_str());
-        !self.name.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    /// Whether it may say how far this client of its own is: agents serve the proxies of their VM,
-    /// relays whoever follows them.
-    pub fn speaks_for(&self, id: &str) -> bool {
-        self.role == "relay" || self.owns(id)
+    fn owns(&self, id: &str) -> bool {
+        self.name.covers(id)
     }
 
     /// Whether it may be what it says it is.
     ///
     /// # Errors
     /// It goes by another's name, or says a role that it has not.
-    pub(super) fn bind(
-        &self,
-        id: &str,
-        role: Option<&str>,
-        serves: Option<&str>,
-    ) -> Result<(), Close> {
-        let Self { role: certified, name } = self;
-        if !self.owns(id) {
+    pub(super) fn bind(&self, client: &Client) -> Result<(), Close> {
+        let name = &self.name;
+        if !self.owns(&client.id) {
             return Err(denied(format!(
                 "the certificate is of `{name}` and node.id says another name; node.id must be \
                  `{name}` or begin with `{name}/`"
             )));
         }
-        let found = ROLES.iter().find(|(role, _)| role == certified);
-        let may = found.map(|(_, may)| *may).unwrap_or_default();
-        let said = role.unwrap_or(UNSAID);
-        if !may.contains(&said) {
+        let role = client.says("role").unwrap_or(UNSAID);
+        match &self.kind {
+            Kind::Agent => self.bind_agent(client, role),
+            Kind::Gateway(gateway) => self.bind_gateway(client, role, gateway.as_str()),
+        }
+    }
+
+    /// What runs on a VM: the agent, what it relays to the VM's proxy, and that proxy.
+    fn bind_agent(&self, client: &Client, role: &str) -> Result<(), Close> {
+        self.among(role, &["agent", "relay", UNSAID])?;
+        match client.says("serves").filter(|serves| role == "relay" && *serves != UNSAID) {
+            None => Ok(()),
+            Some(serves) => Err(denied(format!(
+                "the certificate of `{}` is of an agent, whose relay serves sidecars alone; leave \
+                 out crossfade.serves `{serves}`",
+                self.name
+            ))),
+        }
+    }
+
+    /// What runs at the target's edge: the relay, and the proxies behind it.
+    fn bind_gateway(&self, client: &Client, role: &str, gateway: &str) -> Result<(), Close> {
+        self.among(role, &["relay", "catch", "gateway"])?;
+        let serves = client.says("serves").unwrap_or(UNSAID);
+        if role == "relay" && !matches!(serves, "catch" | "gateway") {
             return Err(denied(format!(
-                "the certificate of `{name}` is of role `{certified}`, which may not say \
-                 crossfade.role `{said}`{}",
-                if may.is_empty() {
-                    String::new()
-                } else {
-                    format!("; say `{}`", may.join("`, `"))
-                }
+                "the certificate of `{}` is of a gateway, whose relay serves a catch or gateway, \
+                 not a {serves}: crossfade relay --role catch",
+                self.name
             )));
         }
-        // A relay on a VM is for what runs on that VM.
-        let serves = serves.filter(|_| said == "relay").unwrap_or(UNSAID);
-        if certified == "agent" && serves != UNSAID {
+        let said = client.says("gateway").unwrap_or_default();
+        if said != gateway {
             return Err(denied(format!(
-                "the certificate of `{name}` is of role `agent`, whose relay serves sidecars \
-                 alone; leave out crossfade.serves `{serves}`"
+                "the certificate of `{}` is of the gateway `{gateway}`; crossfade.gateway must be \
+                 that, not `{said}`",
+                self.name
             )));
         }
         Ok(())
+    }
+
+    fn among(&self, role: &str, may: &[&str]) -> Result<(), Close> {
+        if may.contains(&role) {
+            return Ok(());
+        }
+        let Self { kind, name } = self;
+        Err(denied(format!(
+            "the certificate of `{name}` is of kind `{kind}`, which may not say crossfade.role \
+             `{role}`; say `{}`",
+            may.join("`, `")
+        )))
     }
 }
 
@@ -97,35 +106,56 @@ mod tests {
             ("vm-1", "vm-2", false),
             ("vm-1", "", false),
             ("vm-1", "x/vm-1", false),
-            ("", "/x", false),
         ] {
-            let identity = Identity { role: "agent".to_owned(), name: name.to_owned() };
+            let identity = Identity { kind: Kind::Agent, name: name.parse().unwrap() };
             assert_eq!(identity.owns(id), owns, "{name} {id}");
         }
     }
 
     #[test]
-    fn a_role_is_what_was_certified() {
-        struct Case(&'static str, &'static str, Option<&'static str>, Option<&'static str>, bool);
-        for Case(certified, id, role, serves, fine) in [
-            Case("agent", "a", Some("agent"), None, true),
-            Case("agent", "a/envoy", None, None, true),
-            Case("agent", "a/envoy", Some("sidecar"), None, true),
-            Case("agent", "a/relay", Some("relay"), Some("sidecar"), true),
-            Case("agent", "a/relay", Some("relay"), Some("gateway"), false),
-            Case("agent", "a", Some("gateway"), None, false),
-            Case("agent", "a", Some("dns"), None, false),
-            Case("agent", "b", Some("agent"), None, false),
-            Case("dns", "a", Some("dns"), None, true),
-            Case("dns", "a", None, None, false),
-            Case("relay", "a", Some("relay"), Some("gateway"), true),
-            Case("proxy", "a", Some("gateway"), None, true),
-            Case("proxy", "a", Some("agent"), None, false),
-            Case("controller", "a", None, None, false),
+    fn a_client_is_what_was_certified() {
+        struct Case(&'static str, &'static str, &'static [(&'static str, &'static str)], bool);
+        const CATCH: (&str, &str) = ("serves", "catch");
+        const RELAY: (&str, &str) = ("role", "relay");
+        const EDGE: (&str, &str) = ("gateway", "edge");
+        for Case(certified, id, says, fine) in [
+            Case("", "a", &[("role", "agent")], true),
+            Case("", "a/envoy", &[], true),
+            Case("", "a/envoy", &[("role", "sidecar")], true),
+            Case("", "a/relay", &[RELAY], true),
+            Case("", "a/relay", &[RELAY, ("serves", "sidecar")], true),
+            Case("", "a/relay", &[RELAY, ("serves", "gateway")], false),
+            Case("", "a/relay", &[RELAY, CATCH, EDGE], false),
+            Case("", "a", &[("role", "gateway")], false),
+            Case("", "a", &[("role", "catch"), EDGE], false),
+            Case("", "a", &[("role", "dns")], false),
+            Case("", "b", &[("role", "agent")], false),
+            Case("edge", "a", &[RELAY, CATCH, EDGE], true),
+            Case("edge", "a", &[RELAY, ("serves", "gateway"), EDGE], true),
+            Case("edge", "a/proxy", &[("role", "catch"), EDGE], true),
+            Case("edge", "b", &[RELAY, CATCH, EDGE], false),
+            Case("edge", "a", &[RELAY, EDGE], false),
+            Case("edge", "a", &[RELAY, ("serves", "sidecar"), EDGE], false),
+            Case("edge", "a", &[RELAY, CATCH], false),
+            Case("edge", "a", &[RELAY, CATCH, ("gateway", "inner")], false),
+            Case("edge", "a", &[("role", "agent"), EDGE], false),
+            Case("edge", "a", &[EDGE], false),
+            Case("edge", "a", &[("role", "dns"), EDGE], false),
+            Case("edge", "a", &[("role", "grpc"), EDGE], false),
         ] {
-            let identity = Identity { role: certified.to_owned(), name: "a".to_owned() };
-            let bound = identity.bind(id, role, serves);
-            assert_eq!(bound.is_ok(), fine, "{certified} {id} {role:?} {serves:?}: {bound:?}");
+            let kind = certified.parse().map_or(Kind::Agent, Kind::Gateway);
+            let identity = Identity { kind, name: "a".parse().unwrap() };
+            let says = says.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let client = Client {
+                id: id.into(),
+                cluster: "".into(),
+                says: says.collect(),
+                agent: "".into(),
+                version: None,
+                identity: None,
+            };
+            let bound = identity.bind(&client);
+            assert_eq!(bound.is_ok(), fine, "{certified} {id} {:?}: {bound:?}", client.says);
         }
     }
 }

@@ -59,6 +59,7 @@ impl Follower {
             links.send_if_modified(|link| link.take().is_some());
             let End::Gone(why) = end else { continue };
             let pause = self.dial.failed(random());
+            self.away.send_replace(Some(format!("{address}: {why}").into()));
             tracing::warn!(%address, %why, ?pause, "the controller is away; stale is served");
             tokio::time::sleep(pause).await;
         }
@@ -87,6 +88,7 @@ impl Follower {
         };
         let address = self.dial.address();
         tracing::info!(%address, "following");
+        self.away.send_replace(None);
         links.send_replace(Some(Link { address, channel }));
         self.exchange(&mut responses, &requests, sink, again, asked.round).await
     }

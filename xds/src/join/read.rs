@@ -1,15 +1,21 @@
-//! The bytes of a ticket: pin (32), secret (32), name, number of controllers (1), each controller.
-//! A text is its length in a byte and its bytes.
+//! The bytes of a ticket: pin (32), secret (32), name, number of controllers (1), each controller,
+//! and where it is a gateway's the gateway. A text is its length in a byte and its bytes.
 
 use super::{
-    CONTROLLER_BYTES_MAX, CONTROLLERS_MAX, MachineName, PREFIX, Pin, Secret, TICKET_BYTES_MAX,
-    Ticket,
+    CONTROLLER_BYTES_MAX, CONTROLLERS_MAX, GATEWAY_BYTES_MAX, Kind, MachineName, PREFIX, Pin,
+    Secret, TICKET_BYTES_MAX, Ticket,
 };
 
 // A ticket with everything at its longest is read: 4 characters for 3 bytes.
 const _: () = assert!(
     PREFIX.len()
-        + (32 + 32 + 1 + MachineName::MAX + 1 + CONTROLLERS_MAX * (1 + CONTROLLER_BYTES_MAX) + 4)
+        + (32
+            + 32
+            + (1 + MachineName::MAX)
+            + 1
+            + CONTROLLERS_MAX * (1 + CONTROLLER_BYTES_MAX)
+            + (1 + GATEWAY_BYTES_MAX)
+            + 4)
             * 4
             / 3
         + 4
@@ -48,6 +54,9 @@ pub(super) fn body(ticket: &Ticket) -> Vec<u8> {
     for controller in &ticket.controllers {
         put(&mut bytes, controller);
     }
+    if let Some(gateway) = ticket.kind.gateway() {
+        put(&mut bytes, gateway.as_str());
+    }
     bytes
 }
 
@@ -71,8 +80,13 @@ pub(super) fn ticket(body: &[u8]) -> Option<Ticket> {
     for _ in 0..*count {
         controllers.push(take(&mut rest).filter(|text| is_controller(text))?.to_owned());
     }
+    // Tickets of before there were others are all agents'.
+    let kind = match rest {
+        [] => Kind::Agent,
+        _ => Kind::Gateway(take(&mut rest)?.parse().ok()?),
+    };
     let whole = rest.is_empty();
-    whole.then_some(Ticket { controllers, pin: Pin(*pin), name, secret: Secret(*secret) })
+    whole.then_some(Ticket { controllers, pin: Pin(*pin), name, kind, secret: Secret(*secret) })
 }
 
 fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {

@@ -10,6 +10,7 @@ fn ticket(controllers: &[&str]) -> Ticket {
         controllers: controllers.iter().map(|&text| text.to_owned()).collect(),
         pin: Pin([7; 32]),
         name: "vm-1".parse().unwrap(),
+        kind: Kind::Agent,
         secret: Secret::new([9; 32]),
     }
 }
@@ -22,10 +23,14 @@ fn a_ticket_is_read_as_it_was_written() {
     {
         let mut ticket = ticket(&controllers);
         ticket.name = "n".repeat(MachineName::MAX).parse().unwrap();
-        let text = ticket.to_string();
-        assert!(text.starts_with(PREFIX) && text.len() <= TICKET_BYTES_MAX, "{}", text.len());
-        assert_eq!(text.parse::<Ticket>().as_ref(), Ok(&ticket));
-        assert_eq!(format!(" {text}\n").parse::<Ticket>().as_ref(), Ok(&ticket));
+        let longest = Kind::Gateway("g".repeat(GATEWAY_BYTES_MAX).parse().unwrap());
+        for kind in [Kind::Agent, longest] {
+            ticket.kind = kind;
+            let text = ticket.to_string();
+            assert!(text.starts_with(PREFIX) && text.len() <= TICKET_BYTES_MAX, "{}", text.len());
+            assert_eq!(text.parse::<Ticket>().as_ref(), Ok(&ticket));
+            assert_eq!(format!(" {text}\n").parse::<Ticket>().as_ref(), Ok(&ticket));
+        }
     }
 }
 
@@ -33,7 +38,12 @@ fn a_ticket_is_read_as_it_was_written() {
 fn the_text_of_a_ticket_never_changes() {
     let text = "cfj1_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ\
                 CQkJCQkJCQR2bS0xAQ0xMC4wLjAuMTo3NDEwG7RMzA";
-    assert_eq!(ticket(&["10.0.0.1:7410"]).to_string(), text);
+    let mut ticket = ticket(&["10.0.0.1:7410"]);
+    assert_eq!(ticket.to_string(), text);
+    ticket.kind = Kind::Gateway("edge".parse().unwrap());
+    let text = "cfj1_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ\
+                CQkJCQkJCQR2bS0xAQ0xMC4wLjAuMTo3NDEwBGVkZ2UYR49o";
+    assert_eq!(ticket.to_string(), text);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use xds::Close;
+use xds::join::Kind;
 use xds::server::{Doorman, Identity, Limits, Peer, Service, Tls};
 
 use crate::world::{Delta, World, assert_status, clusters, in_time, named, node, until};
@@ -70,7 +71,7 @@ impl Porter {
     }
 
     fn knows(&self, leaf: &Leaf, name: &str) {
-        let identity = Identity { role: "agent".to_owned(), name: name.to_owned() };
+        let identity = Identity { kind: Kind::Agent, name: name.parse().unwrap() };
         self.known.lock().unwrap().insert(leaf.der().to_vec().into(), identity);
     }
 
@@ -140,7 +141,7 @@ async fn a_client_is_who_its_certificate_says() {
         Delta::open_as(channel.clone(), node("vm-1", Some("agent")), &clusters()).await.unwrap();
     assert_eq!(fine.took().await.len(), 1);
     let sink = world.sink("vm-1", |_| true).await;
-    assert_eq!(sink.client.identity.as_ref().unwrap().name, "vm-1");
+    assert_eq!(sink.client.identity.as_ref().unwrap().name.as_str(), "vm-1");
 
     for (id, role, words) in [
         ("vm-2", "agent", "node.id must be"),

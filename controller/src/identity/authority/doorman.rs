@@ -6,11 +6,8 @@ use xds::server::{Doorman, Identity, Peer, Service};
 use xds::session::Code;
 
 use super::{Authority, lock};
-use crate::identity::book::NotAdmitted;
+use crate::identity::book::{NotAdmitted, Shown};
 use crate::identity::proof::Leaf;
-
-/// What machines are certified as.
-const ROLE: &str = "agent";
 
 impl Doorman for Authority {
     fn admit(&self, peer: &Peer, service: Service) -> Result<Option<Identity>, Close> {
@@ -24,10 +21,9 @@ impl Doorman for Authority {
         let now = self.inner.clock.now();
         let known = self.inner.known();
         known.book.admit(&leaf.shown, now).map_err(closed)?;
-        let name = leaf.shown.name;
-        let identity = Identity { role: ROLE.to_owned(), name: name.to_string() };
-        lock(&self.inner.seen).insert(name, now);
-        Ok(Some(identity))
+        let Shown { kind, name, .. } = leaf.shown;
+        lock(&self.inner.seen).insert(name.clone(), now);
+        Ok(Some(Identity { kind, name }))
     }
 
     fn revoked(&self) -> watch::Receiver<u64> {
@@ -37,9 +33,10 @@ impl Doorman for Authority {
 
 fn closed(error: NotAdmitted) -> Close {
     let code = match &error {
-        NotAdmitted::Frozen { .. } | NotAdmitted::Revoked { .. } | NotAdmitted::Replaced { .. } => {
-            Code::PermissionDenied
-        }
+        NotAdmitted::Frozen { .. }
+        | NotAdmitted::Revoked { .. }
+        | NotAdmitted::Replaced { .. }
+        | NotAdmitted::Kind { .. } => Code::PermissionDenied,
         NotAdmitted::Unknown { .. } | NotAdmitted::Expired { .. } | NotAdmitted::Renewed { .. } => {
             Code::Unauthenticated
         }

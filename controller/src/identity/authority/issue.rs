@@ -102,14 +102,14 @@ impl Authority {
         }
         let serial = Serial::new(inner.random()?);
         let (secret, digest) = (ticket.secret.digest(), key.digest());
-        let name = &ticket.name;
+        let (name, kind) = (&ticket.name, &ticket.kind);
         let enrolled = inner.change(|book, now| {
-            book.enrol(Enrolment { secret, name, source, key: digest, serial, now })
+            book.enrol(Enrolment { secret, name, kind, source, key: digest, serial, now })
         });
         match enrolled.await? {
             Ok(grant) => {
-                let Grant { name, serial, again, .. } = &grant;
-                tracing::info!(%name, %source, %serial, again, "machine joined");
+                let Grant { kind, name, serial, again, .. } = &grant;
+                tracing::info!(%name, %kind, %source, %serial, again, "machine joined");
                 self.made(grant, &key).map_err(EnrolError::from)
             }
             Err(why) => {

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use plan::Timestamp;
 use serde::{Deserialize, Serialize};
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 use super::{Agent, Book, Held, Spent, Token};
 
-/// The version of the format.
-const FORMAT: u32 = 1;
+/// The version of the format of a book of agents alone.
+const AGENTS: u32 = 1;
+
+/// The version of one with gateways. A program that knows agents alone would take them for such,
+/// so it must not read it.
+const GATEWAYS: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -39,8 +43,10 @@ impl Book {
     /// As it is kept. Has digests, never a secret.
     pub fn encode(&self) -> Vec<u8> {
         let Self { tokens, spent, agents } = self.clone();
+        let kinds = tokens.values().map(|it| &it.kind).chain(agents.values().map(|it| &it.kind));
+        let format = if kinds.into_iter().all(Kind::is_agent) { AGENTS } else { GATEWAYS };
         // Writing text and numbers into memory cannot fail.
-        serde_json::to_vec(&Kept { format: FORMAT, tokens, spent, agents }).unwrap_or_default()
+        serde_json::to_vec(&Kept { format, tokens, spent, agents }).unwrap_or_default()
     }
 
     /// From what was kept.
@@ -49,7 +55,7 @@ impl Book {
     /// As [`CellError`] says.
     pub fn decode(bytes: &[u8]) -> Result<Self, CellError> {
         let Head { format } = serde_json::from_slice(bytes).map_err(CellError::Malformed)?;
-        if format != FORMAT {
+        if !matches!(format, AGENTS | GATEWAYS) {
             return Err(CellError::Later(format));
         }
         let kept = serde_json::from_slice(bytes).map_err(CellError::Malformed)?;

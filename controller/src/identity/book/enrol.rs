@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use plan::{Digest, Timestamp};
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 use super::{Agent, Book, Grant, Held, Spent, Token, issue_time};
 use crate::identity::{AGENTS_MAX, Serial};
@@ -15,6 +15,8 @@ pub struct Enrolment<'a> {
     pub secret: Digest,
     /// What its token says it is called.
     pub name: &'a MachineName,
+    /// What its token says it is.
+    pub kind: &'a Kind,
     /// From where it calls.
     pub source: IpAddr,
     /// The SHA-256 of its public key.
@@ -64,6 +66,14 @@ pub enum EnrolRefused {
         /// The name.
         name: MachineName,
     },
+    /// One of another kind did.
+    #[error("`{name}` has joined already, as {is}; have a token made for another name")]
+    Kind {
+        /// The name.
+        name: MachineName,
+        /// What has the name.
+        is: Kind,
+    },
     /// The key was that of an earlier certificate.
     #[error("the key was used before; make a new one")]
     OldKey,
@@ -79,10 +89,11 @@ impl Book {
     /// # Errors
     /// As [`EnrolRefused`] says; then the token is as good as before.
     pub fn enrol(&mut self, enrolment: Enrolment<'_>) -> Result<Grant, EnrolRefused> {
-        let Enrolment { secret, name, source, key, serial, now } = enrolment;
+        let Enrolment { secret, name, kind, source, key, serial, now } = enrolment;
         self.sweep(now);
         let waiting = self.tokens.iter().find(|(_, token)| token.secret == secret);
-        let Some((_, token)) = waiting.filter(|(owner, _)| *owner == name) else {
+        let Some((_, token)) = waiting.filter(|(owner, it)| (*owner, &it.kind) == (name, kind))
+        else {
             return self.enrol_again(&enrolment);
         };
         if now >= token.expires {
@@ -93,8 +104,14 @@ impl Book {
             return Err(EnrolRefused::Source { source_address: source });
         }
         let known = self.agents.get(name);
-        if !token.replace && known.is_some_and(|agent| agent.is_live(now)) {
-            return Err(EnrolRefused::Live { name: name.clone() });
+        match known.filter(|agent| agent.is_live(now)) {
+            Some(Agent { kind: is, .. }) if is != kind => {
+                return Err(EnrolRefused::Kind { name: name.clone(), is: is.clone() });
+            }
+            Some(_) if !token.replace => {
+                return Err(EnrolRefused::Live { name: name.clone() });
+            }
+            Some(_) | None => {}
         }
         if known.is_none() && self.agents.len() >= AGENTS_MAX {
             return Err(EnrolRefused::Full);
@@ -104,26 +121,29 @@ impl Book {
         }
         let joined = issue_time(now, known.map(|agent| agent.current.issued));
         let current = Held { serial, key, issued: joined };
-        let Token { expires, services, .. } = token.clone();
-        let agent = Agent { services, joined, from: source, current, previous: None, end: None };
+        let Token { kind, expires, services, .. } = token.clone();
+        let grant = Grant::of(&kind, name, &current, false);
+        let agent =
+            Agent { kind, services, joined, from: source, current, previous: None, end: None };
         self.tokens.remove(name);
         self.agents.insert(name.clone(), agent);
         self.spend(Spent { secret, name: name.clone(), at: now, expires, used: Some(serial) });
-        Ok(Grant::of(name, &current, false))
+        Ok(grant)
     }
 
     /// The token does not wait: the same answer again, or the reason.
     fn enrol_again(&self, enrolment: &Enrolment<'_>) -> Result<Grant, EnrolRefused> {
-        let Enrolment { secret, name, key, now, .. } = *enrolment;
+        let Enrolment { secret, name, kind, key, now, .. } = *enrolment;
         let spent = self.spent.iter().rev().find(|spent| spent.secret == secret);
         let spent = spent.filter(|spent| spent.name == *name).ok_or(EnrolRefused::Unknown)?;
         let Some(serial) = spent.used else {
             return Err(EnrolRefused::Withdrawn { at: spent.at });
         };
         let agent = self.agents.get(name).filter(|agent| agent.end.is_none());
+        let agent = agent.filter(|agent| agent.kind == *kind);
         let held = agent.map(|agent| agent.current);
         match held.filter(|held| held.serial == serial && held.key == key && now < spent.expires) {
-            Some(held) => Ok(Grant::of(name, &held, true)),
+            Some(held) => Ok(Grant::of(kind, name, &held, true)),
             None => Err(EnrolRefused::Used { at: spent.at }),
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use plan::{Digest, Timestamp};
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 use super::{Agent, Book, End, EndKind, Grant, Held, issue_time};
 use crate::identity::{GRACE, OVERLAP, SKEW_MAX, Serial};
@@ -11,6 +11,8 @@ use crate::identity::{GRACE, OVERLAP, SKEW_MAX, Serial};
 /// A certificate that somebody showed: of our CA, and the key was proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
+    /// What it is.
+    pub kind: Kind,
     /// Whose it is.
     pub name: MachineName,
     /// What it says.
@@ -69,6 +71,16 @@ pub enum NotAdmitted {
         name: MachineName,
         /// When.
         at: Timestamp,
+    },
+    /// It is not what it was certified as.
+    #[error("`{name}` is known here as {is}, and the certificate is of {shown}; join it again")]
+    Kind {
+        /// The name.
+        name: MachineName,
+        /// What it is.
+        is: Kind,
+        /// What the certificate says.
+        shown: Kind,
     },
     /// The certificate has ended.
     #[error("the certificate of `{name}` expired at {at}; renew it")]
@@ -130,7 +142,7 @@ impl Book {
     /// # Errors
     /// As [`NotAdmitted`] says.
     pub fn admit(&self, shown: &Shown, now: Timestamp) -> Result<&Agent, NotAdmitted> {
-        let Shown { name, held } = shown;
+        let Shown { name, held, .. } = shown;
         let agent = self.standing(shown)?;
         let at = held.expires();
         if now >= at {
@@ -154,7 +166,7 @@ impl Book {
     /// # Errors
     /// As [`RenewRefused`] says. The book may have changed.
     pub fn renew(&mut self, renewal: Renewal<'_>) -> Result<Grant, RenewRefused> {
-        let Renewal { shown: Shown { name, held }, source, key, serial, now } = renewal;
+        let Renewal { shown: Shown { kind, name, held }, source, key, serial, now } = renewal;
         self.sweep(now);
         let agent = self.standing(renewal.shown)?;
         if now >= held.expires().after(GRACE) {
@@ -175,11 +187,11 @@ impl Book {
                 agent.current = next;
                 agent.from = source.to_canonical();
             }
-            return Ok(Grant::of(name, &next, false));
+            return Ok(Grant::of(kind, name, &next, false));
         }
         let is_previous = agent.previous.is_some_and(|previous| previous.serial == held.serial);
         if is_previous && key == current.key {
-            return Ok(Grant::of(name, &current, true));
+            return Ok(Grant::of(kind, name, &current, true));
         }
         let why = format!(
             "certificate {} was renewed at {} from {} and once more from {}, with another key",
@@ -196,11 +208,15 @@ impl Book {
 
     /// The machine of this certificate, if nothing is against its name.
     fn standing(&self, shown: &Shown) -> Result<&Agent, NotAdmitted> {
-        let name = &shown.name;
+        let Shown { kind, name, .. } = shown;
         let agent = self.agents.get(name);
         let agent = agent.ok_or_else(|| NotAdmitted::Unknown { name: name.clone() })?;
         if shown.held.issued < agent.joined {
             return Err(NotAdmitted::Replaced { name: name.clone(), at: agent.joined });
+        }
+        if agent.kind != *kind {
+            let (name, is, shown) = (name.clone(), agent.kind.clone(), kind.clone());
+            return Err(NotAdmitted::Kind { name, is, shown });
         }
         match &agent.end {
             None => Ok(agent),

@@ -1,5 +1,6 @@
 //! Every way to join and renew, by a table and at random.
 
+mod kinds;
 mod machines;
 mod random;
 
@@ -55,6 +56,7 @@ fn a_token_is_good_once_for_its_machine_from_its_network() {
         let enrolled = book.enrol(Enrolment {
             secret: number(case.secret),
             name: &name(case.name),
+            kind: &Kind::Agent,
             source: address(case.source),
             key: number(n),
             serial: serial(n),
@@ -141,7 +143,8 @@ fn machines_are_bounded_and_fit_into_a_cell() {
     let (secret, key, now) = (number(2), number(3), minute(3));
     let (source, serial) = (address("10.0.0.9"), serial(3));
     let two = name("vm-2");
-    let more = Enrolment { secret, name: &two, source, key, serial, now };
+    let kind = &Kind::Agent;
+    let more = Enrolment { secret, name: &two, kind, source, key, serial, now };
     assert_eq!(book.enrol(more), Err(EnrolRefused::Full));
     book.agents.remove("vm-1");
     assert!(book.enrol(more).is_ok());
@@ -233,7 +236,7 @@ fn a_lost_answer_is_given_again_and_a_copied_key_freezes() {
             "the one before the last, with the last's key",
             |book, first| {
                 let held = book.agent(&first.name).unwrap().current;
-                let second = Shown { name: first.name.clone(), held };
+                let second = Shown { held, ..first.clone() };
                 renew(book, &second, 102, minute(120)).unwrap();
                 renew(book, first, 101, minute(121))
             },
@@ -301,8 +304,8 @@ fn who_was_revoked_stays_out_until_he_joins_again() {
     let mut book = joined("vm-1");
     let first = first(&book);
     let before = book.clone();
-    assert_eq!(book.revoke(&first.name, "stolen", minute(5)), Ok(true));
-    assert_eq!(book.revoke(&first.name, "again", minute(6)), Ok(false));
+    assert_eq!(book.revoke(&first.name, "stolen", minute(5)), Ok((Kind::Agent, true)));
+    assert_eq!(book.revoke(&first.name, "again", minute(6)), Ok((Kind::Agent, false)));
     assert!(book.refuses_more_than(&before));
     let revoked = NotAdmitted::Revoked { name: first.name.clone(), at: minute(5) };
     assert_eq!(book.admit(&first, minute(7)).map(drop), Err(revoked.clone()));
@@ -334,7 +337,7 @@ fn what_is_kept_is_read_again_and_has_no_secret() {
     renew(&mut book, &first, 101, minute(60)).unwrap();
     renew(&mut book, &first, 102, minute(61)).unwrap_err();
     assert_eq!(Book::decode(&book.encode()).unwrap(), book);
-    let later = String::from_utf8(book.encode()).unwrap().replace("\"format\":1", "\"format\":2");
-    assert!(matches!(Book::decode(later.as_bytes()), Err(CellError::Later(2))));
+    let later = String::from_utf8(book.encode()).unwrap().replace("\"format\":1", "\"format\":3");
+    assert!(matches!(Book::decode(later.as_bytes()), Err(CellError::Later(3))));
     assert!(matches!(Book::decode(b"{}"), Err(CellError::Malformed(_))));
 }

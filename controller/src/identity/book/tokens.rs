@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use plan::{Digest, ServiceId, Timestamp};
-use xds::join::MachineName;
+use xds::join::{Kind, MachineName};
 
 use super::{Book, Spent, Token};
 use crate::identity::{SERVICES_MAX, TOKEN_LIFE_MAX, TOKENS_MAX};
@@ -14,6 +14,8 @@ use crate::identity::{SERVICES_MAX, TOKEN_LIFE_MAX, TOKENS_MAX};
 pub struct Ask {
     /// For which machine.
     pub name: MachineName,
+    /// What the machine is.
+    pub kind: Kind,
     /// How long it is to be good.
     pub life: Duration,
     /// What the machine may see; empty: everything that is for it.
@@ -38,6 +40,21 @@ pub enum TokenRefused {
         /// The name.
         name: MachineName,
     },
+    /// The name is that of a machine of another kind, which no token can change.
+    #[error(
+        "`{name}` has joined as {is}; take another name for this {wanted}, or revoke `{name}` first"
+    )]
+    Kind {
+        /// The name.
+        name: MachineName,
+        /// What has the name.
+        is: Kind,
+        /// What was to have it.
+        wanted: Kind,
+    },
+    /// A gateway sees what its plans say.
+    #[error("a gateway is limited to no services: what it is sent is what its plans say")]
+    Unlimited,
     /// It would be good for too long, or not at all.
     #[error("a token is good for 1 s to {} h", TOKEN_LIFE_MAX.as_secs() / 3_600)]
     Life,
@@ -64,7 +81,7 @@ impl Book {
         now: Timestamp,
     ) -> Result<bool, TokenRefused> {
         self.sweep(now);
-        let Ask { name, life, mut services, from, replace, by } = ask;
+        let Ask { name, kind, life, mut services, from, replace, by } = ask;
         if life < Duration::from_secs(1) || life > TOKEN_LIFE_MAX {
             return Err(TokenRefused::Life);
         }
@@ -73,8 +90,15 @@ impl Book {
         if services.len() > SERVICES_MAX {
             return Err(TokenRefused::Services);
         }
-        if !replace && self.agents.get(&name).is_some_and(|agent| agent.is_live(now)) {
-            return Err(TokenRefused::Live { name });
+        if !services.is_empty() && !kind.is_agent() {
+            return Err(TokenRefused::Unlimited);
+        }
+        match self.agents.get(&name).filter(|agent| agent.is_live(now)) {
+            Some(agent) if agent.kind != kind => {
+                return Err(TokenRefused::Kind { name, is: agent.kind.clone(), wanted: kind });
+            }
+            Some(_) if !replace => return Err(TokenRefused::Live { name }),
+            Some(_) | None => {}
         }
         let instead = self.withdraw(&name, now);
         if self.tokens.values().filter(|token| now < token.expires).count() >= TOKENS_MAX {
@@ -84,7 +108,7 @@ impl Book {
             self.tokens.retain(|_, token| now < token.expires);
         }
         let expires = now.after(life);
-        let token = Token { secret, created: now, expires, services, from, replace, by };
+        let token = Token { secret, kind, created: now, expires, services, from, replace, by };
         self.tokens.insert(name, token);
         Ok(instead)
     }

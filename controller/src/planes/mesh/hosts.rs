@@ -29,7 +29,7 @@ impl Concerns for Everything {
     }
 }
 
-/// As its token said; a machine that is not known is concerned by nothing.
+/// As its token said; a machine that is not known, or is no VM, is concerned by nothing.
 impl Concerns for Authority {
     fn of(&self, client: &Client) -> Concern {
         let known = client.identity.as_ref().and_then(|it| self.services_of(&it.name));

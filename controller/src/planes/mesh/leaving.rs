@@ -28,14 +28,9 @@ impl Leaving {
     pub(super) async fn let_go(self, client: Arc<Client>) {
         let id = &client.id;
         if let (Some(authority), Some(known)) = (&self.identity, &client.identity) {
-            match known.name.parse() {
-                Ok(name) => {
-                    let revoked = authority.revoke(&name, &Actor::new(id), "it left").await;
-                    if let Err(error) = revoked {
-                        tracing::warn!(sink = %id, %error, "its certificate is not revoked");
-                    }
-                }
-                Err(error) => tracing::warn!(sink = %id, %error, "its name is none"),
+            let revoked = authority.revoke(&known.name, &Actor::new(id), "it left").await;
+            if let Err(error) = revoked {
+                tracing::warn!(sink = %id, %error, "its certificate is not revoked");
             }
         }
         let tries = GONE_WITHIN.as_millis() / LOOK_EVERY.as_millis();

@@ -29,6 +29,7 @@ pub(super) fn minute(n: u64) -> Timestamp {
 pub(super) fn ask(name: &str) -> Ask {
     Ask {
         name: name.parse().unwrap(),
+        kind: Kind::Agent,
         life: TOKEN_LIFE,
         services: Vec::new(),
         from: None,
@@ -47,6 +48,7 @@ pub(super) fn enrol(
     book.enrol(Enrolment {
         secret: number(secret),
         name: &name("vm-1"),
+        kind: &Kind::Agent,
         source: address("10.0.0.7"),
         key: number(key),
         serial: serial(key),
@@ -69,6 +71,7 @@ pub(super) fn shown(grant: &Grant, key: u64) -> Shown {
     let issued = grant.not_before.after(SKEW_MAX);
     assert_eq!(grant.not_after, issued.after(LIFE));
     Shown {
+        kind: grant.kind.clone(),
         name: grant.name.clone(),
         held: Held { serial: grant.serial, key: number(key), issued },
     }
@@ -85,6 +88,6 @@ pub(super) fn joined(machine: &str) -> Book {
 /// Its certificate.
 pub(super) fn first(book: &Book) -> Shown {
     let name = name("vm-1");
-    let held = book.agent(&name).unwrap().current;
-    Shown { name, held }
+    let agent = book.agent(&name).unwrap();
+    Shown { kind: agent.kind.clone(), held: agent.current, name }
 }

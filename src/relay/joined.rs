@@ -1,0 +1,60 @@
+//! `crossfade relay join`: a token becomes the identity of a gateway.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::DIRECTORY;
+use crate::cli::follow::RelayJoin;
+use crate::cli::page;
+use crate::following;
+use crate::host::files;
+use crate::identity::{self, ticket};
+use crate::verbs::{Exit, Failure};
+
+/// What join wrote, in the relay's directory.
+const FILE: &str = "relay.json";
+
+/// What join chose. Who the relay is stands in its identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Joined {
+    /// Whom it follows, HOST:PORT.
+    pub(super) controllers: Vec<String>,
+}
+
+impl Joined {
+    /// What join wrote there; `None`: none did.
+    pub(super) fn read(directory: &Path) -> Result<Option<Self>, Failure> {
+        files::read(directory, FILE)
+    }
+}
+
+/// Joins.
+pub(super) async fn join(args: &RelayJoin) -> Result<Exit, Failure> {
+    let directory = following::directory(args.data.as_ref(), DIRECTORY)?;
+    let mut ticket = ticket::read(args.token_file.as_deref())?;
+    if ticket.kind.is_agent() {
+        return Err(ticket::elsewhere(&ticket));
+    }
+    if !args.controller.is_empty() {
+        ticket.controllers.clone_from(&args.controller);
+    }
+    let failed = |source| Failure::File { what: "make", path: directory.clone(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+    // Nobody else is at work here meanwhile; a relay that runs has the identity in memory.
+    let place = following::take(directory.clone())?;
+    let identity = identity::join(&ticket, &directory).await?;
+    files::put(&directory, FILE, &Joined { controllers: ticket.controllers.clone() })?;
+    page::print(&format!(
+        "{} has joined {} as {}\nstart it: crossfade relay --data {}\n",
+        identity.name,
+        ticket.controllers.join(", "),
+        identity.kind,
+        directory.display()
+    ))?;
+    drop(place);
+    Ok(Exit::Done)
+}
