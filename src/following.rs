@@ -12,12 +12,12 @@ use plan::snapshot::{Motion, Service};
 use proto::crossfade::v1::report_service_client::ReportServiceClient;
 use proto::crossfade::v1::{ReportRequest, ReportResponse};
 use proto::envoy::config::core::v3::Node;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use xds::follow::Link;
 use xds::follow::dial::{Dial, TlsFiles};
+use xds::follow::{Applied, Link};
 
 use crate::cli::follow::Following;
 use crate::config::default_data;
@@ -124,6 +124,20 @@ pub(crate) fn moved_by_restore<'a>(
         leaf.motion == Motion::Restored && old.is_some_and(|old| old.serving != leaf.serving)
     };
     new.iter().find(moves).map(|leaf| &leaf.id)
+}
+
+/// Asks the one task that changes things, and waits until it has done it.
+pub(crate) async fn ask<A>(
+    asks: &mpsc::Sender<A>,
+    ask: impl FnOnce(oneshot::Sender<Applied>) -> A,
+) -> Applied {
+    let (done, applied) = oneshot::channel();
+    // That task goes only with the process.
+    let _ = asks.send(ask(done)).await;
+    match applied.await {
+        Ok(applied) => applied,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Random bits, not for secrets.

@@ -8,15 +8,33 @@
 #[cfg(test)]
 mod tests;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use nix::fcntl::OFlag;
 use plan::{Digest, ServiceId, Timestamp};
+use proto::crossfade::v1 as wire;
 use serde::{Deserialize, Serialize};
+
+use crate::verbs::chain;
 
 /// The file.
 pub(crate) const FILE: &str = "break-glass.log";
+
+/// How often those who run look at the file: what an operator does is in force within twice this.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// What dissolved break-glass is written down as.
+pub(crate) const BY_CONTROLLER: &str = "controller";
+/// Why it was dissolved.
+pub(crate) const AT_LEGACY: &str = "the controller's split is 0";
+
+/// How often an operator's command asks whether others have written, and how many times: an act
+/// takes a few milliseconds.
+const WAIT_EACH: Duration = Duration::from_millis(5);
+const WAITS_MAX: u32 = 50;
 
 /// A longer one is no log of people's acts.
 const BYTES_MAX: u64 = 16 << 20;
@@ -72,6 +90,16 @@ impl Force {
     pub(crate) fn covers(&self, id: &ServiceId) -> bool {
         self.service.as_ref().is_none_or(|service| service == id)
     }
+
+    /// As the controller is told.
+    pub(crate) fn reported(&self) -> wire::Override {
+        wire::Override {
+            services: self.service.iter().map(ToString::to_string).collect(),
+            since_ms: u64::try_from(self.since.millis()).unwrap_or(0),
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+        }
+    }
 }
 
 /// What the file says.
@@ -101,14 +129,39 @@ pub(crate) enum GlassError {
 /// Reads the file in `directory`; none is nothing in force.
 pub(crate) fn read(directory: &Path) -> Result<Glass, GlassError> {
     let path = directory.join(FILE);
-    match File::open(&path) {
-        Ok(file) => read_file(file, &path),
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
+    match opened {
+        Ok(file) => read_file(&file, &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Glass::nothing()),
         Err(source) => Err(GlassError::File { what: "read", path, source }),
     }
 }
 
-fn read_file(file: File, path: &Path) -> Result<Glass, GlassError> {
+/// Break-glass as it was left, for those who run: a file that cannot be read holds nothing up.
+pub(crate) fn read_or_nothing(directory: &Path) -> Glass {
+    let glass = read(directory).unwrap_or_else(|error| {
+        tracing::error!(why = %chain(&error), "break-glass cannot be read");
+        Glass::nothing()
+    });
+    for problem in &glass.problems {
+        tracing::error!(%problem, "the log of break-glass was changed by hand or torn");
+    }
+    glass
+}
+
+/// What changes when the file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(Option<(u64, SystemTime)>);
+
+impl Stamp {
+    /// As the file in `directory` is now.
+    pub(crate) fn of(directory: &Path) -> Self {
+        let found = std::fs::metadata(directory.join(FILE)).ok();
+        Self(found.and_then(|found| Some((found.len(), found.modified().ok()?))))
+    }
+}
+
+fn read_file(file: &File, path: &Path) -> Result<Glass, GlassError> {
     let mut bytes = Vec::new();
     let read = file.take(BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|source| GlassError::File { what: "read", path: path.to_owned(), source })?;
@@ -127,42 +180,113 @@ pub(crate) fn append(
     reason: &str,
     at: Timestamp,
 ) -> Result<Glass, GlassError> {
-    let path = directory.join(FILE);
-    let failed = |what| {
-        let path = path.clone();
-        move |source| GlassError::File { what, path, source }
-    };
-    let new = !path.try_exists().map_err(failed("look for"))?;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(&path)
-        .map_err(failed("open"))?;
-    // An operator and the replica itself may write at once.
-    file.lock().map_err(failed("lock"))?;
-    let before = read(directory)?;
-    let mut line = Line {
-        seq: before.seq + 1,
-        at,
-        act,
-        service: service.cloned(),
-        by: cut(by),
-        reason: cut(reason),
-        parent: before.head,
-        digest: Digest::ZERO,
-    };
-    line.digest = line.digest();
-    let start = if before.torn { "\n" } else { "" };
-    let json =
-        serde_json::to_string(&line).map_err(|error| failed("write")(io::Error::other(error)))?;
-    file.write_all(format!("{start}{json}\n").as_bytes()).map_err(failed("write"))?;
-    file.sync_all().map_err(failed("sync"))?;
-    if new {
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(failed("sync the directory of"))?;
+    Log::open(directory)?.append(act, service, by, reason, at)
+}
+
+/// The file, to be written to. Who changes the kernel as well has it open meanwhile, so that nobody
+/// else sees one without the other.
+#[derive(Debug)]
+pub(crate) struct Log {
+    file: File,
+    path: PathBuf,
+    new: bool,
+}
+
+impl Log {
+    /// Waits until nobody else has it, but not for ever: a process that hangs must not keep an
+    /// operator from a rollback. Then lines may come that do not follow each other, which is told.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the lock of a file cannot be waited for with a limit in another way"
+    )]
+    pub(crate) fn open(directory: &Path) -> Result<Self, GlassError> {
+        let log = Self::unlocked(directory)?;
+        for _ in 0..WAITS_MAX {
+            if log.lock()? {
+                break;
+            }
+            std::thread::sleep(WAIT_EACH);
+        }
+        Ok(log)
     }
-    read(directory)
+
+    /// `None`: somebody else has it.
+    pub(crate) fn try_open(directory: &Path) -> Result<Option<Self>, GlassError> {
+        let log = Self::unlocked(directory)?;
+        Ok(log.lock()?.then_some(log))
+    }
+
+    fn unlocked(directory: &Path) -> Result<Self, GlassError> {
+        let path = directory.join(FILE);
+        let failed = |what| {
+            let path = path.clone();
+            move |source| GlassError::File { what, path, source }
+        };
+        let new = !path.try_exists().map_err(failed("look for"))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            // Root writes in a directory that is the agent's: a link there leads it nowhere.
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&path)
+            .map_err(failed("open"))?;
+        Ok(Self { file, path, new })
+    }
+
+    fn lock(&self) -> Result<bool, GlassError> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(source)) => Err(self.failed("lock")(source)),
+        }
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> GlassError {
+        let path = self.path.clone();
+        move |source| GlassError::File { what, path: path.clone(), source }
+    }
+
+    /// Appends an act. When it returns, it is on disk.
+    pub(crate) fn append(
+        &mut self,
+        act: Act,
+        service: Option<&ServiceId>,
+        by: &str,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Glass, GlassError> {
+        let before = self.read()?;
+        let mut line = Line {
+            seq: before.seq + 1,
+            at,
+            act,
+            service: service.cloned(),
+            by: cut(by),
+            reason: cut(reason),
+            parent: before.head,
+            digest: Digest::ZERO,
+        };
+        line.digest = line.digest();
+        let start = if before.torn { "\n" } else { "" };
+        let json = serde_json::to_string(&line);
+        let json = json.map_err(|error| self.failed("write")(io::Error::other(error)))?;
+        let written = self.file.write_all(format!("{start}{json}\n").as_bytes());
+        written.map_err(self.failed("write"))?;
+        self.file.sync_all().map_err(self.failed("sync"))?;
+        if let Some(directory) = self.path.parent().filter(|_| self.new) {
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(self.failed("sync the directory of"))?;
+            self.new = false;
+        }
+        self.read()
+    }
+
+    /// What it says now.
+    pub(crate) fn read(&mut self) -> Result<Glass, GlassError> {
+        self.file.rewind().map_err(self.failed("read"))?;
+        read_file(&self.file, &self.path)
+    }
 }
 
 fn cut(text: &str) -> String {
@@ -219,6 +343,17 @@ impl Glass {
             }
             Act::Undo | Act::Dissolved if service.is_none() => self.force.clear(),
             Act::Undo | Act::Dissolved => self.force.retain(|force| force.service != service),
+        }
+    }
+
+    /// Logs what is in force since it changed.
+    pub(crate) fn log(&self) {
+        for Force { service, since, by, .. } in &self.force {
+            let service = service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+            tracing::warn!(%service, %since, %by, "break-glass in force");
+        }
+        if self.force.is_empty() {
+            tracing::warn!("break-glass is over");
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) mod control;
 pub(crate) mod envoy;
 mod farewell;
 pub(crate) mod files;
+#[cfg(test)]
+mod fixture;
 pub(crate) mod handed;
 pub(crate) mod kernel;
 pub(crate) mod leave;
@@ -86,8 +88,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     world.host.capture = *beside.capture().borrow();
     tell_start(&world);
     let leaves = world.leaves();
-    let kernel = Kernel::open(handed.rules()).map_err(local("rules cannot be kept"))?;
-    handed::keep_rules(kernel.owner());
+    let kernel = Kernel::taking(handed.rules()).map_err(local("rules cannot be kept"))?;
     let names = names::start(directory, &settings, &leaves, handed.names())?;
     let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings, beside };
     let ended = Box::pin(parts.run(follower, node, names, standing)).await?;

@@ -20,7 +20,7 @@ use crate::dns_alone::threads;
 use crate::following;
 use crate::glass::{self, Glass};
 use crate::serve::{log, stopped};
-use crate::verbs::{Context, Exit, Failure, chain};
+use crate::verbs::{Context, Exit, Failure};
 
 /// Its directory beside the controller's.
 pub(crate) const DIRECTORY: &str = "dns";
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Dns, _: &Context) -> Result<Exit, Failure> {
     for damage in damaged {
         tracing::error!(path = %damage.path.display(), why = damage.why, "a slot is damaged");
     }
-    let glass = read_glass(&place.directory);
+    let glass = glass::read_or_nothing(&place.directory);
     let state = restored(&follower, glass);
     let server =
         Server::bind(&[args.listen], threads(args.dns_threads), Arc::clone(state.catalog()));
@@ -89,18 +89,6 @@ fn local<E: std::error::Error + Send + Sync + 'static>(
     what: &'static str,
 ) -> impl Fn(E) -> Failure {
     move |error| Failure::Local { what, source: error.into() }
-}
-
-/// Break-glass as it was left. A file that cannot be read holds nothing up.
-pub(crate) fn read_glass(directory: &std::path::Path) -> Glass {
-    let glass = glass::read(directory).unwrap_or_else(|error| {
-        tracing::error!(why = %chain(&error), "break-glass cannot be read");
-        Glass::nothing()
-    });
-    for problem in &glass.problems {
-        tracing::error!(%problem, "the log of break-glass was changed by hand or torn");
-    }
-    glass
 }
 
 /// What was held when it last ran.

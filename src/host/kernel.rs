@@ -1,21 +1,21 @@
 //! The two tables in the kernel: ours, and that of break-glass, which wins over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use agent::dataplane::{
-    Adopted, Dataplane as _, DataplaneError, Netlink, Ownership, Settings, Straggler,
+    Adopted, Dataplane, DataplaneError, Netlink, Ownership, Settings, Straggler,
 };
 use agent::rules::{Mark, Name, Table, Transport, mark};
 use plan::Side;
 
+use crate::host::handed;
 use crate::verbs::chain;
 
 /// Both tables.
-#[derive(Debug)]
 pub(crate) struct Kernel {
-    ours: Netlink,
-    rollback: Netlink,
+    ours: Box<dyn Dataplane>,
+    rollback: Box<dyn Dataplane>,
     /// Whether what is ours was found and taken over.
     adopted: bool,
 }
@@ -33,27 +33,34 @@ impl Kernel {
     /// The name of our table, and that of break-glass.
     pub(crate) const TABLES: [&str; 2] = ["crossfade", "crossfade_rollback"];
 
-    /// Opens sockets in this network namespace; `kept` is the one that owned our table before a
-    /// restart.
-    pub(crate) fn open(kept: Option<OwnedFd>) -> Result<Self, DataplaneError> {
-        let [ours, rollback] = Self::TABLES;
-        let settings = |table, ownership| Settings { table, ownership, old_kernel: false };
-        let best = settings(name(ours), Ownership::Persistent);
-        let ours = match kept.map(|fd| Netlink::from_fd(fd, best.clone())) {
+    /// Opens sockets in this network namespace, for a command.
+    pub(crate) fn open() -> Result<Self, DataplaneError> {
+        Self::beside(Netlink::open(ours())?)
+    }
+
+    /// The same for the agent: `kept` is the socket that owned our table before a restart, and the
+    /// service manager is to keep the one that does now.
+    pub(crate) fn taking(kept: Option<OwnedFd>) -> Result<Self, DataplaneError> {
+        let owner = match kept.map(|fd| Netlink::from_fd(fd, ours())) {
             Some(Ok(netlink)) => netlink,
             Some(Err(error)) => {
                 tracing::warn!(%error, "the socket that was kept is of no use");
-                Netlink::open(best)?
+                Netlink::open(ours())?
             }
-            None => Netlink::open(best)?,
+            None => Netlink::open(ours())?,
         };
-        let rollback = Netlink::open(settings(name(rollback), Ownership::Open))?;
-        Ok(Self { ours, rollback, adopted: false })
+        handed::keep_rules(&owner);
+        Self::beside(owner)
     }
 
-    /// The socket that owns our table, for the service manager to keep.
-    pub(crate) const fn owner(&self) -> &Netlink {
-        &self.ours
+    fn beside(ours: Netlink) -> Result<Self, DataplaneError> {
+        let [_, rollback] = Self::TABLES;
+        Ok(Self::new(ours, Netlink::open(settings(rollback, Ownership::Open))?))
+    }
+
+    /// Both tables, wherever they are.
+    pub(crate) fn new(ours: impl Dataplane + 'static, rollback: impl Dataplane + 'static) -> Self {
+        Self { ours: Box::new(ours), rollback: Box::new(rollback), adopted: false }
     }
 
     /// Makes the kernel hold this table.
@@ -92,13 +99,15 @@ impl Kernel {
         self.rollback.remove()
     }
 
-    /// Whether the table of break-glass is there, whoever put it there.
-    pub(crate) fn is_glass_broken(&mut self) -> Result<bool, DataplaneError> {
-        Ok(match self.rollback.adopt() {
-            Ok(Adopted::Absent) => false,
-            Ok(Adopted::Ours(_)) | Err(DataplaneError::Foreign { .. }) => true,
-            Err(error) => return Err(error),
-        })
+    /// The counters in the table of break-glass, whoever put it there: one for each service that
+    /// is in it. `None`: it is not there.
+    pub(crate) fn glass(&mut self) -> Result<Option<BTreeSet<Name>>, DataplaneError> {
+        match self.rollback.adopt() {
+            Ok(Adopted::Absent) => Ok(None),
+            Ok(Adopted::Ours(_)) => Ok(Some(self.rollback.counters()?.into_keys().collect())),
+            Err(DataplaneError::Foreign { .. }) => Ok(Some(BTreeSet::new())),
+            Err(error) => Err(error),
+        }
     }
 
     /// What was counted so far.
@@ -127,7 +136,13 @@ impl Kernel {
     }
 }
 
-#[expect(clippy::expect_used, reason = "two words of ours")]
-fn name(word: &str) -> Name {
-    Name::new(word).expect("a word of ours")
+fn ours() -> Settings {
+    let [ours, _] = Kernel::TABLES;
+    settings(ours, Ownership::Persistent)
+}
+
+#[expect(clippy::expect_used, reason = "a word of ours")]
+fn settings(table: &str, ownership: Ownership) -> Settings {
+    let table = Name::new(table).expect("a word of ours");
+    Settings { table, ownership, old_kernel: false }
 }

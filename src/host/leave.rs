@@ -50,7 +50,7 @@ pub(crate) async fn leave(directory: &Path) -> Result<Left, Failure> {
     let told = control::ask(directory, &Question::Leave).await;
     let told = matches!(told, Ok(Some(Answer::Leaving { told: true })));
     let mut left = Left { told, ended: end_agent(directory).await?, ..Left::default() };
-    match Kernel::open(None).and_then(|mut kernel| kernel.remove()) {
+    match Kernel::open().and_then(|mut kernel| kernel.remove()) {
         Ok(were) => left.rules = were,
         Err(error) => left.failed.push(format!("rules in the kernel: {}", chain(&error))),
     }

@@ -90,6 +90,11 @@ impl Flows {
 }
 
 impl Baselines {
+    /// Forgets the other services.
+    pub(super) fn keep(&mut self, keep: impl Fn(&ServiceId) -> bool) {
+        self.at.retain(|id, _| keep(id));
+    }
+
     /// Counts of this service begin here.
     pub(super) fn begin(
         &mut self,
@@ -131,7 +136,7 @@ pub(super) fn report(shown: &Shown) -> ReportRequest {
     };
     ReportRequest {
         counts: shown.services.iter().filter_map(count).collect(),
-        overrides: shown.force.iter().map(over).collect(),
+        overrides: shown.force.iter().map(Force::reported).collect(),
         stragglers: shown.services.iter().filter(caught).map(stragglers).collect(),
         names: shown.names,
         ..ReportRequest::default()
@@ -167,14 +172,5 @@ fn stragglers(one: &ServiceShown) -> wire::Stragglers {
         service: one.leaf.id.to_string(),
         flows: one.caught,
         sources: one.stragglers.iter().map(source).collect(),
-    }
-}
-
-fn over(force: &Force) -> wire::Override {
-    wire::Override {
-        services: force.service.iter().map(ToString::to_string).collect(),
-        since_ms: u64::try_from(force.since.millis()).unwrap_or(0),
-        by: force.by.clone(),
-        reason: force.reason.clone(),
     }
 }

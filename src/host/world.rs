@@ -1,17 +1,20 @@
 //! What an agent holds, put together: tables of plans to the leaves of this host, and to rules.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
-use agent::rules::{self, Compiled, Host, Marks};
+use agent::rules::{self, Compiled, Host, Marks, Table};
 use bytes::Bytes;
 use plan::snapshot::Service;
 use plan::{PlanName, ServiceId, Split, Token};
-use xds::Version;
 use xds::follow::{Held, Item};
 use xds::own::HostTable;
+use xds::{TypeUrl, Version};
 
 use crate::following::moved_by_restore;
+use crate::host::{files, looks};
+use crate::verbs::{Failure, chain};
 
 /// What is held, and the host that it is for.
 #[derive(Clone, Debug)]
@@ -39,6 +42,20 @@ impl World {
         }
     }
 
+    /// What the agent of this directory holds, running or not.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn read(directory: &Path) -> Result<Self, Failure> {
+        let settings = files::settings(directory)?;
+        let host = settings.as_ref().map_or_else(looks::unjoined, looks::host);
+        let mut world = Self::new(host, files::marks(directory));
+        let held = Held::read(directory, &TypeUrl::from(TypeUrl::HOST_TABLE))
+            .map_err(|error| Failure::Failed(chain(&error)))?;
+        world.take(&held);
+        Ok(world)
+    }
+
     /// Takes up what is held; it has been checked.
     pub(crate) fn take(&mut self, held: &Held) {
         let mut tables = BTreeMap::new();
@@ -61,7 +78,7 @@ impl World {
     }
 
     /// The leaves that can be in force, sorted by id.
-    pub(super) fn leaves(&self) -> Vec<Arc<Service>> {
+    pub(crate) fn leaves(&self) -> Vec<Arc<Service>> {
         self.merged(None).services
     }
 
@@ -81,6 +98,13 @@ impl World {
         let egress: BTreeSet<_> =
             tables.values().flat_map(|table| table.egress.iter().copied()).collect();
         HostTable { host: String::new(), services, egress: egress.into_iter().collect() }
+    }
+
+    /// The rules of break-glass, for the services that are covered.
+    pub(crate) fn rollback(&self, covers: impl Fn(&ServiceId) -> bool) -> Table {
+        let mut table = self.merged(None);
+        table.services.retain(|leaf| covers(&leaf.id));
+        rules::rollback(&table, &self.host, &self.marks)
     }
 
     /// The rules for all that is held and can be in force. Services that are new have marks then.
@@ -196,36 +220,8 @@ fn reusing(mut table: HostTable, before: Option<&HostTable>) -> HostTable {
 
 #[cfg(test)]
 mod tests {
-    use plan::fixture;
-    use xds::follow::Held;
-    use xds::{Name, TypeUrl};
-
     use super::*;
-
-    /// What a controller sends of a plan of this name: one service at this address.
-    fn item(plan: &str, address: &str, split: Split, revision: u64) -> (Name, Item) {
-        let text = format!(
-            "apiVersion: crossfade.dev/v1alpha1\nkind: CutoverPlan\nmetadata: {{ name: {plan} }}\n\
-             spec:\n  zones: [{{ name: {plan}.example. }}]\n  clients:\n    \
-             - {{ networks: [10.20.0.0/16], plane: host }}\n  services:\n    - name: web\n      \
-             hosts: [web.{plan}.example]\n      address: {address}\n      \
-             ports: [{{ name: http, port: 8080, protocol: tcp }}]\n      \
-             legacy: {{ endpoints: [10.30.0.2] }}\n      target: {{ endpoints: [10.40.0.2] }}\n  \
-             steps: [{{ split: 100%, bake: 1h }}]\n"
-        );
-        let snapshot = fixture::snapshot(&text, split);
-        let services = snapshot.services.to_vec();
-        let table = HostTable { host: String::new(), services, egress: Vec::new() };
-        let body = Bytes::from(table.encode());
-        let version = Version::of(Token { incarnation: 1, revision }, &body);
-        (Name::new(plan), Item { version, body })
-    }
-
-    fn held(items: impl IntoIterator<Item = (Name, Item)>) -> Held {
-        let mut held = Held::nothing(TypeUrl::HOST_TABLE.into());
-        held.resources = items.into_iter().collect();
-        held
-    }
+    use crate::host::fixture::{held, item};
 
     fn in_force(world: &mut World) -> Vec<String> {
         let compiled = world.compile().unwrap();

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use controller::clock::Clock;
@@ -15,17 +14,11 @@ use tokio::time::MissedTickBehavior;
 use xds::follow::{Again, Applied, Held, Item, Link, Sink};
 use xds::{Name, TypeUrl};
 
-use crate::glass::{self, Act};
+use crate::following;
+use crate::glass::{self, AT_LEGACY, Act, BY_CONTROLLER, LOOK_EVERY, Stamp};
 use crate::replica::report::Shown;
 use crate::replica::state::{State, check};
 use crate::verbs::chain;
-
-/// How often the file of break-glass is looked at: what an operator does is in force within twice
-/// this.
-const LOOK_EVERY: Duration = Duration::from_millis(40);
-
-/// What dissolved break-glass is written down as.
-const BY_CONTROLLER: &str = "controller";
 
 /// What the pump asks.
 pub(super) enum Ask {
@@ -38,18 +31,6 @@ pub(super) enum Ask {
 /// The pump's way to the actor.
 pub(super) struct Following {
     pub(super) asks: mpsc::Sender<Ask>,
-}
-
-impl Following {
-    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Applied>) -> Ask) -> Applied {
-        let (done, applied) = oneshot::channel();
-        // The actor goes only with the process.
-        let _ = self.asks.send(ask(done)).await;
-        match applied.await {
-            Ok(applied) => applied,
-            Err(_) => std::future::pending().await,
-        }
-    }
 }
 
 impl Sink for Following {
@@ -65,12 +46,12 @@ impl Sink for Following {
 
     async fn apply(&mut self, held: &Arc<Held>, named: &[Name]) -> Applied {
         let (held, named) = (Arc::clone(held), named.to_vec());
-        self.ask(|done| Ask::Apply { held, named, done }).await
+        following::ask(&self.asks, |done| Ask::Apply { held, named, done }).await
     }
 
     async fn applied(&mut self, type_url: &TypeUrl) -> Applied {
         let type_url = type_url.clone();
-        self.ask(|done| Ask::Applied { type_url, done }).await
+        following::ask(&self.asks, |done| Ask::Applied { type_url, done }).await
     }
 }
 
@@ -91,7 +72,7 @@ impl Actor {
         self.publish().await;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = self.stamp();
+        let mut seen = Stamp::of(&self.directory);
         // Plans that the controller has said on this connection.
         let mut confirmed: BTreeSet<PlanName> = BTreeSet::new();
         loop {
@@ -102,7 +83,7 @@ impl Actor {
                     confirmed.clear();
                 }
                 _ = look.tick() => {
-                    let stamp = self.stamp();
+                    let stamp = Stamp::of(&self.directory);
                     if stamp != seen {
                         seen = stamp;
                         self.glass_changed(noticed).await;
@@ -123,25 +104,12 @@ impl Actor {
         }
     }
 
-    /// What changes when the file does.
-    fn stamp(&self) -> Option<(u64, std::time::SystemTime)> {
-        let found = std::fs::metadata(self.directory.join(glass::FILE)).ok()?;
-        Some((found.len(), found.modified().ok()?))
-    }
-
     async fn glass_changed(&mut self, noticed: &Notify) {
-        let glass = super::read_glass(&self.directory);
+        let glass = glass::read_or_nothing(&self.directory);
         if glass.force == self.state.glass().force {
             return;
         }
-        for force in &glass.force {
-            let service =
-                force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-            tracing::warn!(%service, since = %force.since, by = %force.by, "break-glass in force");
-        }
-        if glass.force.is_empty() {
-            tracing::warn!("break-glass is over");
-        }
+        glass.log();
         tokio::task::block_in_place(|| self.state.break_glass(glass));
         self.publish().await;
         // The controller says what it wants of these plans once more, and hears what is done here.
@@ -171,10 +139,10 @@ impl Actor {
     /// Ends break-glass where the controller itself says legacy by now.
     fn dissolve(&mut self, confirmed: &BTreeSet<PlanName>) {
         for service in self.state.dissolved(confirmed) {
-            let (act, reason) = (Act::Dissolved, "the controller's split is 0");
-            let now = self.clock.now();
+            let (act, now) = (Act::Dissolved, self.clock.now());
+            let service = service.as_ref();
             let appended =
-                glass::append(&self.directory, act, service.as_ref(), BY_CONTROLLER, reason, now);
+                glass::append(&self.directory, act, service, BY_CONTROLLER, AT_LEGACY, now);
             if let Err(error) = appended {
                 // It stays in force, and is tried again with the next table.
                 tracing::error!(why = %chain(&error), "break-glass cannot be ended");

@@ -32,7 +32,7 @@ pub(super) fn say(
         let counts = tokio::task::spawn_blocking(move || reader.counts(now)).await;
         let after = shown.borrow().clone();
         let mut report = ReportRequest {
-            overrides: after.force.iter().map(over).collect(),
+            overrides: after.force.iter().map(Force::reported).collect(),
             ..ReportRequest::default()
         };
         // Counted while what is answered changed: of which of both is not known.
@@ -46,15 +46,6 @@ pub(super) fn say(
             report.counts = counts.services.iter().filter_map(count).collect();
         }
         report
-    }
-}
-
-fn over(force: &Force) -> wire::Override {
-    wire::Override {
-        services: force.service.iter().map(ToString::to_string).collect(),
-        since_ms: u64::try_from(force.since.millis()).unwrap_or(0),
-        by: force.by.clone(),
-        reason: force.reason.clone(),
     }
 }
 

@@ -3,7 +3,11 @@
 use std::io::IsTerminal as _;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, LogFormat};
 use crate::verbs::Failure;
@@ -15,7 +19,8 @@ pub(super) fn start(config: &Config) -> Result<WorkerGuard, Failure> {
 
 /// Starts it; once a process. What waits to be written is written when the guard goes.
 pub(crate) fn begin(level: &str, format: Option<LogFormat>) -> Result<WorkerGuard, Failure> {
-    let filter = EnvFilter::try_new(level)
+    let filter: Targets = level
+        .parse()
         .map_err(|error| Failure::Usage(format!("`{level}` is no log level: {error}")))?;
     let terminal = std::io::stderr().is_terminal();
     let format = match (format, terminal) {
@@ -26,11 +31,15 @@ pub(crate) fn begin(level: &str, format: Option<LogFormat>) -> Result<WorkerGuar
     // A reader of the log that stands still must not hold up a rollback: lines are dropped before
     // anybody waits for it.
     let (writer, guard) = NonBlocking::new(std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let started = match format {
-        LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let lines = layer().with_writer(writer);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    started.map_err(|source| Failure::Local { what: "the log does not start", source })?;
+    let started = registry().with(lines.with_filter(filter)).try_init();
+    started.map_err(|source| Failure::Local {
+        what: "the log does not start",
+        source: source.into(),
+    })?;
     Ok(guard)
 }

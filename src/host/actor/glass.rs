@@ -1,0 +1,144 @@
+//! Break-glass: what this host's operator does, with our command or with plain `nft`.
+
+use std::collections::BTreeSet;
+
+use plan::{PlanName, ServiceId};
+use tokio::sync::Notify;
+
+use super::Actor;
+use crate::glass::{self, AT_LEGACY, Act, BY_CONTROLLER, Force, Log};
+use crate::verbs::chain;
+
+/// Who did what nobody told us of: the table of break-glass came, grew or went.
+pub(crate) const BY_RULES: &str = "nft";
+/// Why nobody knows.
+pub(crate) const NOT_BY_US: &str =
+    "the table of break-glass came or went by other means than crossfade";
+
+impl Actor {
+    /// Takes up what was in force when the agent last ran.
+    pub(super) fn begin_glass(&mut self) {
+        self.state.glass = glass::read_or_nothing(&self.directory).force;
+        if !self.state.glass.is_empty() {
+            tracing::warn!("break-glass is in force");
+            // What stands may be more than what was written down: that is found by the next look.
+            if !self.is_widened() {
+                self.force();
+            }
+        }
+    }
+
+    /// Puts the rules of break-glass in force, for the services that it names.
+    pub(super) fn force(&mut self) {
+        let forced = |id: &ServiceId| self.state.glass.iter().any(|force| force.covers(id));
+        let table = self.world.lock().rollback(forced);
+        if let Err(error) = self.kernel.break_glass(&table) {
+            tracing::error!(why = %chain(&error), "break-glass is not in force");
+        }
+    }
+
+    /// Takes up what an operator wrote down; the operator's command has changed the rules already.
+    pub(super) fn glass_changed(&mut self, noticed: &Notify) {
+        let glass = glass::read_or_nothing(&self.directory);
+        if glass.force == self.state.glass {
+            return;
+        }
+        glass.log();
+        self.state.glass = glass.force;
+        if !self.state.glass.is_empty() {
+            self.force();
+        }
+        // Whoever ended it has taken its rules out: the operator may put them back meanwhile.
+        self.ask_again(noticed);
+    }
+
+    /// Writes down what was done to the table of break-glass by other means than ours, and takes it
+    /// up.
+    pub(super) fn check_glass(&mut self, noticed: &Notify) {
+        if self.done_by_others().is_none() {
+            return;
+        }
+        let mut log = match Log::try_open(&self.directory) {
+            Ok(Some(log)) => Ok(log),
+            // A command of ours is at work, and writes down what it did.
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        let said = log.as_mut().ok().and_then(|log| log.read().ok());
+        if said.is_some_and(|said| said.force != self.state.glass) {
+            // It has done so; that is taken up first.
+            return;
+        }
+        let Some(act) = self.done_by_others() else { return };
+        let now = self.clock.now();
+        let written = log.and_then(|mut log| log.append(act, None, BY_RULES, NOT_BY_US, now));
+        tracing::warn!(?act, "break-glass was changed in the kernel");
+        let force = written.map(|glass| glass.force).unwrap_or_else(|error| {
+            tracing::error!(why = %chain(&error), "break-glass is not written down");
+            let (by, reason) = (BY_RULES.to_owned(), NOT_BY_US.to_owned());
+            let all = Force { service: None, since: now, by, reason };
+            if act == Act::Rollback { vec![all] } else { Vec::new() }
+        });
+        self.state.glass = force;
+        self.ask_again(noticed);
+    }
+
+    /// What others did to the table.
+    fn done_by_others(&mut self) -> Option<Act> {
+        let stands = self.kernel.glass().ok()?.is_some();
+        match (stands, self.state.glass.is_empty()) {
+            (true, true) => Some(Act::Rollback),
+            (false, false) => Some(Act::Undo),
+            (true, false) => self.is_widened().then_some(Act::Rollback),
+            (false, true) => None,
+        }
+    }
+
+    /// Whether the table is about more services than what was written down.
+    fn is_widened(&mut self) -> bool {
+        if self.state.glass.iter().any(|force| force.service.is_none()) {
+            return false;
+        }
+        let Ok(Some(found)) = self.kernel.glass() else { return false };
+        let forced = |id: &ServiceId| self.state.glass.iter().any(|force| force.covers(id));
+        !found.is_subset(&self.world.lock().rollback(forced).counters)
+    }
+
+    /// Ends break-glass where the controller itself says legacy by now.
+    pub(super) fn dissolve(&mut self, confirmed: &BTreeSet<PlanName>) {
+        if self.state.glass.is_empty() {
+            return;
+        }
+        let done: Vec<Option<ServiceId>> = {
+            let world = self.world.lock();
+            let is_done = |force: &&Force| {
+                let covered = |plan: &&PlanName| match &force.service {
+                    Some(id) => id.plan == **plan,
+                    None => true,
+                };
+                let mut plans = world.plans().filter(covered).peekable();
+                plans.peek().is_some()
+                    && plans.all(|plan| confirmed.contains(plan))
+                    && world.above_legacy(|id| force.covers(id)).is_empty()
+            };
+            self.state.glass.iter().filter(is_done).map(|force| force.service.clone()).collect()
+        };
+        for service in done {
+            let (act, now) = (Act::Dissolved, self.clock.now());
+            let service = service.as_ref();
+            let appended =
+                glass::append(&self.directory, act, service, BY_CONTROLLER, AT_LEGACY, now);
+            match appended {
+                // The file has changed, so it is taken up as any other act is.
+                Ok(glass) if glass.force.is_empty() => {
+                    if let Err(error) = self.kernel.end_glass() {
+                        tracing::error!(why = %chain(&error), "break-glass has not ended");
+                    }
+                }
+                Ok(_) => {}
+                // It stays in force, and is tried again with the next table.
+                Err(error) => tracing::error!(why = %chain(&error), "break-glass cannot be ended"),
+            }
+        }
+    }
+}
