@@ -223,9 +223,17 @@ impl Ledger {
 }
 
 impl Sink {
-    /// Whether `plan` waits for this sink.
+    /// Whether `plan` waits for this sink. One that refuses something of it is meant to have it,
+    /// though it may never have acked anything of it.
     pub fn expected_by(&self, plan: &PlanName) -> bool {
-        self.plans.as_ref().is_none_or(|plans| plans.contains(plan))
+        self.plans.as_ref().is_none_or(|plans| plans.contains(plan)) || self.refused(plan).is_some()
+    }
+
+    /// The plans that expect it by name, each once.
+    fn named(&self) -> impl Iterator<Item = &PlanName> {
+        let refused = self.nack.iter().flat_map(|nack| &nack.plans);
+        let plans = self.plans.iter().flatten();
+        plans.chain(refused.filter(|plan| self.plans.as_ref().is_some_and(|its| !its.contains(*plan))))
     }
 
     /// Whether it has not yet applied everything of `plan` up to the standing's `through`.

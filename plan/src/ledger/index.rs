@@ -79,16 +79,20 @@ impl Index {
             return false;
         }
         let plans: BTreeSet<&PlanName> = was.concerns().chain(is.concerns()).collect();
-        for plan in plans.into_iter().filter(|plan| is.expected_by(plan)) {
-            self.take_from(plan, was);
-            self.put_into(plan, is);
+        for plan in plans {
+            if was.expected_by(plan) {
+                self.take_from(plan, was);
+            }
+            if is.expected_by(plan) {
+                self.put_into(plan, is);
+            }
         }
         true
     }
 
     fn put(&mut self, sink: &Arc<Sink>) {
-        if let Some(plans) = &sink.plans {
-            plans.iter().for_each(|plan| self.put_into(plan, sink));
+        if sink.plans.is_some() {
+            sink.named().for_each(|plan| self.put_into(plan, sink));
             return;
         }
         self.everywhere += 1;
@@ -103,8 +107,8 @@ impl Index {
     }
 
     fn take(&mut self, sink: &Sink) {
-        if let Some(plans) = &sink.plans {
-            plans.iter().for_each(|plan| self.take_from(plan, sink));
+        if sink.plans.is_some() {
+            sink.named().for_each(|plan| self.take_from(plan, sink));
             return;
         }
         self.everywhere = self.everywhere.saturating_sub(1);

@@ -39,6 +39,12 @@ fn converged() {
         ("one refused something of another plan", head, vec![refusing("other")], true),
         ("only sinks of another plan", head, vec![other()], false),
         (
+            "one that never had anything of it refuses it",
+            head,
+            vec![sink("0", head), expected_by("other", refusing("shop"))],
+            false,
+        ),
+        (
             "another plan's sink owes",
             head,
             vec![sink("a", head), { expected_by("other", owing("b", before)) }],
