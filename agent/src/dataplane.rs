@@ -14,7 +14,6 @@ mod flows;
 mod held;
 mod netlink;
 mod socket;
-mod watch;
 
 use std::collections::BTreeMap;
 
@@ -22,11 +21,11 @@ use ipnet::IpNet;
 
 use crate::rules::{Name, Table, Transport};
 
+pub(crate) use self::answer::Attributes;
 pub use self::error::DataplaneError;
 pub use self::fake::Fake;
 pub use self::flows::Tracked;
 pub use self::netlink::{Netlink, Settings};
-pub use self::watch::Watch;
 
 /// What a table's comment must contain, so that a later process knows the table for ours.
 pub const SIGN: &str = "crossfade";
@@ -63,6 +62,7 @@ pub trait Dataplane: Send {
     fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError>;
 
     /// Forgets the flows whose mark, under `mask`, is `value`; only those of `transport`, or all.
+    /// Marks that say target go with translation, which no other program's flow of that mark has.
     /// The next packet of such a flow is decided anew; one of TCP is reset by the new side.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ pub struct Committed {
 /// How a table is protected from other programs. Later is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ownership {
-    /// Not: `nft flush ruleset` takes it away, to be seen by [`Dataplane::is_intact`] or [`Watch`].
+    /// Not: `nft flush ruleset` takes it away, to be seen by [`Dataplane::is_intact`].
     Open,
     /// It lives as long as the socket does (Linux 5.12).
     Socket,

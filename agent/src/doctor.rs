@@ -7,6 +7,7 @@
 mod find;
 mod findings;
 mod judge;
+mod marks;
 mod netfilter;
 mod parse;
 mod text;
@@ -18,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::find::{FindSettings, find, management_addresses, ssh_ports, ssh_sessions};
 pub use self::findings::{
-    Clock, EnvoyFound, Findings, ForeignNat, Forwarding, Netfilter, Reach, Release, Space,
-    SshSession, TableSeen, Wishes,
+    Clock, EnvoyFound, Findings, ForeignMarks, ForeignNat, Forwarding, Netfilter, Reach, Release,
+    Space, SshSession, TableSeen, Wishes,
 };
 pub use self::judge::{chosen_changes, judge, worst};
 pub use self::text::table;
@@ -48,12 +49,16 @@ pub enum Check {
     ForwardingV6,
     /// Reverse path filters.
     ReversePath,
+    /// Whether servers answer by way of this host, where flows are to keep their source.
+    ReturnPath,
     /// Whether others drop what is forwarded: docker and its like.
     ForwardPolicy,
     /// firewalld.
     Firewalld,
     /// Address translation by others, of addresses of ours.
     OtherNat,
+    /// Bits of flows' marks that others use too.
+    FlowMarks,
     /// Who manages this host's resolver.
     Resolver,
     /// Whether `/etc` can be written.

@@ -24,8 +24,6 @@ const TYPE: u16 = 0x3fff;
 pub(super) struct Answer<'a> {
     /// The number of the request.
     pub(super) sequence: u32,
-    /// Whose request made the kernel say it.
-    pub(super) port: u32,
     /// What it is.
     pub(super) kind: Kind<'a>,
     /// A listing was overtaken by a change.
@@ -51,15 +49,15 @@ pub(super) struct Answers<'a>(pub(super) &'a [u8]);
 
 /// Attributes one after another; ends at the first that cannot be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attributes<'a>(&'a [u8]);
+pub(crate) struct Attributes<'a>(&'a [u8]);
 
 /// One attribute.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attribute<'a> {
+pub(crate) struct Attribute<'a> {
     /// Its type.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// Its value.
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 impl<'a> Iterator for Answers<'a> {
@@ -70,7 +68,6 @@ impl<'a> Iterator for Answers<'a> {
         let kind = host16(self.0, 4)?;
         let flags = host16(self.0, 6)?;
         let sequence = host32(self.0, 8)?;
-        let port = host32(self.0, 12)?;
         // An error repeats the request, which may not fit; its number does.
         let message = self.0.get(..length.max(HEADER)).unwrap_or(self.0);
         self.0 = self.0.get(length.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
@@ -82,7 +79,7 @@ impl<'a> Iterator for Answers<'a> {
             }
             _ => Kind::Other,
         };
-        Some(Answer { sequence, port, kind, interrupted: flags & INTERRUPTED != 0 })
+        Some(Answer { sequence, kind, interrupted: flags & INTERRUPTED != 0 })
     }
 }
 
@@ -100,55 +97,55 @@ impl<'a> Iterator for Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     /// Those in `bytes`.
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// The first attribute of a type.
-    pub(super) fn find(self, kind: u16) -> Option<Attribute<'a>> {
+    pub(crate) fn find(self, kind: u16) -> Option<Attribute<'a>> {
         let mut each = self;
         Iterator::find(&mut each, |attribute| attribute.kind == kind)
     }
 
     /// The text of the first attribute of a type.
-    pub(super) fn text(self, kind: u16) -> Option<&'a str> {
+    pub(crate) fn text(self, kind: u16) -> Option<&'a str> {
         self.find(kind)?.text()
     }
 
     /// The number of the first attribute of a type.
-    pub(super) fn number(self, kind: u16) -> Option<u32> {
+    pub(crate) fn number(self, kind: u16) -> Option<u32> {
         self.find(kind)?.number()
     }
 
     /// The long number of the first attribute of a type.
-    pub(super) fn long(self, kind: u16) -> Option<u64> {
+    pub(crate) fn long(self, kind: u16) -> Option<u64> {
         self.find(kind)?.long()
     }
 
     /// What the first attribute of a type holds.
-    pub(super) fn nest(self, kind: u16) -> Option<Self> {
+    pub(crate) fn nest(self, kind: u16) -> Option<Self> {
         Some(self.find(kind)?.nest())
     }
 }
 
 impl<'a> Attribute<'a> {
     /// As a text that ends with a zero.
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub(crate) fn text(self) -> Option<&'a str> {
         str::from_utf8(self.value.strip_suffix(&[0])?).ok()
     }
 
     /// As a number in network order.
-    pub(super) fn number(self) -> Option<u32> {
+    pub(crate) fn number(self) -> Option<u32> {
         Some(u32::from_be_bytes(self.value.try_into().ok()?))
     }
 
     /// As a long number in network order.
-    pub(super) fn long(self) -> Option<u64> {
+    pub(crate) fn long(self) -> Option<u64> {
         Some(u64::from_be_bytes(self.value.try_into().ok()?))
     }
 
     /// As attributes.
-    pub(super) const fn nest(self) -> Attributes<'a> {
+    pub(crate) const fn nest(self) -> Attributes<'a> {
         Attributes(self.value)
     }
 }

@@ -6,11 +6,11 @@ use nix::errno::Errno;
 
 use super::Flushed;
 use super::answer::Attributes;
-use super::encode::rule::{V4, V6, octets, protocol};
+use super::encode::rule::{TRANSLATED, V4, V6, octets, protocol};
 use super::encode::{ACK, DUMP};
 use super::error::DataplaneError;
 use super::socket::Socket;
-use crate::rules::Transport;
+use crate::rules::{Transport, mark};
 
 /// `IPCTNL_MSG_CT_GET`.
 const LIST: u16 = 1;
@@ -20,6 +20,8 @@ const DELETE: u16 = 2;
 const ORIGINAL: u16 = 1;
 /// `CTA_TUPLE_REPLY`.
 const ANSWERS: u16 = 2;
+/// `CTA_STATUS`.
+const STATUS: u16 = 3;
 /// `CTA_MARK`.
 const MARK: u16 = 8;
 /// `CTA_ID`.
@@ -30,6 +32,8 @@ const ZONE: u16 = 18;
 const MARK_MASK: u16 = 21;
 /// `CTA_FILTER`.
 const FILTER: u16 = 25;
+/// `CTA_STATUS_MASK`.
+const STATUS_MASK: u16 = 26;
 /// `CTA_FILTER_F_CTA_PROTO_NUM`.
 const BY_PROTOCOL: u32 = 1 << 3;
 /// `CTA_TUPLE_PROTO`.
@@ -55,6 +59,13 @@ pub(super) struct Which {
     pub(super) mask: u32,
     pub(super) value: u32,
     pub(super) transport: Option<Transport>,
+}
+
+impl Which {
+    /// Whether all of them were translated by our table: what is on target always is.
+    const fn translated(self) -> bool {
+        self.mask & self.value & mark::SIDE != 0
+    }
 }
 
 /// What names one flow: attributes to be sent back as they came.
@@ -115,7 +126,7 @@ impl Tracked {
     /// # Errors
     /// The kernel has no netlink for flows, or the process may not.
     pub fn open() -> Result<Self, DataplaneError> {
-        Socket::open(0).map(Self)
+        Socket::open().map(Self)
     }
 
     /// With which address the TCP flow between these ends leaves: where its answers are sent to.
@@ -167,6 +178,11 @@ fn at_once(socket: &mut Socket, which: Which) -> Result<Result<Flushed, Errno>, 
         messages.flows(DELETE, ACK, *family, |to| {
             to.number(MARK, which.value);
             to.number(MARK_MASK, which.mask);
+            if which.translated() {
+                // A kernel that cannot look at it goes by the mark alone (before Linux 5.16).
+                to.number(STATUS, TRANSLATED);
+                to.number(STATUS_MASK, TRANSLATED);
+            }
             let Some(transport) = which.transport else { return };
             to.nest(ORIGINAL, |tuple| {
                 tuple.nest(TUPLE_PROTOCOL, |it| {
@@ -207,7 +223,9 @@ fn listed(it: Attributes<'_>, which: Which, transport: Transport, family: u8) ->
     let number = tuple.nest().nest(TUPLE_PROTOCOL)?.find(PROTOCOL_NUMBER)?;
     let mark = it.number(MARK).unwrap_or_default();
     // Asked again: a kernel without the filter lists all.
-    if number.value != [protocol(transport)] || mark & which.mask != which.value {
+    let status = it.number(STATUS).unwrap_or_default();
+    let others = which.translated() && status & TRANSLATED == 0;
+    if number.value != [protocol(transport)] || mark & which.mask != which.value || others {
         return None;
     }
     let whole = |kind| it.find(kind).map(|attribute| attribute.value.to_vec());

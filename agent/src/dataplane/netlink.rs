@@ -49,7 +49,7 @@ impl Netlink {
     /// # Errors
     /// The kernel has no netlink for rules, or the process may not.
     pub fn open(settings: Settings) -> Result<Self, DataplaneError> {
-        Ok(Self::with(Socket::open(0)?, settings))
+        Ok(Self::with(Socket::open()?, settings))
     }
 
     /// Goes on with a socket that was kept over a restart, and so with the tables that it owns.
@@ -58,11 +58,6 @@ impl Netlink {
     /// It is another kind of file.
     pub fn from_fd(fd: OwnedFd, settings: Settings) -> Result<Self, DataplaneError> {
         Ok(Self::with(Socket::from_fd(fd)?, settings))
-    }
-
-    /// The netlink address of the socket: [`super::Watch`] leaves out what was said through it.
-    pub const fn port(&self) -> u32 {
-        self.socket.port()
     }
 
     const fn with(socket: Socket, settings: Settings) -> Self {

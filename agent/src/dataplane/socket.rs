@@ -38,8 +38,8 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Opens one in the network namespace of this thread, that also hears `groups`.
-    pub(super) fn open(groups: u32) -> Result<Self, DataplaneError> {
+    /// Opens one in the network namespace of this thread.
+    pub(super) fn open() -> Result<Self, DataplaneError> {
         let fd = nix::sys::socket::socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -47,7 +47,7 @@ impl Socket {
             SockProtocol::NetlinkNetFilter,
         )
         .map_err(DataplaneError::socket)?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(DataplaneError::socket)?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(DataplaneError::socket)?;
         Self::from_fd(fd)
     }
 
@@ -222,29 +222,17 @@ impl Socket {
         }
     }
 
-    /// Reads what has come without waiting; whether anything was not said by `but`, or lost.
-    pub(super) fn heard_from_others(&mut self, but: u32) -> Result<bool, DataplaneError> {
-        let mut heard = false;
+    /// Throws away what is still unread, be it lost in part.
+    fn drain(&mut self) -> Result<(), DataplaneError> {
         loop {
             match self.receive(MsgFlags::MSG_DONTWAIT) {
-                Ok(length) => {
-                    let bytes = self.buffer.get(..length).unwrap_or_default();
-                    heard |= Answers(bytes).any(|answer| answer.port != but);
-                }
-                Err(DataplaneError::Silent(_)) => return Ok(heard),
+                Ok(_) => {}
+                Err(DataplaneError::Silent(_)) => return Ok(()),
                 Err(DataplaneError::Socket(error))
-                    if error.raw_os_error() == Some(Errno::ENOBUFS as i32) =>
-                {
-                    heard = true;
-                }
+                    if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Throws away what is still unread, be it lost in part.
-    fn drain(&mut self) -> Result<(), DataplaneError> {
-        self.heard_from_others(0).map(drop)
     }
 
     /// The number of the first message sent.

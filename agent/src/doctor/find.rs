@@ -32,7 +32,7 @@ pub struct FindSettings {
     pub envoy: Option<PathBuf>,
 }
 
-/// Reads everything. What others know, the caller fills in: `controller`, `names`, a clock that is
+/// Reads everything. What others know, the caller fills in: `controller`, `masqueraded`, `names`, a clock that is
 /// apart.
 pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
     let root = settings.root.as_path();
@@ -65,6 +65,7 @@ pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
         ssh: ssh_sessions(root),
         mtu: mtu(root),
         controller: None,
+        masqueraded: None,
         names: None,
     }
 }

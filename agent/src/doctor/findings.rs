@@ -50,6 +50,8 @@ pub struct Findings {
     pub mtu: Option<(String, u32)>,
     /// What asking a controller gave; none where nobody was asked.
     pub controller: Option<Reach>,
+    /// What the agent that runs says of preserveSource that is not kept; none where none runs.
+    pub masqueraded: Option<Vec<String>>,
     /// The way of names that was chosen for this host, and why; none where it was not asked.
     pub names: Option<(String, String)>,
 }
@@ -101,6 +103,8 @@ pub struct Netfilter {
     pub docker_user: bool,
     /// Rules of others that translate our addresses.
     pub nat: Vec<ForeignNat>,
+    /// Chains of others that use our bits of flows' marks.
+    pub marks: Vec<ForeignMarks>,
 }
 
 /// One table.
@@ -123,6 +127,17 @@ pub struct ForeignNat {
     pub address: IpAddr,
     /// Whether it comes before our rules: it hooks in earlier.
     pub first: bool,
+}
+
+/// A chain of others that uses bits of flows' marks that are ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignMarks {
+    /// Family, table and chain.
+    pub chain: String,
+    /// The bits of ours that it writes.
+    pub written: u32,
+    /// The bits of ours that it goes by.
+    pub read: u32,
 }
 
 /// Forwarding of one family.

@@ -1,12 +1,14 @@
 //! Tables, chains and translating rules that stand in the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use nlink::netlink::nftables::{ChainInfo, ChainType, Family, RuleInfo};
 use nlink::{Connection, Nftables};
 
-use super::findings::{ForeignNat, Netfilter, TableSeen};
+use super::findings::{ForeignMarks, ForeignNat, Netfilter, TableSeen};
+use super::marks::{self, Bits};
+use crate::rules::mark;
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
@@ -42,22 +44,43 @@ pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
         }
         found.docker_user |= chain.name == "DOCKER-USER";
     }
-    let priorities = foreign.filter(|chain| chain.chain_type == Some(ChainType::Nat));
-    let nat: Vec<_> = priorities.collect();
-    let places: BTreeSet<_> = nat.iter().map(|c| (c.table.as_str(), word(c.family))).collect();
-    for (table, family) in places {
-        let of = |chain: &&&ChainInfo| chain.table == table && word(chain.family) == family;
-        let Some(first) = nat.iter().find(of) else {
+    let nat: Vec<_> = foreign.filter(|chain| chain.chain_type == Some(ChainType::Nat)).collect();
+    for table in tables.iter().filter(|table| !table.name.starts_with(OWN)) {
+        let (name, family) = (table.name.as_str(), word(table.family));
+        let Ok(rules) = kernel.list_rules(name, table.family).await else {
             continue;
         };
-        let Ok(rules) = kernel.list_rules(table, first.family).await else {
+        found.marks.extend(clashes(&rules, family));
+        let of = |chain: &&&ChainInfo| chain.table == name && word(chain.family) == family;
+        if !nat.iter().any(|chain| of(&chain)) {
             continue;
-        };
+        }
         let earliest = nat.iter().filter(of).filter_map(|chain| chain.priority).min();
         let first = earliest.is_some_and(|priority| priority < OUR_PRIORITY);
         found.nat.extend(rules.iter().flat_map(|rule| translated(rule, family, first, addresses)));
     }
     Some(found)
+}
+
+/// Chains that use our bits. Rules that let through what has a service, as `doctor` gives them, go
+/// by the index alone.
+fn clashes(rules: &[RuleInfo], family: &str) -> Vec<ForeignMarks> {
+    let mut chains: BTreeMap<&str, Bits> = BTreeMap::new();
+    for rule in rules {
+        let of = marks::of(&rule.expression_bytes);
+        let read = if of.read == mark::INDEX { 0 } else { of.read & mark::MASK };
+        let bits = chains.entry(&rule.chain).or_default();
+        *bits = *bits | Bits { written: of.written & mark::MASK, read };
+    }
+    let table = rules.first().map(|rule| rule.table.as_str()).unwrap_or_default();
+    let chains = chains.into_iter().filter(|(_, bits)| *bits != Bits::default());
+    chains
+        .map(|(chain, Bits { written, read })| ForeignMarks {
+            chain: format!("{family} {table} {chain}"),
+            written,
+            read,
+        })
+        .collect()
 }
 
 /// Those of the addresses that a rule names and translates. Expressions are searched for the bytes

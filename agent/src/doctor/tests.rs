@@ -30,6 +30,7 @@ fn well() -> Findings {
         management: BTreeSet::from(["192.0.2.10".parse().unwrap()]),
         mtu: Some(("eth0".into(), 1500)),
         controller: Some(Reach::Answered("192.0.2.1:7410".into())),
+        masqueraded: Some(Vec::new()),
         names: Some(("a drop-in of systemd-resolved".into(), "it answers here".into())),
         ..Findings::default()
     }

@@ -27,6 +27,7 @@ use ipnet::IpNet;
 pub use self::check::Refused;
 pub use self::flow::{Flow, Packet, Sender};
 use self::walk::Walk;
+use crate::rules::mark;
 use crate::rules::table::{Family, Hook, Name, Table, Transport};
 
 /// The most flows that are kept; more are not expected of a test.
@@ -134,11 +135,14 @@ impl Kernel {
         }
     }
 
-    /// Forgets the flows whose mark, under `mask`, is `value`; how many they were.
+    /// Forgets the flows whose mark, under `mask`, is `value`, of those on target only translated
+    /// ones; how many they were.
     pub fn flush(&mut self, mask: u32, value: u32, transport: Option<Transport>) -> u64 {
         let before = self.flows.len();
         self.flows.retain(|packet, flow| {
-            flow.mark & mask != value || transport.is_some_and(|of| of != packet.transport)
+            let others = mask & value & mark::SIDE != 0 && !flow.translated;
+            let another = transport.is_some_and(|of| of != packet.transport);
+            flow.mark & mask != value || another || others
         });
         (before - self.flows.len()).try_into().unwrap_or(u64::MAX)
     }

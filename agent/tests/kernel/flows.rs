@@ -1,14 +1,14 @@
 //! Flows that are under way when the split changes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use agent::dataplane::{Dataplane as _, Flushed, Netlink, Ownership};
+use agent::dataplane::{Dataplane as _, Flushed, Netlink, Ownership, Tracked};
 use agent::rules::Transport;
 
 use crate::backends::Backends;
-use crate::netns::{World, allowed};
+use crate::netns::{Space, World, allowed};
 use crate::tables::{LEGACY, LOGICAL, MASK, SHAPE, Shape, TARGET, service, settings};
 
 /// Flows of each kind and family.
@@ -117,5 +117,41 @@ fn flows_stay_until_they_are_forgotten() {
         };
         assert!(ends.iter().all(reset), "no hang: {ends:?}");
         assert_eq!(open.datagrams(), vec![b'T']);
+    }
+}
+
+/// A program that marks its own flows as ours are marked keeps them: they were not translated.
+#[test]
+fn flows_of_others_with_a_mark_of_ours_stay() {
+    if !allowed("flows_of_others_with_a_mark_of_ours_stay") {
+        return;
+    }
+    let space = Space::new("vm");
+    let chain = "type filter hook output priority -150; tcp dport 9999 ct mark set 0x3";
+    let loaded =
+        space.nft_file(&format!("table inet other {{\n chain out {{\n {chain}\n }}\n}}\n"));
+    assert!(loaded.status.success());
+    for old_kernel in [false, true] {
+        let settings = || {
+            let mut settings = settings(Ownership::Open);
+            settings.old_kernel = old_kernel;
+            settings
+        };
+        let mut netlink = space.enter(|| Netlink::open(settings()).unwrap());
+        let mut tracked = space.enter(|| Tracked::open().unwrap());
+        let (_listener, stream) = space.enter(|| {
+            let listener = TcpListener::bind("127.0.0.1:9999").unwrap();
+            let stream = TcpStream::connect("127.0.0.1:9999").unwrap();
+            (listener, stream)
+        });
+        let (from, to) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let mut leaves = || tracked.leaves_as(from, to).unwrap();
+        for transport in [Some(Transport::Tcp), None] {
+            netlink.flush_flows(MASK, TARGET, transport).unwrap();
+            assert_eq!(leaves(), Some(from.ip()), "{old_kernel} {transport:?}");
+        }
+        // By these bits alone it is found.
+        netlink.flush_flows(MASK & !1, LEGACY, None).unwrap();
+        assert_eq!(leaves(), None);
     }
 }

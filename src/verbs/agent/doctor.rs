@@ -10,6 +10,7 @@ use xds::join::Ticket;
 
 use crate::cli::agent::{Doctor, Join};
 use crate::cli::{Output, page};
+use crate::host::control::{self, Answer, Question};
 use crate::host::files;
 use crate::verbs::{Context, Exit, Failure};
 
@@ -84,11 +85,23 @@ async fn look(
     };
     let mut findings = doctor::find(&settings, wishes).await;
     findings.controller = reach(controllers).await;
+    findings.masqueraded = masqueraded(directory).await;
     if wishes.names && wishes.stub.is_none() {
         findings.names = crate::host::names::way(directory);
     }
     let rows = doctor::judge(&findings, wishes);
     (findings, rows)
+}
+
+/// What the agent that runs does not keep the source of; `None`: none runs, or it does not answer.
+async fn masqueraded(directory: &Path) -> Option<Vec<String>> {
+    match control::ask(directory, &Question::Status).await {
+        Ok(Some(Answer::Status(status))) => {
+            let notes = status.notes.into_iter();
+            Some(notes.filter(|note| note.contains(": preserveSource is not kept")).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Whether any controller takes a connection.

@@ -13,7 +13,7 @@ pub(in crate::dataplane) const V4: u8 = 2;
 /// `NFPROTO_IPV6`, which is `AF_INET6`.
 pub(in crate::dataplane) const V6: u8 = 10;
 /// `IPS_DST_NAT` of a flow's status.
-const TRANSLATED: u32 = 1 << 5;
+pub(in crate::dataplane) const TRANSLATED: u32 = 1 << 5;
 
 /// What a rule knows of its packet already: `nft` does not ask twice.
 #[derive(Debug, Default)]

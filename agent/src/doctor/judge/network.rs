@@ -1,6 +1,6 @@
 //! The network: forwarding, filters and translation by others, and what is never captured.
 
-use super::super::findings::{Findings, ForeignNat, Forwarding, Wishes};
+use super::super::findings::{Findings, ForeignMarks, ForeignNat, Forwarding, Wishes};
 use super::super::{Check, Row, Verdict};
 use super::{must_forward, row};
 
@@ -16,9 +16,11 @@ pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
         forwarding(Check::ForwardingV4, &findings.forwarding4, wishes),
         forwarding(Check::ForwardingV6, &findings.forwarding6, wishes),
         reverse_path(findings, wishes),
+        return_path(findings),
         forward_policy(findings, wishes),
         firewalld(findings, wishes),
         other_nat(findings),
+        flow_marks(findings),
         management(findings),
         ssh(findings),
         mtu(findings),
@@ -66,6 +68,26 @@ fn reverse_path(findings: &Findings, wishes: &Wishes) -> Row {
     }
     let why = "forwarded flows are masqueraded: answers come back by the way that requests left";
     row(check, Verdict::Good, found, "it stays strict", why)
+}
+
+/// What the agent proved, which it does again and again while it runs.
+fn return_path(findings: &Findings) -> Row {
+    let check = Check::ReturnPath;
+    let chosen = "flows leave with this host's address, but where the way back is proved";
+    match findings.masqueraded.as_deref() {
+        None => {
+            let why = "the agent proves it while it runs, for services with preserveSource";
+            row(check, Verdict::Note, "no agent runs".to_owned(), chosen, why)
+        }
+        Some([]) => {
+            let why = "sources are kept where the plan asks, as long as answers come back";
+            row(check, Verdict::Good, "nothing asked is refused".to_owned(), "nothing", why)
+        }
+        Some(notes) => {
+            let why = "answers that take another way would never reach their clients";
+            row(check, Verdict::Warn, notes.join("; "), chosen, why)
+        }
+    }
 }
 
 fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
@@ -132,6 +154,27 @@ fn other_nat(findings: &Findings) -> Row {
                 .mend(format!("nft -a list table {table}"))
         }
     }
+}
+
+fn flow_marks(findings: &Findings) -> Row {
+    let check = Check::FlowMarks;
+    let marks = findings.netfilter.as_ref().map(|seen| seen.marks.as_slice()).unwrap_or_default();
+    let [one, ..] = marks else {
+        let why = "the low 14 bits of a flow's mark say its service and side";
+        return row(check, Verdict::Good, "nobody else uses ours".to_owned(), "nothing", why);
+    };
+    let words = |marks: &ForeignMarks| match (marks.written, marks.read) {
+        (0, read) => format!("{} goes by {read:#x}", marks.chain),
+        (written, 0) => format!("{} writes {written:#x}", marks.chain),
+        (written, read) => format!("{} writes {written:#x} and goes by {read:#x}", marks.chain),
+    };
+    let found: Vec<_> = marks.iter().map(words).collect();
+    let chosen = "ours are set; only translated flows are masqueraded, or closed on target";
+    let why = "the low 14 bits of a flow's mark are ours: overwritten, a flow is not found when \
+               its side is closed; read, it looks like one of theirs";
+    let table = one.chain.rsplit_once(' ').map_or("ruleset", |(table, _)| table);
+    row(check, Verdict::Warn, found.join(", "), chosen, why)
+        .mend(format!("nft -a list table {table}; give it other bits, above 0x3fff"))
 }
 
 fn management(findings: &Findings) -> Row {

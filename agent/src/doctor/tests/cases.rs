@@ -1,8 +1,8 @@
 //! What machines are like, and the row that each gets.
 
 use super::super::findings::{
-    Clock, EnvoyFound, Findings, ForeignNat, Forwarding, Netfilter, Reach, Release, SshSession,
-    TableSeen,
+    Clock, EnvoyFound, Findings, ForeignMarks, ForeignNat, Forwarding, Netfilter, Reach, Release,
+    SshSession, TableSeen,
 };
 use super::super::{Check, Verdict};
 use super::{Case, case};
@@ -73,7 +73,7 @@ pub(super) const KERNEL: [Case; 17] = [
     }),
 ];
 
-pub(super) const NETWORK: [Case; 24] = [
+pub(super) const NETWORK: [Case; 29] = [
     case("on", (Check::ForwardingV4, Good), "nothing", None, |_, _| {}),
     case("off", (Check::ForwardingV4, Note), "journal", None, |f, _| {
         f.forwarding4.on = Some(false);
@@ -131,6 +131,16 @@ pub(super) const NETWORK: [Case; 24] = [
     }),
     case("nat first", (Check::OtherNat, Warn), "theirs", Some("list table ip nat"), |f, _| {
         translated(f, true);
+    }),
+    case("no agent", (Check::ReturnPath, Note), "but where", None, |f, _| f.masqueraded = None),
+    case("nothing refused", (Check::ReturnPath, Good), "nothing", None, |_, _| {}),
+    case("unproved", (Check::ReturnPath, Warn), "this host's address", None, |f, _| {
+        f.masqueraded = Some(vec!["shop/orders: preserveSource is not kept".to_owned()]);
+    }),
+    case("nobody's marks", (Check::FlowMarks, Good), "nothing", None, |_, _| {}),
+    case("marks", (Check::FlowMarks, Warn), "translated", Some("table ip mangle"), |f, _| {
+        let chain = "ip mangle PREROUTING".to_owned();
+        seen(f).marks.push(ForeignMarks { chain, written: 0x3fff, read: 1 });
     }),
     case("unmanaged", (Check::Management, Warn), "SSH", Some("ip route"), |f, _| {
         f.management.clear();

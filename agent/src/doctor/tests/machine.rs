@@ -53,6 +53,25 @@ fn rules_of_others_are_seen_in_the_real_kernel() {
                 ip daddr 192.0.2.10 tcp dport 80 dnat to 198.51.100.1
             }
         }
+        table inet marks {
+            chain sets {
+                type filter hook prerouting priority -150;
+                ct mark set 0x10000
+                ct mark set ct mark & 0xffffff00 | 0x1
+            }
+            chain keeps {
+                type filter hook forward priority 0;
+                ct mark set ct mark & 0x0000ffff | 0x00010000
+                ct mark & 0xff0000 == 0x10000 counter
+                ct mark & 0x1ffe != 0 accept
+                meta mark set 0x1
+            }
+            chain reads {
+                type filter hook input priority 0;
+                ct mark 0x7 accept
+                meta mark set ct mark and 0x3000
+            }
+        }
         table ip6 early {
             chain first {
                 type nat hook prerouting priority -150;
@@ -77,6 +96,10 @@ fn rules_of_others_are_seen_in_the_real_kernel() {
         let mut nat: Vec<_> = seen.nat.iter().map(|n| (n.chain.as_str(), n.first)).collect();
         nat.sort_unstable();
         assert_eq!(nat, [("ip nat PREROUTING", false), ("ip6 early first", true)]);
+        let mut marks: Vec<_> =
+            seen.marks.iter().map(|m| (m.chain.as_str(), m.written, m.read)).collect();
+        marks.sort_unstable();
+        assert_eq!(marks, [("inet marks reads", 0, 0x3fff), ("inet marks sets", 0x3fff, 0)]);
         let rows = judge(&found, &wishes);
         assert_eq!(row(&rows, Check::TableName).verdict, Verdict::Fail);
         assert_eq!(row(&rows, Check::ForwardPolicy).verdict, Verdict::Warn);
