@@ -7,6 +7,9 @@ use super::{Context, Exit, Failure};
 use crate::cli::{Output, Sinks, SinksVerb, page, tree};
 use crate::client::encode;
 
+/// The most characters of a refusal in the list.
+const WORDS_MAX: usize = 200;
+
 /// Lists, or forgets some.
 pub(crate) async fn run(args: &Sinks, context: &Context) -> Result<Exit, Failure> {
     match &args.verb {
@@ -33,7 +36,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
             (false, _, None) => context.paint.bad("away"),
         };
         let refusal = sink.nack.as_ref().map_or_else(String::new, |nack| {
-            context.paint.bad(&format!("{}: {}", nack.token, nack.detail))
+            context.paint.bad(&format!("{}: {}", nack.token, on_a_line(&nack.detail)))
         });
         table.row(vec![
             sink.id.to_string(),
@@ -49,6 +52,16 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The beginning of a sink's own words: proxies quote whole resources. JSON has all of them.
+fn on_a_line(words: &str) -> String {
+    let mut chars = words.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = chars.by_ref().take(WORDS_MAX).collect();
+    if chars.next().is_some() {
+        line.push_str(" … (--output json has it all)");
+    }
+    line
+}
+
 /// One after the other; the first that is refused ends it.
 async fn forget(ids: &[String], context: &Context) -> Result<Exit, Failure> {
     for id in ids {
@@ -60,4 +73,18 @@ async fn forget(ids: &[String], context: &Context) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_stays_on_its_line() {
+        assert_eq!(on_a_line("no\nsuch\tcluster"), "no such cluster");
+        let long = "ä".repeat(WORDS_MAX + 1);
+        let line = on_a_line(&long);
+        assert_eq!(line, format!("{} … (--output json has it all)", "ä".repeat(WORDS_MAX)));
+        assert_eq!(on_a_line(&long[..2 * WORDS_MAX]), "ä".repeat(WORDS_MAX));
+    }
 }

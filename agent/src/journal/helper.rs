@@ -4,6 +4,8 @@
 //! a journal that only root can write. What may be asked is a list ([`allowed`]): whoever takes the
 //! agent over cannot write elsewhere.
 
+mod contents;
+
 use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,6 +20,9 @@ use super::{Applied, Change, Journal, Report};
 
 /// The longest line, in bytes: a file in base64 with its path.
 const LINE_BYTES_MAX: u64 = 2 * FILE_BYTES_MAX as u64;
+
+/// What permissions may be asked for: no file of configuration is run, or everybody's to write.
+const MODE_MOST: u32 = 0o664;
 
 /// How long an answer may take: two commands of a journal, each bounded by itself.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
@@ -98,10 +103,13 @@ pub enum AskError {
 /// It may not.
 pub fn allowed(change: &Change) -> Result<(), NotAllowed> {
     let (fits, what) = match change {
-        Change::WriteFile { path, mode, .. } => {
-            (is_file(path) && mode & !0o777 == 0, path.to_string())
+        Change::WriteFile { path, bytes, mode } => {
+            let directory = path.as_path().parent().unwrap_or(Path::new("/"));
+            let fits = is_file(path) && mode & !MODE_MOST == 0;
+            (fits && contents::may_hold(directory, &bytes.0), path.to_string())
         }
-        Change::Symlink { path, .. } | Change::Remove { path } => (is_file(path), path.to_string()),
+        // Nothing that an agent does needs these: what was there comes back by the journal.
+        Change::Symlink { path, .. } | Change::Remove { path } => (false, path.to_string()),
         Change::Sysctl { key, .. } => (is_setting(key), key.to_string()),
         Change::Run { argv } | Change::OnUndo { argv } => (is_command(argv), argv.join(" ")),
     };

@@ -9,7 +9,11 @@ use super::super::{Applied, Bytes, Change, Report};
 use super::tree::{Scratch, path};
 
 fn write(at: &str, mode: u32) -> Change {
-    Change::WriteFile { path: path(at), bytes: Bytes(b"x\n".to_vec()), mode }
+    Change::WriteFile { path: path(at), bytes: Bytes(b"# x\n".to_vec()), mode }
+}
+
+fn holds(at: &str, text: &str) -> Change {
+    Change::WriteFile { path: path(at), bytes: Bytes(text.as_bytes().to_vec()), mode: 0o644 }
 }
 
 fn set(key: &str) -> Change {
@@ -25,6 +29,10 @@ fn only_what_is_on_the_list_is_allowed() {
     let cases = [
         (write("/etc/resolv.conf", 0o644), true),
         (write("/etc/resolv.conf", 0o4755), false),
+        (write("/etc/resolv.conf", 0o755), false),
+        (write("/etc/resolv.conf", 0o666), false),
+        (holds("/etc/NetworkManager/dnsmasq.d/crossfade.conf", "conf-script=/tmp/x\n"), false),
+        (holds("/etc/NetworkManager/dnsmasq.d/crossfade.conf", "server=/a/::1#53\n"), true),
         (write("/run/systemd/resolved.conf.d/50-crossfade.conf", 0o644), true),
         (write("/run/systemd/resolved.conf.d/other.conf", 0o644), false),
         (write("/run/systemd/system/crossfade.service", 0o644), false),
@@ -32,7 +40,8 @@ fn only_what_is_on_the_list_is_allowed() {
         (write("/etc/passwd", 0o644), false),
         (write("/etc/cron.d/crossfade", 0o644), false),
         (Change::Remove { path: path("/etc/shadow") }, false),
-        (Change::Symlink { path: path("/etc/hosts"), target: "x".into() }, true),
+        (Change::Symlink { path: path("/etc/hosts"), target: "x".into() }, false),
+        (Change::Remove { path: path("/etc/hosts") }, false),
         (set("net.ipv4.ip_forward"), true),
         (set("net/ipv6/conf/eth0.7/accept_ra"), true),
         (set("kernel.core_pattern"), false),

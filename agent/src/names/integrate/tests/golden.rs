@@ -1,10 +1,24 @@
 //! What is written, word for word.
 
 use super::*;
+use crate::journal::helper::allowed;
+use crate::journal::{self, Bytes};
 
-/// The steps as one text.
+/// The steps as one text. An agent without root can have all of them done.
 fn shown(env: &Env) -> String {
     let choice = decide(env).unwrap();
+    for change in &choice.changes {
+        let asked = match change.clone() {
+            Change::WriteFile { path, bytes, mode } => journal::Change::WriteFile {
+                path: path.try_into().unwrap(),
+                bytes: Bytes(bytes),
+                mode,
+            },
+            // One list for both.
+            Change::OnUndo { argv } | Change::Run { argv } => journal::Change::OnUndo { argv },
+        };
+        assert_eq!(allowed(&asked), Ok(()), "{change:?}");
+    }
     let steps = choice.changes.iter().map(|change| match change {
         Change::WriteFile { path, bytes, mode } => {
             format!("{} {mode:o}\n{}", path.display(), String::from_utf8_lossy(bytes))
