@@ -11,6 +11,7 @@ mod glass;
 mod leave;
 mod load;
 mod main_job;
+mod mtls;
 mod names;
 mod peers;
 mod refused;

@@ -148,7 +148,7 @@ fn a_new_way_to_the_target_is_a_new_shape() {
     let text = show::edits(&edits);
     assert!(text.contains("identified: Cluster shop/orders/http/target @1.3 "), "{text}");
     assert!(text.contains("  10.9.0.7 port 8080 in [] target"), "{text}");
-    // An endpoint that fails is the gateway's business.
+    // Nothing is known of the gateway's own endpoints here.
     world.fail("orders", &["10.0.1.12"]);
     let (_, edits) = world.render(&after);
     let text = show::edits(&edits);

@@ -101,7 +101,7 @@ impl Calls {
 }
 
 /// Who answers a call of this thread, which is on the VM.
-fn call() -> std::io::Result<char> {
+pub(super) fn call() -> std::io::Result<char> {
     let to: SocketAddr = LOGICAL.parse().unwrap();
     letter(&mut dial([0, 0, 0, 0].into(), to)?)
 }
@@ -133,20 +133,26 @@ fn envoys(program: &Path) -> BTreeSet<i32> {
 }
 
 /// Where the agent and its Envoy meet.
-fn place() -> PathBuf {
+pub(super) fn place() -> PathBuf {
     let mut all = fs::read_dir("/run/crossfade-agent").unwrap().flatten();
     all.next().unwrap().path()
 }
 
-struct Beside {
+/// A VM with an Envoy beside its agent.
+pub(super) struct Beside {
     agent: Agent,
-    world: World,
+    pub(super) world: World,
     program: PathBuf,
 }
 
 impl Beside {
     fn new(test: &str) -> Option<Self> {
-        let world = World::new(test, PLAN)?;
+        Self::of(test, PLAN)
+    }
+
+    /// One with this plan.
+    pub(super) fn of(test: &str, plan: &str) -> Option<Self> {
+        let world = World::new(test, plan)?;
         let program = program(&world);
         let path = program.to_str().unwrap();
         let agent = world.joined(&["--no-names", "--envoy", path, "--envoy-user", USER]);
@@ -177,12 +183,16 @@ impl Beside {
 
     /// How many connections Envoy took for the service.
     fn taken(&self) -> u64 {
+        self.counted("shop/orders", "upstream_cx_total")
+    }
+
+    /// What Envoy counted so for clusters whose names begin so, together.
+    pub(super) fn counted(&self, cluster: &str, what: &str) -> u64 {
         let admin = place().join("own/admin.sock");
         let args = ["-s", "--unix-socket", admin.to_str().unwrap()];
         let said = Command::new("curl").args(args).arg("http://envoy/stats").output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
-        let is_it =
-            |line: &&str| line.contains("shop/orders") && line.contains("upstream_cx_total:");
+        let is_it = |line: &&str| line.contains(cluster) && line.contains(&format!(".{what}:"));
         let counts = said.lines().filter(is_it);
         counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }

@@ -132,7 +132,7 @@ impl World {
 }
 
 /// A program that answers each line of its standard input with a line of JSON.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     child: Child,
     /// Closed first: then it ends by itself.
     commands: Option<ChildStdin>,
@@ -148,7 +148,7 @@ impl Peer {
     }
 
     /// Any.
-    pub(super) fn run(mut command: Command) -> Self {
+    pub(crate) fn run(mut command: Command) -> Self {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let commands = child.stdin.take();
@@ -158,7 +158,7 @@ impl Peer {
 
     /// The next line it prints.
     #[track_caller]
-    pub(super) fn told(&mut self) -> Value {
+    pub(crate) fn told(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))

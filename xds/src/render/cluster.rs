@@ -147,7 +147,7 @@ pub(super) fn endpoints(
     name: &str,
     port: &Port,
     side: Side,
-    serving: impl Iterator<Item = Endpoint>,
+    serving: Vec<Endpoint>,
     drained: bool,
     closes: Closes,
 ) -> endpoint::ClusterLoadAssignment {
@@ -162,7 +162,7 @@ pub(super) fn endpoints(
         }
     };
     let moves = drained && closes == Closes::ByZone;
-    let lb_endpoints: Vec<_> = serving.map(one).collect();
+    let lb_endpoints: Vec<_> = serving.into_iter().map(one).collect();
     let group = endpoint::LocalityLbEndpoints {
         // gRPC wants a locality and a weight; Envoy reports load by it.
         locality: Some(core::Locality {

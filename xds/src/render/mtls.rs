@@ -16,6 +16,7 @@
 //! works, and nothing else waits for them longer than [`PATIENCE`].
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,8 +68,9 @@ impl<'a> Mtls<'a> {
     }
 
     /// Where the gateway is: at the ports of the services.
-    pub(super) fn endpoints(&self) -> impl Iterator<Item = Endpoint> {
-        self.gateway.mtls.iter().map(|address| Endpoint { address: *address, port: None })
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        let at = |address: &IpAddr| Endpoint { address: *address, port: None };
+        self.gateway.mtls.iter().map(at).collect()
     }
 
     /// The cluster, reached through the gateway.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use plan::endpoint::{Endpoint, Pool};
 use plan::snapshot::{Motion, Service};
 use plan::spec::{Plane, Port, Protocol};
 use plan::split::{Side, Split};
@@ -175,21 +176,14 @@ impl One<'_> {
         let closes = Closes::of(self.leaf, port);
         for (side, name, pool, since) in sides {
             // What is drained is as old as what is not: which of the two it is comes and goes with
-            // the process, and nothing may be taken for older than the other.
-            let drained = self.drained && idle == Some(side);
+            // the process, and nothing may be taken for older than the other. So it is with the
+            // gateway in place of the endpoints: a proxy may come to be identified, or cease to be.
+            let (drained, since) = (self.drained && idle == Some(side), since.max(parts.shape));
             self.side(side, scopes, items, |scope, mtls| {
-                let (set, since) = match mtls {
-                    Some(mtls) => {
-                        let at = mtls.endpoints();
-                        let set = cluster::endpoints(name, port, side, at, drained, closes);
-                        (set, parts.shape)
-                    }
-                    None => {
-                        let at = pool.into_iter().flat_map(|pool| pool.serving.iter().copied());
-                        let set = cluster::endpoints(name, port, side, at, drained, closes);
-                        (set, since.max(parts.shape))
-                    }
-                };
+                let of = |pool: &Pool| pool.serving.iter().copied().collect();
+                let serving: Vec<Endpoint> =
+                    mtls.map_or_else(|| pool.map(of).unwrap_or_default(), Mtls::endpoints);
+                let set = cluster::endpoints(name, port, side, serving, drained, closes);
                 Item::new(scope, name.as_str().into(), since, &set)
             });
         }
