@@ -16,7 +16,7 @@ const TOKEN_MAX: u64 = 16 << 10;
 pub(crate) fn read(file: Option<&Path>) -> Result<Ticket, Failure> {
     let failed = |source| Failure::File {
         what: "read",
-        path: file.unwrap_or(Path::new("standard input")).to_owned(),
+        path: file.unwrap_or_else(|| Path::new("standard input")).to_owned(),
         source,
     };
     let text = match file {

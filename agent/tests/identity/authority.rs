@@ -65,6 +65,7 @@ pub(crate) enum Spoil {
     ManyCertificates,
     OtherKey,
     OtherName,
+    OtherKind,
     OtherDomain,
     OtherAuthority,
     Expired,
@@ -81,6 +82,8 @@ pub(crate) struct State {
     /// By machine: its newest key, and the one before.
     pub(crate) machines: BTreeMap<String, (Vec<u8>, Vec<u8>)>,
     pub(crate) frozen: BTreeSet<String>,
+    /// Machines that are no agents.
+    pub(crate) gateways: BTreeMap<String, Kind>,
     nonces: BTreeSet<Vec<u8>>,
     pub(crate) spoil: Option<Spoil>,
     /// The tokens that were shown to it.
@@ -124,7 +127,9 @@ impl Authority {
 
     fn issue(&self, name: &str, key: &rcgen::PublicKey) -> Result<Response<wire::Issued>, Status> {
         let spoil = self.with(|state| state.spoil.take());
-        let uri = format!("spiffe://{DOMAIN}/agent/{name}");
+        let kind = self.with(|state| state.gateways.get(name).cloned().unwrap_or_default());
+        let path = |kind: &Kind| format!("spiffe://{DOMAIN}/{}", kind.path(&name.parse().unwrap()));
+        let uri = path(&kind);
         let now = self.now();
         let ca = self.issuer.der().to_vec();
         let other = KeyPair::generate().unwrap();
@@ -144,6 +149,11 @@ impl Authority {
             }
             Some(Spoil::OtherName) => {
                 (vec![named(&format!("spiffe://{DOMAIN}/agent/other"), None)], vec![ca])
+            }
+            Some(Spoil::OtherKind) => {
+                let other = Kind::Gateway("other".parse().unwrap());
+                let other = if kind.is_agent() { other } else { Kind::Agent };
+                (vec![named(&path(&other), None)], vec![ca])
             }
             Some(Spoil::OtherDomain) => {
                 (vec![named(&format!("spiffe://other.test/agent/{name}"), None)], vec![ca])
@@ -187,10 +197,10 @@ fn certified(issuer: &Issuer, der: &[u8]) -> Option<(String, Vec<u8>, Vec<u8>)> 
     let (message, signature) = (read.tbs_certificate.as_ref(), &read.signature_value.data);
     verified(&algorithms, ca, message, signature).then_some(())?;
     let names = read.subject_alternative_name().ok()??;
-    let ours = format!("spiffe://{DOMAIN}/agent/");
+    let ours = format!("spiffe://{DOMAIN}/");
     let name = names.value.general_names.iter().find_map(|name| {
         let x509_parser::extensions::GeneralName::URI(uri) = name else { return None };
-        Some(uri.strip_prefix(&ours)?.to_owned())
+        Kind::of_path(uri.strip_prefix(&ours)?).map(|(_, name)| name.to_string())
     });
     let key = read.public_key();
     Some((name?, key.raw.to_vec(), key.subject_public_key.data.to_vec()))

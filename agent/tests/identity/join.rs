@@ -143,6 +143,7 @@ async fn what_cannot_be_used_is_not_kept() {
         Spoil::ManyCertificates,
         Spoil::OtherKey,
         Spoil::OtherName,
+        Spoil::OtherKind,
         Spoil::OtherDomain,
         Spoil::OtherAuthority,
         Spoil::Expired,

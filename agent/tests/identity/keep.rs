@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::identity::{Health, Store};
+use xds::join::{Kind, Ticket};
 
 use crate::authority::{DAY, Spoil};
-use crate::world::{Folder, World, in_time};
+use crate::world::{Folder, World, in_time, join};
 
 /// More than half a day and a tenth of it.
 const DUE: Duration = Duration::from_secs(14 * 3_600);
@@ -54,6 +55,36 @@ async fn it_is_renewed_with_a_new_key_at_half_its_life() {
         assert_eq!(generations.count(), 2);
         last = kept.identity.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_gateways_is_kept_as_a_gateways_and_as_nothing_else() {
+    let (world, folder) = (World::start().await, Folder::new());
+    let kind = Kind::Gateway("edge".parse().unwrap());
+    world.authority.with(|state| state.gateways.insert("edge-1".to_owned(), kind.clone()));
+    let ticket = Ticket { kind: kind.clone(), ..world.ticket("edge-1") };
+    let first = join(&folder, &ticket, world.now()).await.unwrap();
+    let id = "spiffe://crossfade.test/gateway/edge/edge-1";
+    assert_eq!((first.spiffe_id().as_str(), &first.kind), (id, &kind));
+    let mut keeper = world.keeper(&folder.identity());
+    world.authority.with(|state| state.spoil = Some(Spoil::OtherKind));
+    let now = world.pass(DAY * 6);
+    let pause = in_time(keeper.step(now, 0)).await;
+    let health = keeper.health().borrow().clone();
+    let Health::Failing { why, .. } = health else { panic!("{health:?}") };
+    assert!(why.contains("it is for agent, and this machine is gateway edge"), "{why}");
+    let now = world.pass(pause);
+    in_time(keeper.step(now, 0)).await;
+    assert!(matches!(*keeper.health().borrow(), Health::Fine { .. }), "after a week away");
+    let kept = Store::open(&folder.identity()).unwrap().identity.unwrap();
+    assert_eq!((kept.spiffe_id().as_str(), kept.not_after > now), (id, true));
+
+    world.pass(DAY * 9);
+    in_time(keeper.step(world.now(), 0)).await;
+    let health = keeper.health().borrow().clone();
+    let Health::Lost { why } = health else { panic!("{health:?}") };
+    assert!(why.contains("crossfade token create edge-1 --gateway edge"), "{why}");
+    assert!(why.contains("crossfade relay join"), "{why}");
 }
 
 #[tokio::test]
