@@ -264,6 +264,9 @@ fn own_calls_reach_the_target_by_its_gateway_and_all_others_as_before() {
     assert!(plain(&others).iter().zip(plain(&after)).all(|(now, was)| *now > was), "{others:?}");
     let mtls = |counts: &[(u64, u64)]| counts.iter().map(|(mtls, _)| *mtls).collect::<Vec<_>>();
     assert_eq!(mtls(&others), mtls(&after));
+    // What closes connections of a side that lost is asked in the clear, beside mTLS.
+    let checked = |what| vm.counted("shop/orders/letters/target", what);
+    until("checks are answered", || (checked("health_check.success") > 1).then_some(()));
     // Back, and what is left at the target is closed.
     let mut long =
         world.net.vm.enter(|| dial([0, 0, 0, 0].into(), LOGICAL.parse().unwrap()).unwrap());

@@ -93,7 +93,8 @@ pub(super) fn checked(cluster: cluster::Cluster) -> cluster::Cluster {
     }
 }
 
-/// The cluster, whose connections are encrypted, with its checks in the clear, as they are answered.
+/// The cluster, whose connections are encrypted, with its checks in the clear, as they are
+/// answered.
 pub(super) fn checked_plainly(mut cluster: cluster::Cluster) -> cluster::Cluster {
     if cluster.health_checks.is_empty() {
         return cluster;

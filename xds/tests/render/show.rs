@@ -17,9 +17,8 @@ use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext,
+    CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext, common_tls_context,
 };
 use envoy_types::pb::google::protobuf::Any;
 use plan::Token;
@@ -158,7 +157,7 @@ fn typed(socket: &TransportSocket) -> &Any {
 fn tls(context: &CommonTlsContext) -> String {
     let shows = context.tls_certificate_sds_secret_configs.iter().map(|secret| &*secret.name);
     let shows: Vec<&str> = shows.collect();
-    let Some(ValidationContextType::CombinedValidationContext(wants)) =
+    let Some(common_tls_context::ValidationContextType::CombinedValidationContext(wants)) =
         &context.validation_context_type
     else {
         panic!("{context:?}")
