@@ -4,7 +4,6 @@
 //! used. It is compiled from leaves, written as text for `nft -f`, encoded for netlink, and
 //! walked by a fake kernel in tests: three readers of one value, so that they can be compared.
 
-pub mod choice;
 pub mod compile;
 pub mod diff;
 pub mod fake;

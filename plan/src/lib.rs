@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod bucket;
+pub mod choice;
 pub mod client;
 pub mod command;
 pub mod decide;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use plan::view::Explain as Explained;
-use plan::view::explain::{ClientView, Place, SideView};
+use plan::view::explain::{ClientView, KernelView, Place, SideView};
 
 use super::{Context, Exit, Failure, subject};
 use crate::cli::paint::Paint;
@@ -88,9 +88,30 @@ fn push_client(text: &mut String, client: &ClientView, paint: Paint) {
     }
     let sees: Vec<String> = client.sees.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "    sees {} ({})", sees.join(", "), client.seen_why);
+    if let Some(kernel) = &client.kernel {
+        let _ = writeln!(text, "    VM    {}", kernel_text(kernel));
+    }
     for (plane, place) in client.planes.iter() {
         let _ = writeln!(text, "    {plane:<5} {}", place_text(place));
     }
+}
+
+/// What the kernel of a VM does with this client's connections.
+fn kernel_text(kernel: &KernelView) -> String {
+    let mut words = Vec::new();
+    match (&kernel.egress, kernel.side, kernel.endpoint) {
+        (Some(network), ..) => words.push(format!("left alone: in egress {network}")),
+        (None, Some(side), Some(endpoint)) => words.push(format!("to {side} {endpoint}")),
+        (None, Some(side), None) => words.push(format!("to {side}")),
+        (None, None, _) => {}
+    }
+    if let Some(endpoint) = kernel.straggler {
+        words.push(format!("a straggler at the VM's own address is sent on to {endpoint}"));
+    }
+    if !kernel.note.is_empty() {
+        words.push(kernel.note.clone());
+    }
+    words.join("; ")
 }
 
 fn place_text(place: &Place) -> String {

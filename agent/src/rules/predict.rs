@@ -8,10 +8,9 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 use plan::split::Side;
-use plan::{Plane, ServiceId, Split, bucket};
+use plan::{Plane, ServiceId, Split, bucket, choice};
 use xds::own::HostTable;
 
-use crate::rules::choice;
 use crate::rules::compile;
 use crate::rules::host::Host;
 use crate::rules::keys::{Held, Keys};

@@ -1,11 +1,14 @@
 //! Which side a client gets in each plane, and why.
 
+mod kernel;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::kernel::{KernelView, kernel};
 use super::Planes;
 use super::diff::warn::drawn_in_mesh;
 use crate::bucket::{self, Bucket};
@@ -113,7 +116,8 @@ pub struct ClientView {
     pub why: String,
     /// The resolver group that it belongs to.
     pub resolver: Option<String>,
-    /// The side it gets now; `null` where every answer, request or connection is drawn anew.
+    /// The side it gets now; `null` where every answer, request or connection is drawn anew, and
+    /// for gateways of the target in plane host, which are left alone.
     pub side: Option<Side>,
     /// The addresses that it sees in DNS.
     pub sees: Vec<IpAddr>,
@@ -121,6 +125,9 @@ pub struct ClientView {
     pub seen_why: String,
     /// Where it stands in each plane.
     pub planes: Planes<Place>,
+    /// What the kernel of a VM does with its new connections; `null` for a network, or where there
+    /// is no logical address.
+    pub kernel: Option<KernelView>,
 }
 
 /// Where a client stands in a plane.
@@ -209,6 +216,7 @@ fn client_view(service: &Service, client: IpNet) -> ClientView {
     });
     // A header or cookie has a side of its own, whatever the address.
     let by_value = keyed.plane == Plane::Mesh && value_key(&service.spec.affinity).is_some();
+    let kernel = one.then(|| kernel(service, client.addr().to_canonical())).flatten();
     let drawn = planes.plane(keyed.plane).and_then(|place| place.side).filter(|_| !by_value);
     // At 0 and at 100 % there is nothing to draw.
     let side = match &service.serving {
@@ -216,6 +224,8 @@ fn client_view(service: &Service, client: IpNet) -> ClientView {
         Serving::Target { .. } => Some(Side::Target),
         Serving::Both { .. } => drawn,
     };
+    let in_kernel = kernel.as_ref().filter(|_| keyed.plane == Plane::Host);
+    let side = in_kernel.map_or(side, |kernel| kernel.side);
     let (sees, seen_why) = seen(service, keyed.plane, side);
     let resolver = keyed.resolver.and_then(|at| service.clients.resolvers.get(at));
     ClientView {
@@ -228,6 +238,7 @@ fn client_view(service: &Service, client: IpNet) -> ClientView {
         sees,
         seen_why,
         planes,
+        kernel,
     }
 }
 
@@ -287,6 +298,9 @@ fn place(service: &Service, plane: Plane, keyed: &Keyed, one: bool, client: IpNe
     };
     let bucket = bucket.filter(|_| sticky);
     let counts = bucket.filter(|_| splits);
+    // Gateways of the target are left alone by a kernel; who cannot reach target stays.
+    let moves = plane != Plane::Host || kernel::moves(service, client.addr().to_canonical());
+    let counts = counts.filter(|_| moves);
     Place {
         splits,
         keyed_by: sticky.then_some(keyed_by),

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use plan::choice;
 use plan::split::Side;
 
 use super::{named, seed};
-use crate::rules::choice;
 use crate::rules::local::{Lane, Local, Way};
 use crate::rules::mark::{self, Mark};
 use crate::rules::table::{Action, Family, Match, Rule};

@@ -212,6 +212,42 @@ fn agree(world: &World, compiled: &Compiled, kernel: &mut Kernel, client: Client
     assert_eq!(counted, expected, "{said}");
 }
 
+/// What `explain` says of a client without knowing the VM is what its kernel does.
+fn explained(world: &World, client: Client) {
+    let Some(decision) = predict(&world.table, &world.host, client) else { return };
+    let leaf = world.table.services.iter().find(|leaf| leaf.id == decision.service).unwrap();
+    let kernel = plan::view::explain::kernel(leaf, client.source).unwrap();
+    let said = format!("{client:?}\n{decision:?}\n{kernel:?}");
+    let logical = leaf.spec.address == Some(client.key.address)
+        && leaf.spec.ports.iter().any(|port| port.port.get() == client.key.port);
+    // The service's own port, which a straggler may have reached by another.
+    let only = Local::of(leaf, &world.host).and_then(|local| local.only(client.key.transport));
+    let to = |endpoint: Option<plan::endpoint::Endpoint>| {
+        let port =
+            |endpoint: plan::endpoint::Endpoint| endpoint.port.map(std::num::NonZeroU16::get);
+        endpoint.map(|at| SocketAddr::new(at.address, port(at).or(only).unwrap_or(client.key.port)))
+    };
+    match decision.fate {
+        // What only the VM and its table know.
+        Fate::LeftAlone(Why::Gateway | Why::Exempt) | Fate::Captured(_) => {}
+        Fate::LeftAlone(Why::Plane(_)) => assert_eq!(kernel.side, None, "{said}"),
+        Fate::LeftAlone(Why::AtHome) => {
+            assert!(!logical || kernel.side.is_none(), "{said}");
+            assert_eq!(kernel.straggler, None, "{said}");
+        }
+        Fate::Drawn(_) => assert_eq!((kernel.endpoint, kernel.straggler), (None, None), "{said}"),
+        Fate::Sent { endpoint, .. } if decision.caught => {
+            assert_eq!(to(kernel.straggler), endpoint, "{said}");
+        }
+        Fate::Sent { side, endpoint, .. } => {
+            assert_eq!(kernel.side, Some(side), "{said}");
+            if endpoint.is_some() {
+                assert_eq!(to(kernel.endpoint), endpoint, "{said}");
+            }
+        }
+    }
+}
+
 /// Every counter's name with its count.
 fn tallies(compiled: &Compiled, kernel: &Kernel) -> BTreeSet<(String, u64)> {
     let table = &compiled.table;
@@ -244,6 +280,16 @@ proptest! {
         kernel.put(compiled.table.clone()).unwrap();
         for client in world.clients() {
             agree(&world, &compiled, &mut kernel, client);
+        }
+    }
+
+    #[test]
+    fn explain_says_what_is_predicted(world in world()) {
+        let compiled = compile(&world.table, &world.host, &marks(&world.table));
+        prop_assume!(compiled.is_ok());
+        let clients = world.clients().into_iter();
+        for client in clients.filter(|client| client.origin == Origin::Network) {
+            explained(&world, client);
         }
     }
 

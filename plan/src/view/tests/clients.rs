@@ -66,6 +66,63 @@ fn a_client_is_on_target_at_every_split_above_its_bucket() {
     }
 }
 
+/// Gateways of the target are left alone, who cannot reach target stays on legacy, and all others
+/// are told their endpoint; at 100 % stragglers too.
+#[test]
+fn what_the_kernel_of_a_vm_does() {
+    struct Case {
+        client: &'static str,
+        bp: u16,
+        side: Option<Side>,
+        endpoint: Option<&'static str>,
+        straggler: Option<&'static str>,
+        note: &'static str,
+    }
+    let mut plan = rows().plan().spec.as_ref().clone();
+    plan.gateways = Arc::new([crate::spec::Gateway {
+        name: "edge".parse().unwrap(),
+        client_address: crate::spec::ClientAddress::Direct,
+        egress: vec!["10.0.1.128/25".parse().unwrap()],
+        mtls: Vec::new(),
+    }]);
+    let mut world = World::new(plan);
+    let case = |client, bp, side, endpoint, straggler, note| Case {
+        client,
+        bp,
+        side,
+        endpoint,
+        straggler,
+        note,
+    };
+    use Side::{Legacy, Target};
+    for Case { client, bp, side, endpoint, straggler, note } in [
+        case("10.0.1.7", 0, Some(Legacy), Some("10.0.1.11"), None, ""),
+        case("10.0.1.8", 0, Some(Legacy), Some("10.0.1.12"), None, ""),
+        case("10.0.1.7", 10_000, Some(Target), Some("10.9.1.21"), Some("10.9.1.21"), ""),
+        case("10.0.1.8", 10_000, Some(Target), Some("10.9.1.22"), Some("10.9.1.22"), ""),
+        case("10.0.1.200", 10_000, None, None, None, "never split, never caught"),
+        case("198.51.100.7", 5_000, None, None, None, "dns splits it"),
+        case("198.51.100.7", 10_000, None, None, Some("10.9.1.22"), "dns splits it"),
+        case("2001:db8::7", 10_000, None, None, None, "target has no address of its family"),
+    ] {
+        world.shift(Some("orders"), bp);
+        let view = ask(&world, client);
+        let kernel = view.kernel.clone().unwrap();
+        let text = |endpoint: Option<crate::endpoint::Endpoint>| endpoint.map(|e| e.to_string());
+        assert_eq!(kernel.side, side, "{client} at {bp}");
+        assert_eq!(text(kernel.endpoint).as_deref(), endpoint, "{client} at {bp}");
+        assert_eq!(text(kernel.straggler).as_deref(), straggler, "{client} at {bp}");
+        assert!(kernel.note.contains(note), "{client} at {bp}: {}", kernel.note);
+        let place = view.planes.plane(Plane::Host).unwrap();
+        if kernel.egress.is_some() {
+            assert_eq!((view.side, place.side, place.moves_above_bp), (None, None, None));
+        } else if view.plane == Plane::Host {
+            assert_eq!((view.side, place.side), (side, side), "{client} at {bp}");
+        }
+    }
+    assert_eq!(ask(&world, "10.0.1.0/24").kernel, None);
+}
+
 fn orders_addresses(world: &World, side: Side) -> Vec<std::net::IpAddr> {
     let orders = world.plan().spec.service(&"orders".parse().unwrap()).unwrap();
     let endpoints = match side {

@@ -1,14 +1,14 @@
 //! Which endpoint of a side a client gets: a published function, as the kernel computes it.
 //!
 //! The endpoints of the packet's family stand in their order, `n` of them. Endpoint `i` serves the
-//! clients whose bucket ([`plan::bucket::host`] with the high half of the salt as its seed) is at
+//! clients whose bucket ([`bucket::host`] with the high half of the salt as its seed) is at
 //! least `i × 10 000 / n` and less than `(i + 1) × 10 000 / n`, rounded down. The split takes the
 //! low half, so that either side's clients spread over all of its endpoints.
 
 use std::net::IpAddr;
 
-use plan::Split;
-use plan::bucket::{self, Bucket};
+use crate::bucket::{self, Bucket};
+use crate::split::Split;
 
 /// The salt whose low half is the seed of the choice.
 pub const fn salt(service: u64) -> u64 {
@@ -17,14 +17,14 @@ pub const fn salt(service: u64) -> u64 {
 
 /// Below which bucket endpoint `at` of `of`, or one before it, serves; `None`: the last one, which
 /// serves all that are left.
-pub(super) fn bound(at: usize, of: usize) -> Option<u16> {
+pub fn bound(at: usize, of: usize) -> Option<u16> {
     let bound = (at + 1) * usize::from(Split::WHOLE) / of.max(1);
     u16::try_from(bound).ok().filter(|bound| (1..Split::WHOLE).contains(bound))
 }
 
 /// Below which draw endpoint `at` of `of` serves, where every flow draws anew for each endpoint in
 /// order until one takes it.
-pub(super) fn draw_bound(at: usize, of: usize) -> Option<u16> {
+pub fn draw_bound(at: usize, of: usize) -> Option<u16> {
     bound(0, of.saturating_sub(at))
 }
 
@@ -39,9 +39,8 @@ pub fn endpoint(client: IpAddr, service: u64, of: usize) -> usize {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use plan::split::Side;
-
     use super::*;
+    use crate::split::Side;
 
     #[test]
     fn bounds_are_even_and_the_last_has_none() {
