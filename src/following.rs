@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,11 +87,17 @@ pub(crate) fn is_taken(directory: &Path) -> bool {
     File::open(directory.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
-/// The process that has the directory, as it wrote there.
+/// The process that has the directory, as it wrote there; `None`: what is written there is none of
+/// ours. Root ends what this names, and the directory may be another's.
 pub(crate) fn owner(directory: &Path) -> Option<i32> {
     let mut pid = String::new();
     File::open(directory.join(LOCK)).ok()?.take(32).read_to_string(&mut pid).ok()?;
-    pid.trim().parse().ok().filter(|pid| *pid > 1)
+    let pid: i32 = pid.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let called = |process: &str| std::fs::read(format!("/proc/{process}/comm")).ok();
+    let uid = |path: &Path| std::fs::metadata(path).map(|found| found.uid()).ok();
+    let is_called_so = called(&pid.to_string()) == called("self");
+    let is_its_owners = uid(Path::new(&format!("/proc/{pid}"))) == uid(directory);
+    (is_called_so || is_its_owners).then_some(pid)
 }
 
 /// What it is called among the sinks.

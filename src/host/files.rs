@@ -3,11 +3,15 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, lchown};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use agent::rules::Marks;
 use ipnet::IpNet;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{Gid, Uid, fchownat};
 use plan::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -118,17 +122,30 @@ pub(crate) fn give_to_owner(directory: &Path) -> Result<(), Failure> {
     let failed = |source| Failure::File { what: "give away", path: directory.to_owned(), source };
     let owner = fs::metadata(directory).map_err(failed)?;
     if nix::unistd::geteuid().is_root() && owner.uid() != 0 {
-        give(directory, (owner.uid(), owner.gid()), DEPTH_MAX).map_err(failed)?;
+        let opened = open(directory, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty());
+        let to = (owner.uid().into(), owner.gid().into());
+        give(&opened.map_err(io::Error::from).map_err(failed)?, to, DEPTH_MAX).map_err(failed)?;
     }
     Ok(())
 }
 
-fn give(directory: &Path, to: (u32, u32), depth: u8) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        lchown(entry.path(), Some(to.0), Some(to.1))?;
-        if depth > 0 && entry.file_type()?.is_dir() {
-            give(&entry.path(), to, depth - 1)?;
+/// By descriptors: who owns the directory may put a link in the place of anything at any time. A
+/// file with a second name is left to whom it belongs.
+fn give(directory: &OwnedFd, to: (Uid, Gid), depth: u8) -> io::Result<()> {
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
+    for entry in entries {
+        let name = entry?.file_name();
+        let found = fstatat(directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+        if kind != SFlag::S_IFDIR && found.st_nlink > 1 {
+            continue;
+        }
+        let (uid, gid) = (Some(to.0), Some(to.1));
+        fchownat(directory, name.as_os_str(), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if depth > 0 && kind == SFlag::S_IFDIR {
+            let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+            let inner = openat(directory, name.as_os_str(), flags, Mode::empty())?;
+            give(&inner, to, depth - 1)?;
         }
     }
     Ok(())
@@ -229,8 +246,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
-    let mut file =
-        File::options().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Made anew: root follows no link that the directory's owner may have put there.
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
@@ -265,5 +286,36 @@ mod tests {
         let told = crate::verbs::chain(&settings(&directory).unwrap_err());
         assert!(told.contains("agent.json") && told.contains("nonsense"), "{told}");
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// What an owner of the directory can make root do: nothing to what is not in it.
+    #[test]
+    fn links_lead_root_nowhere() {
+        if !Uid::effective().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let base = std::env::temp_dir().join(format!("crossfade-links-{}", std::process::id()));
+        let directory = base.join("agent");
+        fs::create_dir_all(directory.join("deep")).unwrap();
+        fs::create_dir(base.join("roots")).unwrap();
+        for name in ["secret", "roots/inner"] {
+            fs::write(base.join(name), "root's").unwrap();
+        }
+        fs::write(directory.join("deep/own"), "").unwrap();
+        let (secret, roots) = (base.join("secret"), base.join("roots"));
+        std::os::unix::fs::symlink(&secret, directory.join("linked")).unwrap();
+        std::os::unix::fs::symlink(&secret, directory.join("kept.new")).unwrap();
+        std::os::unix::fs::symlink(&roots, directory.join("tree")).unwrap();
+        fs::hard_link(&secret, directory.join("named")).unwrap();
+        std::os::unix::fs::chown(&directory, Some(4_711), Some(4_711)).unwrap();
+        give_to_owner(&directory).unwrap();
+        write(&directory.join("kept"), b"new", 0o600).unwrap();
+        let uid = |path: &str| fs::symlink_metadata(base.join(path)).unwrap().uid();
+        assert_eq!(["secret", "roots", "roots/inner"].map(uid), [0; 3]);
+        assert_eq!(["agent/deep", "agent/deep/own", "agent/linked"].map(uid), [4_711; 3]);
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "root's");
+        assert_eq!(fs::read_to_string(directory.join("kept")).unwrap(), "new");
+        fs::remove_dir_all(&base).unwrap();
     }
 }

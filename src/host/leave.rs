@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use agent::journal::{self, Journal};
 use controller::clock::Clock;
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -141,7 +143,8 @@ fn write_down(directory: &Path, left: &Left) -> Result<(), Failure> {
     let line = Line { at: Clock::start().now(), left };
     let mut text = serde_json::to_vec(&line).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
-    let file = fs::File::options().append(true).create(true).open(&path);
+    let mut options = fs::File::options();
+    let file = options.append(true).create(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
     let written = file.and_then(|mut file| {
         file.write_all(&text)?;
         file.sync_all()

@@ -104,7 +104,7 @@ pub enum AskError {
 pub fn allowed(change: &Change) -> Result<(), NotAllowed> {
     let (fits, what) = match change {
         Change::WriteFile { path, bytes, mode } => {
-            let directory = path.as_path().parent().unwrap_or(Path::new("/"));
+            let directory = path.as_path().parent().unwrap_or_else(|| Path::new("/"));
             let fits = is_file(path) && mode & !MODE_MOST == 0;
             (fits && contents::may_hold(directory, &bytes.0), path.to_string())
         }
