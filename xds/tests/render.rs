@@ -129,8 +129,7 @@ fn nothing_changes_for_those_whose_plans_have_no_mtls() {
         }
     }
     // Nobody has an identity where there is no domain.
-    let door = identified(Role::Sidecar, None);
-    let doors = [door.clone()].into();
+    let doors = [identified(Role::Sidecar, None)].into();
     let wanted = xds::render::Wanted { doors: &doors, trust_domain: None, ..world.wanted() };
     let (_, edits) = xds::render::envoy(&wanted, &Rendered::default());
     assert!(!show::edits(&edits).contains("shows"));
