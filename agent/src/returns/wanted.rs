@@ -53,7 +53,7 @@ pub enum Why {
 }
 
 impl Wanted {
-    /// The most addresses to leave with: each is a rule that the agent's own flows are held against.
+    /// The most addresses to leave with: each is a rule for the agent's own flows.
     pub const SOURCES_MAX: usize = 128;
     /// The most things to prove: at sixteen in a second all of them take a minute.
     pub const ASKS_MAX: usize = 1_024;
