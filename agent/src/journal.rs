@@ -43,6 +43,11 @@ const STEPS_MAX: usize = 4096;
 /// The most interfaces whose settings are kept along with one setting.
 const INTERFACES_MAX: usize = 4096;
 
+/// The most steps that are kept although nothing is left to undo of them, and the longest journal
+/// that has such steps, in bytes: a file that is written again and again is one step to undo.
+const UNDONE_MAX: usize = 64;
+const TIDY_BYTES: u64 = 16 << 20;
+
 /// The mode of a directory that is made for a file.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -191,6 +196,7 @@ impl<S: System> Journal<S> {
     /// # Errors
     /// It is not made.
     pub fn apply(&mut self, change: &Change) -> Result<Applied, ChangeError> {
+        self.tidy();
         if self.steps.len() >= STEPS_MAX {
             return Err(ChangeError::Limit { what: "the number of changes", limit: STEPS_MAX });
         }
@@ -204,6 +210,10 @@ impl<S: System> Journal<S> {
                 Ok(Applied::Done)
             }
             Change::OnUndo { argv } => {
+                let same = |step: &Step| !step.undone && step.action.runs(argv);
+                if self.steps.iter().any(same) {
+                    return Ok(Applied::Already);
+                }
                 self.begin(Action::Command { argv: argv.clone() })?;
                 Ok(Applied::Done)
             }
@@ -322,6 +332,7 @@ impl<S: System> Journal<S> {
         if after.is_same(&before) {
             return Ok(Applied::Already);
         }
+        let (before, superseded) = self.supersede(path, before);
         let action = Action::Path { path: path.clone(), before, after: after.clone() };
         let step = self.begin(action)?;
         self.put(step, path, &after).map_err(|error| {
@@ -333,7 +344,41 @@ impl<S: System> Journal<S> {
             }
             host(path, error)
         })?;
+        if let Some(superseded) = superseded {
+            self.note(superseded, What::Undone);
+        }
         Ok(Applied::Done)
+    }
+
+    /// What undoing another change of a path brings back, and the step that is done with then:
+    /// where our own bytes stand, what was before them; where others wrote over ours, what they
+    /// wrote. That they did is told by the first step, which stays.
+    fn supersede(&self, path: &HostPath, found: Place) -> (Place, Option<u64>) {
+        let mut steps = self.steps.iter().filter(|step| !step.undone).filter_map(|step| {
+            let (before, after) = step.action.at(path)?;
+            Some((step.number, before, after))
+        });
+        let Some(first) = steps.next() else { return (found, None) };
+        let last = steps.next_back();
+        let (number, before, after) = last.unwrap_or(first);
+        if after.is_same(&found) {
+            return (before.clone(), Some(number));
+        }
+        (found, last.map(|(number, ..)| number))
+    }
+
+    /// Forgets steps of which nothing is left to undo, when there are many.
+    fn tidy(&mut self) {
+        let undone = self.steps.iter().filter(|step| step.undone).count();
+        if undone == 0 || undone < UNDONE_MAX && self.log.length() < TIDY_BYTES {
+            return;
+        }
+        let left: Vec<Step> = self.steps.iter().filter(|step| !step.undone).cloned().collect();
+        let records: Vec<Record> = left.iter().flat_map(Step::records).collect();
+        match self.log.rewrite(&records) {
+            Ok(()) => self.steps = left,
+            Err(error) => tracing::warn!(%error, "the journal of this host cannot be shortened"),
+        }
     }
 
     /// Puts a place at a path at once, by way of a neighbour; in place where the path cannot be

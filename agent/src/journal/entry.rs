@@ -78,7 +78,38 @@ impl fmt::Display for Action {
     }
 }
 
+impl Action {
+    /// Whether it is this command.
+    pub(super) fn runs(&self, words: &[String]) -> bool {
+        matches!(self, Self::Command { argv } if argv == words)
+    }
+
+    /// What was at this path before and after it, if it is about the path.
+    pub(super) fn at(&self, wanted: &HostPath) -> Option<(&Place, &Place)> {
+        match self {
+            Self::Path { path, before, after } if path == wanted => Some((before, after)),
+            Self::Path { .. }
+            | Self::Directory { .. }
+            | Self::Sysctl { .. }
+            | Self::Command { .. } => None,
+        }
+    }
+}
+
 impl Step {
+    /// What tells all of it.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+        let in_place = self.in_place.then_some(What::InPlace);
+        let observed = self.observed.clone().map(What::Observed);
+        let undoing = self.undoing.clone().map(What::Undoing);
+        let undone = self.undone.then_some(What::Undone);
+        let more = [in_place, observed, undoing, undone].into_iter().flatten();
+        let step = self.number;
+        std::iter::once(What::Begin(self.action.clone()))
+            .chain(more)
+            .map(move |what| Record { step, what })
+    }
+
     fn new(number: u64, action: Action) -> Self {
         Self { number, action, in_place: false, observed: None, undoing: None, undone: false }
     }

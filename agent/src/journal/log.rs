@@ -75,15 +75,13 @@ impl Log {
             TryLockError::Error(source) => failed("lock", directory)(source),
         })?;
         let mut log = Self { path, directory: opened, file: None, length: 0, torn: false };
-        let file = match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(nofollow())
-            .open(&log.path)
-        {
+        let file = match log.existing(true) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((log, Vec::new())),
-            file => file.map_err(failed("open", &log.path))?,
+            // What was changed can be undone all the same; only that cannot be written down.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => log.existing(false),
+            file => file,
         };
+        let file = file.map_err(failed("open", &log.path))?;
         let mut bytes = Vec::new();
         (&file).take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed("read", &log.path))?;
         if bytes.len() as u64 > BYTES_MAX {
@@ -95,6 +93,36 @@ impl Log {
         log.torn = read.whole < bytes.len();
         log.file = Some(file);
         Ok((log, read.steps))
+    }
+
+    fn existing(&self, write: bool) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(write).custom_flags(nofollow()).open(&self.path)
+    }
+
+    /// How long it is, in bytes.
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Puts these records in place of all that are there, at once. If it fails, they are as they
+    /// were.
+    pub(super) fn rewrite(&mut self, records: &[Record]) -> io::Result<()> {
+        let mut bytes = HEAD.to_vec();
+        for record in records {
+            bytes.extend(entry::encode(record)?);
+        }
+        let fresh = self.path.with_extension("new");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.custom_flags(nofollow()).open(&fresh)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_all()?;
+        fs::rename(&fresh, &self.path)?;
+        self.file = Some(file);
+        self.length = bytes.len() as u64;
+        self.torn = false;
+        self.directory.sync_all()
     }
 
     /// Adds a record. When it returns, the record is on disk; if it fails, it is not in the file.
@@ -131,10 +159,13 @@ impl Log {
         self.file = None;
         self.length = 0;
         self.torn = false;
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => self.directory.sync_all(),
+        for path in [&self.path.with_extension("new"), &self.path] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        self.directory.sync_all()
     }
 
     /// The file.

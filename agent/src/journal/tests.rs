@@ -1,5 +1,6 @@
 //! The journal over trees that stand for a host, with a process that dies at every step.
 
+mod again;
 mod faults;
 mod helped;
 mod keep;

@@ -94,7 +94,11 @@ impl<S: System> Journal<S> {
                 continue;
             }
             match self.undo_step(&step) {
-                Ok(Outcome::Undone) => report.undone.push(what),
+                Ok(Outcome::Undone) => {
+                    // A newer step of it had not been made: ours was there all the time.
+                    report.kept.retain(|kept| kept.what != what);
+                    report.undone.push(what);
+                }
                 Ok(Outcome::Nothing) => {}
                 Ok(Outcome::Kept(why)) => {
                     if !report.kept.iter().any(|kept| kept.what == what) {

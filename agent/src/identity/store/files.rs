@@ -86,7 +86,10 @@ pub struct Disk;
 impl Files for Disk {
     fn directory(&mut self, path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        // One that was there may be open to others.
+        // One that was there may be open to others. Where it is not, its disk may be read-only.
+        if std::fs::metadata(path)?.permissions().mode() & 0o777 == 0o700 {
+            return Ok(());
+        }
         std::fs::set_permissions(path, Permissions::from_mode(0o700))
     }
 
