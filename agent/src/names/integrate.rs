@@ -23,14 +23,17 @@ mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 pub use self::env::{Access, Env, Flavour, NetworkManager, ResolvFile, Resolvconf, Resolved};
 pub use self::read::Standing;
 use super::upstream::{NoUpstream, Upstreams};
 
 /// A way to bring the host to ask the stub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum How {
     /// `*.dns-delegate` of systemd-resolved: only plan names come.
     Delegate,
@@ -181,6 +184,31 @@ pub fn decide(env: &Env) -> Result<Choice, Refused> {
     }
     Err(Refused { passed })
 }
+
+/// The same way once more: other names, or other servers. A way that was chosen is kept as long as
+/// the agent runs, as a resolver that restarts is away for a moment.
+///
+/// # Errors
+/// It does not work now, in words.
+pub fn again(env: &Env, how: How) -> Result<Choice, String> {
+    how.fit(env).map_err(|why| format!("{how}: {why}"))
+}
+
+/// What others made of a file of ours, without what is ours in it; `None`: nothing is. `stub` are
+/// the addresses of the stub.
+#[must_use]
+pub fn without_ours(path: &Path, found: &[u8], stub: &[SocketAddr]) -> Option<Vec<u8>> {
+    if path == Path::new(plain::PATH) {
+        plain::without_ours(found, stub)
+    } else if path == Path::new(hosts::PATH) {
+        hosts::without_ours(found)
+    } else {
+        None
+    }
+}
+
+/// The files of others in which something of ours can stand.
+pub const SHARED: [&str; 2] = [plain::PATH, hosts::PATH];
 
 /// A command without a shell.
 fn argv(words: &[&str]) -> Vec<String> {

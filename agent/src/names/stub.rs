@@ -8,7 +8,7 @@
 //! | limit | what is beyond it |
 //! |---|---|
 //! | [`QUERY_MAX`] octets of a query over UDP | dropped |
-//! | [`RELAYED_MAX`] relayed queries at a time | dropped; the client asks again |
+//! | [`RELAYED_MAX`] relayed queries at a time | the one that waits longest is answered SERVFAIL |
 //! | [`STREAMS_MAX`] TCP connections | wait to be accepted, then in the kernel's backlog |
 //! | [`PIPELINE_MAX`] unanswered queries of one connection | are read later |
 
@@ -68,6 +68,7 @@ pub struct Settings {
 pub struct Stub {
     answers: Arc<ArcSwap<Answers>>,
     upstreams: watch::Sender<Arc<Upstreams>>,
+    published: watch::Sender<()>,
     meter: Arc<Meter>,
     sockets: Sockets,
     stop: watch::Sender<()>,
@@ -132,7 +133,8 @@ impl Stub {
         };
         let thread = std::thread::Builder::new().name("names".to_owned()).spawn(run);
         let thread = Some(thread.map_err(StartError::Thread)?);
-        Ok(Self { answers, upstreams, meter, sockets, stop, thread })
+        let published = watch::channel(()).0;
+        Ok(Self { answers, upstreams, published, meter, sockets, stop, thread })
     }
 
     /// Where it listens, ports resolved.
@@ -150,6 +152,13 @@ impl Stub {
     /// Answers from `answers`, from the next query on.
     pub fn publish(&self, answers: Arc<Answers>) {
         self.answers.store(answers);
+        self.published.send_replace(());
+    }
+
+    /// Changes whenever it answers from other answers.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// What it answers from.

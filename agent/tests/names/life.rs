@@ -1,7 +1,9 @@
 //! Restarts: sockets outlive the stub, and queries wait in them.
 
+use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
 
 use agent::names::stub::{BindError, Reach};
 use agent::names::{Settings, Sockets};
@@ -87,5 +89,59 @@ fn descriptors_that_are_not_ours_are_refused() {
     ] {
         let refused = Sockets::from_fds(fds, Reach::Loopback).unwrap_err();
         assert!(want(&refused), "{name}: {refused}");
+    }
+}
+
+/// How many queries wait at a time, and how often who answers them is killed.
+const QUERIES: u16 = 200;
+const KILLS: u16 = 40;
+
+/// A process with this socket in place of its input; it is the test below.
+fn process(datagram: OwnedFd) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--ignored", "--nocapture", "life::answers_until_it_is_killed"]);
+    command.stdin(Stdio::from(datagram)).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+#[test]
+#[ignore = "it is the other process of the test below"]
+fn answers_until_it_is_killed() {
+    let datagram = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let sockets = Sockets::from_fds([datagram], Reach::Loopback).unwrap();
+    let _stub = stub_on(sockets, upstreams(&[&Upstream::mute()]));
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_query_for_a_plan_name_outlives_who_is_killed_while_answering() {
+    let bound = Sockets::bind(&settings().listen, Reach::Loopback).unwrap();
+    let client = Client::at(bound.addresses()[0]);
+    for kill in 0..KILLS {
+        for id in 0..QUERIES {
+            client.send(&question(id, "orders.corp.example", 1));
+        }
+        let mut waiting: BTreeSet<u16> = (0..QUERIES).collect();
+        let mut receive = || {
+            let answer = client.receive();
+            waiting.remove(&u16::from_be_bytes([answer[0], answer[1]]));
+            waiting.len()
+        };
+        let start = || process(bound.fds().unwrap().remove(0));
+        let mut first = start();
+        // At another point each time.
+        for _ in 0..=kill {
+            receive();
+        }
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let mut second = start();
+        while receive() > 0 {}
+        second.kill().unwrap();
+        second.wait().unwrap();
+        // Answers that came twice are not taken for those of the next round.
+        client.drain();
     }
 }

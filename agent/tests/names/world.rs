@@ -193,6 +193,13 @@ impl Client {
         room
     }
 
+    /// Forgets what has come.
+    pub(crate) fn drain(&self) {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(&mut [0]).is_ok() {}
+        self.0.set_nonblocking(false).unwrap();
+    }
+
     pub(crate) fn ask(&self, query: &[u8]) -> Vec<u8> {
         self.send(query);
         self.receive()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Unfit, not};
 use crate::names::upstream::{PORT, RESOLVED_STUBS, ResolvConf, Upstreams};
 
-/// Where the stub may take port 53, where a port cannot be said: the first that is free. Not .53
+/// Where the stub may take its port: the first on which it is free. Not .53
 /// and .54, which are systemd-resolved's.
 const LOOPBACKS: [Ipv4Addr; 3] =
     [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 57), Ipv4Addr::new(127, 0, 0, 58)];
@@ -14,7 +14,7 @@ const LOOPBACKS: [Ipv4Addr; 3] =
 /// What is known of a host.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// The port of the stub on 127.0.0.1, where a port can be said.
+    /// The port of the stub, where a port can be said.
     pub port: u16,
     /// Plan names and the addresses that this host is told, as [`crate::names::Answers::entries`].
     pub entries: Vec<(String, Vec<IpAddr>)>,
@@ -38,7 +38,7 @@ pub struct Env {
     pub resolvconf: Option<Resolvconf>,
     /// What a running dnsmasq is configured with; None: none runs.
     pub dnsmasq: Option<String>,
-    /// What UDP and TCP sockets are bound to.
+    /// What UDP and TCP sockets are bound to, of port 53 and of the stub's.
     pub bound: Vec<SocketAddr>,
 }
 
@@ -153,15 +153,21 @@ impl Env {
     }
 
     /// Where the stub listens when a port can be said.
-    pub(super) fn with_port(&self) -> SocketAddr {
-        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.port)
+    pub(super) fn with_port(&self) -> Result<SocketAddr, Unfit> {
+        self.free(self.port)
     }
 
     /// Where the stub listens when it must be port 53.
     pub(super) fn without_port(&self) -> Result<SocketAddr, Unfit> {
-        let free = LOOPBACKS.into_iter().map(|ip| SocketAddr::new(ip.into(), PORT));
-        let mut free = free.filter(|address| self.own.contains(address) || self.is_free(*address));
-        free.next().ok_or_else(|| not("port 53 is taken on every loopback address it may have"))
+        self.free(PORT)
+    }
+
+    fn free(&self, port: u16) -> Result<SocketAddr, Unfit> {
+        let all = LOOPBACKS.map(|ip| SocketAddr::new(ip.into(), port));
+        let own = all.into_iter().find(|address| self.own.contains(address));
+        let free = || all.into_iter().find(|address| self.is_free(*address));
+        let taken = || not(format!("port {port} is taken on every loopback address it may have"));
+        own.or_else(free).ok_or_else(taken)
     }
 
     fn is_free(&self, address: SocketAddr) -> bool {

@@ -4,7 +4,7 @@ use super::env::Env;
 use super::{Change, Choice, How, Unfit, not};
 
 /// The file.
-const PATH: &str = "/etc/hosts";
+pub(super) const PATH: &str = "/etc/hosts";
 
 /// First line of the block.
 const BEGIN: &str = "# Begin of what crossfade wrote\n";
@@ -17,10 +17,7 @@ pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
     let Some(hosts) = &env.hosts else {
         return Err(not("/etc/hosts is missing, or a mount whose place no file can take"));
     };
-    if env.entries.is_empty() {
-        return Err(not("there is no plan name to write"));
-    }
-    let listen = env.with_port();
+    let listen = env.with_port()?;
     Ok(Choice {
         how: How::Hosts,
         listen: vec![listen],
@@ -39,9 +36,18 @@ pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
     })
 }
 
+/// The file without the block; `None`: it has none.
+pub(super) fn without_ours(hosts: &[u8]) -> Option<Vec<u8>> {
+    let others = others(hosts);
+    (others != hosts).then_some(others)
+}
+
 /// The file with the block in place of an older one, else before all else: the C library takes the
-/// first line that has the name.
+/// first line that has the name. Without names there is no block.
 fn with_block(hosts: &[u8], env: &Env) -> Vec<u8> {
+    if env.entries.is_empty() {
+        return others(hosts);
+    }
     let mut out = BEGIN.as_bytes().to_vec();
     for (name, addresses) in &env.entries {
         for address in addresses {
@@ -50,6 +56,13 @@ fn with_block(hosts: &[u8], env: &Env) -> Vec<u8> {
         }
     }
     out.extend_from_slice(END.as_bytes());
+    out.extend(others(hosts));
+    out
+}
+
+/// What is not in the block.
+fn others(hosts: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
     let mut inside = false;
     for line in hosts.split_inclusive(|octet| *octet == b'\n') {
         inside |= line == BEGIN.as_bytes();

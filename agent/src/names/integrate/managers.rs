@@ -1,5 +1,6 @@
 //! Programs that write `/etc/resolv.conf`: told by their own interfaces.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::env::{Env, Flavour, Resolvconf};
@@ -41,7 +42,7 @@ pub(super) fn network_manager(env: &Env) -> Result<Choice, Unfit> {
 
 /// Its dnsmasq sends plan names to the stub; everything else goes its way as before.
 fn dnsmasq(env: &Env, servers: &ResolvConf) -> Result<Choice, Unfit> {
-    let listen = env.with_port();
+    let listen = env.with_port()?;
     let mut text =
         "# Written by crossfade: names of its plans are asked of its agent.\n".to_owned();
     for (name, _) in &env.entries {
@@ -130,7 +131,11 @@ fn told(
     let listen = env.without_port()?;
     let others = program.interfaces.iter().filter(|(name, _)| name != INTERFACE);
     let others: Vec<u8> = others.flat_map(|(_, said)| [said.as_slice(), b"\n"].concat()).collect();
-    let text = format!("nameserver {}\n", listen.ip());
+    let mut text = format!("nameserver {}\n", listen.ip());
+    if how == How::Openresolv {
+        // Exclusive is everything of others, also what is no server.
+        text += &kept(program);
+    }
     Ok(Choice {
         how,
         listen: vec![listen],
@@ -146,4 +151,20 @@ fn told(
         passed: Vec::new(),
         undo: vec![format!("{how} forgets {INTERFACE} and writes /etc/resolv.conf again")],
     })
+}
+
+/// What the others said beside their servers: where short names are looked for, and how.
+fn kept(program: &Resolvconf) -> String {
+    let (mut search, mut options) = (Vec::new(), Vec::new());
+    for (_, said) in program.interfaces.iter().filter(|(name, _)| name != INTERFACE) {
+        let conf = ResolvConf::parse(said);
+        search.extend(conf.search().to_vec());
+        options.extend(conf.options().map(str::to_owned));
+    }
+    let line = |keyword: &str, words: Vec<String>| {
+        let mut seen = BTreeSet::new();
+        let words: Vec<String> = words.into_iter().filter(|it| seen.insert(it.clone())).collect();
+        if words.is_empty() { String::new() } else { format!("{keyword} {}\n", words.join(" ")) }
+    };
+    line("search", search) + &line("options", options)
 }

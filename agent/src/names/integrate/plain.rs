@@ -1,6 +1,6 @@
 //! `/etc/resolv.conf` itself.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::env::{Env, ResolvFile};
@@ -49,6 +49,18 @@ pub(super) fn write(env: &Env, conf: &ResolvConf) -> Result<Change, Unfit> {
     let mut bytes = MARK.as_bytes().to_vec();
     bytes.extend_from_slice(&conf.naming(&servers(listen.ip(), conf)));
     Ok(Change::WriteFile { path: PATH.into(), bytes, mode: env.resolv_conf.mode() })
+}
+
+/// The file without our line and without the stub; `None`: it is not of us.
+pub(super) fn without_ours(found: &[u8], stub: &[SocketAddr]) -> Option<Vec<u8>> {
+    let mark = found.windows(MARK.len()).position(|part| part == MARK.as_bytes())?;
+    let (before, rest) = found.split_at_checked(mark)?;
+    let others = [before, rest.strip_prefix(MARK.as_bytes())?].concat();
+    let conf = ResolvConf::parse(&others);
+    let is_stub = |ip: &IpAddr| stub.iter().any(|stub| stub.ip() == *ip);
+    let servers = conf.nameservers().map(|server| server.address);
+    let servers: Vec<IpAddr> = servers.filter(|ip| !is_stub(ip)).collect();
+    Some(conf.naming(&servers))
 }
 
 /// The stub, and after it those who were there: an agent that is stopped takes no foreign name

@@ -67,7 +67,7 @@ impl Env {
                 let main = text(&root.join("etc/dnsmasq.conf")).unwrap_or_default();
                 main + "\n" + &configuration(&[root.join("etc/dnsmasq.d")])
             }),
-            bound: bound(root),
+            bound: bound(root, &[PORT, standing.port]),
         }
     }
 }
@@ -218,13 +218,13 @@ fn resolvconf(root: &Path) -> Option<Resolvconf> {
     Some(Resolvconf { flavour, interfaces: told.collect() })
 }
 
-/// What is bound to port 53, of `/proc/net/{udp,tcp}{,6}` (proc_pid_net(5)).
-fn bound(root: &Path) -> Vec<SocketAddr> {
+/// What is bound to these ports, of `/proc/net/{udp,tcp}{,6}` (proc_pid_net(5)).
+fn bound(root: &Path, ports: &[u16]) -> Vec<SocketAddr> {
     let tables = ["udp", "udp6", "tcp", "tcp6"].map(|table| root.join("proc/net").join(table));
     let tables = tables.iter().filter_map(|path| text(path));
     let mut found: Vec<SocketAddr> = tables
         .flat_map(|table| table.lines().filter_map(local).collect::<Vec<_>>())
-        .filter(|address| address.port() == PORT)
+        .filter(|address| ports.contains(&address.port()))
         .collect();
     found.sort_unstable();
     found.dedup();

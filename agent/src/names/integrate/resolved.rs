@@ -28,7 +28,7 @@ pub(super) fn delegate(env: &Env) -> Result<Choice, Unfit> {
         Some(version) => return Err(not(format!("systemd {version} is older than 258"))),
         None => return Err(not("the version of systemd cannot be told")),
     }
-    let listen = env.with_port();
+    let listen = env.with_port()?;
     let text = format!(
         "# Written by crossfade: names of its plans are asked of its agent.\n\
          [Delegate]\nDNS={listen}\nDomains={}\nDefaultRoute=no\n",
@@ -43,7 +43,7 @@ pub(super) fn delegate(env: &Env) -> Result<Choice, Unfit> {
 pub(super) fn drop_in(env: &Env) -> Result<Choice, Unfit> {
     let resolved = in_use(env)?;
     let takes_ports = resolved.version.is_some_and(|version| version >= PORTS);
-    let listen = if takes_ports { env.with_port() } else { env.without_port()? };
+    let listen = if takes_ports { env.with_port()? } else { env.without_port()? };
     let server = if takes_ports { listen.to_string() } else { listen.ip().to_string() };
     let text = format!(
         "# Written by crossfade: names of its plans are asked of its agent.\n\

@@ -54,7 +54,7 @@ pub struct Dropped {
     pub silent: u64,
     /// Longer than [`super::QUERY_MAX`].
     pub oversized: u64,
-    /// Beyond [`super::RELAYED_MAX`].
+    /// Beyond [`super::RELAYED_MAX`]: answered SERVFAIL before their time.
     pub full: u64,
     /// The kernel had no room for the answer.
     pub unsent: u64,

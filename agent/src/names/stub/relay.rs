@@ -1,4 +1,9 @@
 //! Foreign names over UDP: one socket per query and upstream, both directions byte for byte.
+//!
+//! A query stays in the kernel's queue until it is answered from memory or handed on: a process
+//! that is killed between answers it again when it is back, from the same socket, and the client
+//! takes the first answer. One that is with an upstream when the process is killed is lost, as it
+//! may be with any server; its client asks again.
 
 use std::future::poll_fn;
 use std::io;
@@ -40,10 +45,12 @@ pub(super) async fn serve(world: Rc<World>, socket: Rc<UdpSocket>) {
             sleep(FAULT_PAUSE).await;
         }
         for turn in 1..=BATCH {
-            match socket.try_recv_from(&mut room) {
+            match socket.try_peek_from(&mut room) {
                 Ok((length, client)) => {
                     let query = room.get(..length).unwrap_or_default();
                     datagram(&world, &socket, query, client, &mut out);
+                    // Nobody else reads this socket: it is the one that was looked at.
+                    let _ = socket.try_recv_from(&mut []);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
@@ -77,7 +84,7 @@ fn datagram(
         Verdict::Silence => {}
         Verdict::Answer => send(world, socket, out, client),
         Verdict::Relay => {
-            let Some(place) = world.place() else { return };
+            let place = world.place();
             let query = query.into();
             let relayed = relay(world.clone(), socket.clone(), query, client, place);
             tokio::task::spawn_local(relayed);
@@ -99,7 +106,11 @@ async fn relay(
     client: SocketAddr,
     place: Place,
 ) {
-    if let Some(answer) = ask(&world, &query).await {
+    let answer = tokio::select! {
+        answer = ask(&world, &query) => answer,
+        () = place.is_lost() => None,
+    };
+    if let Some(answer) = answer {
         world.meter().forwarded.add();
         send(&world, &socket, &answer, client);
     } else {

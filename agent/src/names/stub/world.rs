@@ -1,7 +1,7 @@
 //! What the tasks of the stub's thread share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use dns::Transport;
 use dns::wire::Query;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::RELAYED_MAX;
@@ -39,7 +39,8 @@ pub(super) struct World {
     pub(super) suspects: RefCell<Suspects>,
     down: RefCell<BTreeMap<SocketAddr, Instant>>,
     turn: Cell<usize>,
-    relayed: Cell<usize>,
+    /// Who is being relayed, the one that waits longest first.
+    relayed: RefCell<VecDeque<Rc<Notify>>>,
 }
 
 /// Upstreams that may ask us: what each was asked to find out, and those that did.
@@ -50,11 +51,25 @@ pub(super) struct Suspects {
 }
 
 /// A place among the queries that are being relayed; given back when dropped.
-pub(super) struct Place(Rc<World>);
+pub(super) struct Place {
+    world: Rc<World>,
+    lost: Rc<Notify>,
+}
+
+impl Place {
+    /// Waits until a newer query has this place.
+    pub(super) async fn is_lost(&self) {
+        self.lost.notified().await;
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.relayed.set(self.0.relayed.get().saturating_sub(1));
+        let mut relayed = self.world.relayed.borrow_mut();
+        // One that lost it is no longer there.
+        if let Some(at) = relayed.iter().position(|one| Rc::ptr_eq(one, &self.lost)) {
+            relayed.remove(at);
+        }
     }
 }
 
@@ -77,7 +92,7 @@ impl World {
             suspects: RefCell::default(),
             down: RefCell::default(),
             turn: Cell::new(0),
-            relayed: Cell::new(0),
+            relayed: RefCell::default(),
         }
     }
 
@@ -104,15 +119,19 @@ impl World {
         }
     }
 
-    /// A place for one more relayed query; None when all are taken.
-    pub(super) fn place(self: &Rc<Self>) -> Option<Place> {
-        let taken = self.relayed.get();
-        if taken >= RELAYED_MAX {
+    /// A place for one more relayed query. When all are taken, the query that waits longest gives
+    /// its own: names that nobody answers for hold up no others.
+    pub(super) fn place(self: &Rc<Self>) -> Place {
+        let mut relayed = self.relayed.borrow_mut();
+        if relayed.len() >= RELAYED_MAX
+            && let Some(oldest) = relayed.pop_front()
+        {
             self.meter().full.add();
-            return None;
+            oldest.notify_one();
         }
-        self.relayed.set(taken + 1);
-        Some(Place(self.clone()))
+        let lost = Rc::new(Notify::new());
+        relayed.push_back(Rc::clone(&lost));
+        Place { world: Rc::clone(self), lost }
     }
 
     /// The upstreams in the order to ask them: those that answer first, none that asks us.

@@ -104,7 +104,8 @@ fn both_kinds_of_resolvconf() {
     );
     assert_eq!(
         shown(&told(Flavour::Openresolv)),
-        "/run/crossfade/resolvconf 644\nnameserver 127.0.0.1\n\
+        "/run/crossfade/resolvconf 644\nnameserver 127.0.0.1\nsearch corp.example b.example\n\
+         options edns0\n\
          undo: resolvconf -d lo.crossfade\n\
          run: sh -c exec resolvconf -m 0 -x -a lo.crossfade < /run/crossfade/resolvconf\n"
     );
