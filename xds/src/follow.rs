@@ -203,6 +203,8 @@ pub struct Follower {
 struct Kept {
     held: Arc<Held>,
     slots: Arc<std::sync::Mutex<Slots>>,
+    /// The last response was not taken because it could not be kept.
+    unkept: Option<pump::Unkept>,
 }
 
 impl Follower {
@@ -232,7 +234,7 @@ impl Follower {
             }
             let held = held.flatten().unwrap_or_else(|| Held::nothing(type_url));
             let slots = Arc::new(std::sync::Mutex::new(opened.slots));
-            types.push(Kept { held: Arc::new(held), slots });
+            types.push(Kept { held: Arc::new(held), slots, unkept: None });
         }
         let away = watch::Sender::new(None);
         Ok((Self { node: settings.node, dial: settings.dial, types, away }, damaged))

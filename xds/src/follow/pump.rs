@@ -1,6 +1,7 @@
 //! The pump: network, disk and sink around [`session`].
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, aggregated_discovery_service_client as ads,
@@ -20,6 +21,27 @@ const MESSAGE_MAX: usize = 288 << 20;
 
 /// Requests that may wait to be sent: an answer for each response, one a type at first.
 const REQUESTS_MAX: usize = 64;
+
+/// How long after something could not be kept it is asked for again: doubled each time.
+const KEEP_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
+/// When to ask again for what could not be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unkept {
+    at: Instant,
+    pause: Duration,
+    /// Everything was asked for, so that what is kept now is all that was not.
+    asked: bool,
+}
+
+impl Unkept {
+    /// Once more, `before` which it was not kept either.
+    fn after(before: Option<Self>) -> Self {
+        let [least, most] = KEEP_AGAIN;
+        let pause = before.map_or(least, |before| before.pause.saturating_mul(2).min(most));
+        Self { at: Instant::now() + pause, pause, asked: false }
+    }
+}
 
 /// How a stream ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,13 +125,9 @@ impl Follower {
     ) -> End {
         let mut waiting: Vec<Waiting> = Vec::new();
         loop {
-            let due = waiting.iter().map(|waiting| waiting.until).min();
-            let late = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let late = at(waiting.iter().map(|waiting| waiting.until).min());
+            let unkept = self.types.iter().filter_map(|kept| kept.unkept);
+            let keep_again = at(unkept.map(|unkept| unkept.at).min());
             let answers = tokio::select! {
                 // What is asked for again first: it is the operator of this machine who waits.
                 biased;
@@ -120,6 +138,7 @@ impl Follower {
                     continue;
                 }
                 () = late => give_up(&mut waiting),
+                () = keep_again => self.ask_again(),
                 response = responses.message() => match response {
                     Ok(Some(response)) => {
                         self.dial.worked();
@@ -137,6 +156,17 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Asks for everything of the types that could not be kept: the disk may have room again.
+    fn ask_again(&mut self) -> Vec<DeltaDiscoveryRequest> {
+        let now = Instant::now();
+        let due = |kept: &&mut Kept| kept.unkept.is_some_and(|unkept| unkept.at <= now);
+        let ask = |kept: &mut Kept| {
+            kept.unkept = Some(Unkept { asked: true, ..Unkept::after(kept.unkept) });
+            session::all(&kept.held.type_url)
+        };
+        self.types.iter_mut().filter(due).map(ask).collect()
     }
 
     /// Compares, persists, applies; then answers, unless it has to wait.
@@ -163,11 +193,17 @@ impl Follower {
             match kept.keep(Arc::new(held)).await {
                 Ok(()) => {}
                 Err(why) => {
+                    kept.unkept = Some(Unkept::after(kept.unkept));
                     tracing::error!(%why, "nothing is taken that cannot be kept");
                     refused.push(Refusal { name: None, why });
                     return vec![session::answer(&answered, &refused)];
                 }
             }
+        }
+        // Something was kept, and there is room again.
+        kept.unkept = kept.unkept.filter(|unkept| !unkept.asked);
+        if let Some(unkept) = &mut kept.unkept {
+            unkept.at = Instant::now();
         }
         let Applied { refused: unfit, waits } = sink.apply(&kept.held, &judged.named).await;
         if let Some(what) = waits {
@@ -196,6 +232,14 @@ impl Kept {
             Ok(Err(error)) => Err(words(&error)),
             Err(error) => Err(words(&error)),
         }
+    }
+}
+
+/// Waits until then; for ever where there is no such moment.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

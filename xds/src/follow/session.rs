@@ -55,6 +55,16 @@ pub fn open<'a>(
     requests.collect()
 }
 
+/// Asks for everything of a type once more, on the same stream: what is subscribed to again is sent
+/// again (xds_protocol.rst, "Incremental xDS").
+pub fn all(type_url: &TypeUrl) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: type_url.as_str().to_owned(),
+        resource_names_subscribe: vec!["*".to_owned()],
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
 /// What is held, by name. What is to come again is said to be held with another content: so it is
 /// sent, and so its removal would be said.
 fn versions(held: &Held, again: &Again) -> BTreeMap<String, String> {
