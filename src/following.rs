@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(crate) fn directory(asked: Option<&PathBuf>, name: &str) -> Result<PathBuf, 
         .ok_or_else(|| Failure::Usage("no data directory: give --data DIR, or set HOME".to_owned()))
 }
 
-/// Makes the directory and takes it.
+/// Makes the directory and takes it. One that is there and read-only is taken as it is.
 pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
     let failed = |what| {
         let path = directory.clone();
@@ -60,13 +60,13 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
     };
     std::fs::create_dir_all(&directory).map_err(failed("make"))?;
     let path = directory.join(LOCK);
-    let mut lock = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed("open the lock in"))?;
+    let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let (lock, is_writable) = match opened {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            (File::open(&path).map_err(failed("open the lock in"))?, false)
+        }
+        opened => (opened.map_err(failed("open the lock in"))?, true),
+    };
     if lock.try_lock().is_err() {
         let mut pid = String::new();
         // Only for the words.
@@ -77,8 +77,17 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
             pid.trim()
         )));
     }
-    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-    written.map_err(failed("write the lock in"))?;
+    if is_writable {
+        // In place, which a full disk does not stop. It is only for the words: the lock counts.
+        let pid = format!("{:<10}\n", std::process::id());
+        let written = lock.write_all_at(pid.as_bytes(), 0).and_then(|()| lock.set_len(11));
+        if let Err(error) = written {
+            tracing::warn!(%error, "the lock does not say which process has it");
+        }
+    } else {
+        let directory = directory.display();
+        tracing::error!(%directory, "read-only: what is held stays in force, nothing new is taken");
+    }
     Ok(Place { directory, _lock: lock })
 }
 
@@ -87,17 +96,45 @@ pub(crate) fn is_taken(directory: &Path) -> bool {
     File::open(directory.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
-/// The process that has the directory, as it wrote there; `None`: what is written there is none of
-/// ours. Root ends what this names, and the directory may be another's.
+/// The process that has the directory. What is written there may be of one before it, and the
+/// directory may be another's, while root ends what this names: only a process of ours that has the
+/// very file open is meant.
 pub(crate) fn owner(directory: &Path) -> Option<i32> {
-    let mut pid = String::new();
-    File::open(directory.join(LOCK)).ok()?.take(32).read_to_string(&mut pid).ok()?;
-    let pid: i32 = pid.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let file = File::open(directory.join(LOCK)).ok()?;
+    let about = file.metadata().ok()?;
+    let mut written = String::new();
+    file.take(32).read_to_string(&mut written).ok()?;
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let holders = locks.lines().filter_map(|line| holder(line, about.ino()));
+    let candidates = written.trim().parse().into_iter().chain(holders).filter(|pid| *pid > 1);
+    let own = i32::try_from(std::process::id()).ok();
+    let mut candidates = candidates.filter(|pid| Some(*pid) != own);
+    let file = (about.dev(), about.ino());
+    candidates.find(|pid| is_ours(*pid, directory) && has_open(*pid, file))
+}
+
+/// Whether it is this program, or runs as whoever owns the directory.
+fn is_ours(pid: i32, directory: &Path) -> bool {
     let called = |process: &str| std::fs::read(format!("/proc/{process}/comm")).ok();
     let uid = |path: &Path| std::fs::metadata(path).map(|found| found.uid()).ok();
     let is_called_so = called(&pid.to_string()) == called("self");
-    let is_its_owners = uid(Path::new(&format!("/proc/{pid}"))) == uid(directory);
-    (is_called_so || is_its_owners).then_some(pid)
+    is_called_so || uid(Path::new(&format!("/proc/{pid}"))) == uid(directory)
+}
+
+/// The process of a line of `/proc/locks` (proc(5)) that is about this file: its number, the lock's
+/// kind, two more words, the process, and the file as `MAJOR:MINOR:INODE`.
+fn holder(line: &str, inode: u64) -> Option<i32> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    words.next().filter(|kind| *kind == "FLOCK")?;
+    let pid = words.nth(2)?.parse().ok()?;
+    let (_, found) = words.next()?.rsplit_once(':')?;
+    (found.parse() == Ok(inode)).then_some(pid)
+}
+
+fn has_open(pid: i32, file: (u64, u64)) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let abouts = open.filter_map(|fd| std::fs::metadata(fd.ok()?.path()).ok());
+    abouts.map(|about| (about.dev(), about.ino())).any(|found| found == file)
 }
 
 /// What it is called among the sinks.
@@ -226,4 +263,43 @@ fn interval(asked: proto::google::protobuf::Duration) -> Option<Duration> {
     let nanos = u32::try_from(asked.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     let [least, most] = REPORT_BOUNDS;
     Some(Duration::new(seconds, nanos).clamp(least, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_directory_is_who_has_its_lock_open() {
+        let line = "17: FLOCK  ADVISORY  WRITE 4242 fd:01:991 0 EOF";
+        assert_eq!(holder(line, 991), Some(4242));
+        for (line, inode) in [
+            (line, 992),
+            ("17: POSIX  ADVISORY  WRITE 4242 fd:01:991 0 EOF", 991),
+            ("17: -> FLOCK  ADVISORY  WRITE 4242 fd:01:991 0 EOF", 991),
+            ("17: FLOCK", 991),
+            ("", 991),
+        ] {
+            assert_eq!(holder(line, inode), None, "{line} {inode}");
+        }
+        let directory = std::env::temp_dir().join(format!("cf-owner-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        // Written by one that has gone: its number is another process's now.
+        std::fs::write(directory.join(LOCK), "1\n").unwrap();
+        assert_eq!(owner(&directory), None);
+        let path = directory.join(LOCK);
+        let mut flock = std::process::Command::new("flock");
+        let mut child = flock.arg("--no-fork").arg(&path).args(["sleep", "60"]).spawn().unwrap();
+        let found = loop {
+            if let Some(found) = owner(&directory) {
+                break found;
+            }
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        };
+        assert_eq!(u32::try_from(found), Ok(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

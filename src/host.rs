@@ -204,6 +204,7 @@ impl Parts<'_> {
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (shown.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
+        let notes = names.as_ref().map(names::Serving::notes);
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -223,10 +224,11 @@ impl Parts<'_> {
             away: follower.away(),
             health: standing.health(),
             stub,
+            notes,
             asks: asks.clone(),
             farewell: farewell.clone(),
         };
-        let serving = control::serve(directory, control)?;
+        let serving = control::serve(directory, control);
         page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
         ready();
         brought(directory, settings).await;
@@ -260,12 +262,12 @@ impl Parts<'_> {
     }
 }
 
-/// Brings the host to forward and to ask us.
+/// Brings the host to forward.
 async fn brought(directory: &Path, settings: &Settings) {
     if !settings.joined {
         return;
     }
-    let brought = bring::bring(directory, settings).await;
+    let brought = bring::forwarding(directory).await;
     for done in brought.done {
         tracing::info!(what = %done, "changed on this host; leaving puts it back");
     }

@@ -1,15 +1,13 @@
 //! Changing what is outside of our table and directory, each change written down first: settings of
-//! the kernel, and whom this host asks for names. Needs root.
+//! the kernel, and for [`super::names`] whom this host asks. Needs root.
 
 use std::path::{Path, PathBuf};
 
 use agent::doctor::{self, FindSettings, Wishes};
 use agent::journal::helper::{self, Helper};
-use agent::journal::{self, Applied, Bytes, HostPath, Journal};
-use agent::names::integrate::Change;
+use agent::journal::{self, Applied, Journal};
 
-use crate::host::files::{self, Names, Settings};
-use crate::host::names;
+use crate::host::files;
 use crate::verbs::{Failure, chain};
 
 /// Where the helper of a packaged agent answers.
@@ -24,38 +22,26 @@ pub(crate) struct Brought {
     pub(crate) failed: Vec<String>,
 }
 
-/// Makes this host forward, and ask the stub. What is so already is left alone.
-pub(crate) async fn bring(directory: &Path, settings: &Settings) -> Brought {
+/// Makes this host forward, which the kernel forgets with a reboot. What is so already is left
+/// alone.
+pub(crate) async fn forwarding(directory: &Path) -> Brought {
     let mut brought = Brought::default();
-    let Some(mut hands) = Hands::or_told(directory, &mut brought) else { return brought };
-    forward(directory, &mut hands, &mut brought).await;
-    if settings.names == Names::Auto {
-        ask_us(directory, &mut hands, &mut brought);
-    }
-    brought
-}
-
-/// Makes this host forward, which the kernel forgets with a reboot.
-pub(crate) async fn bring_forwarding(directory: &Path) -> Brought {
-    let mut brought = Brought::default();
-    if let Some(mut hands) = Hands::or_told(directory, &mut brought) {
-        forward(directory, &mut hands, &mut brought).await;
+    match Hands::take(directory) {
+        Ok(mut hands) => forward(directory, &mut hands, &mut brought).await,
+        Err(why) => brought.failed.push(why),
     }
     brought
 }
 
 /// Who makes changes: this process where it is root, else the helper that is.
-enum Hands {
+pub(super) enum Hands {
     Own(Box<Journal>),
     Helper(Helper),
 }
 
 impl Hands {
-    fn or_told(directory: &Path, brought: &mut Brought) -> Option<Self> {
-        Self::take(directory).map_err(|why| brought.failed.push(why)).ok()
-    }
-
-    fn take(directory: &Path) -> Result<Self, String> {
+    /// Takes them, which nobody else may have meanwhile.
+    pub(super) fn take(directory: &Path) -> Result<Self, String> {
         if nix::unistd::geteuid().is_root() {
             let place = files::journal(directory);
             files::make(&place).map_err(|error| chain(&error))?;
@@ -68,7 +54,8 @@ impl Hands {
         })
     }
 
-    fn apply(&mut self, change: &journal::Change) -> Result<Applied, String> {
+    /// Makes one change.
+    pub(super) fn apply(&mut self, change: &journal::Change) -> Result<Applied, String> {
         match self {
             Self::Own(journal) => journal.apply(change).map_err(|error| chain(&error)),
             Self::Helper(helper) => helper.apply(change).map_err(|error| chain(&error)),
@@ -110,37 +97,4 @@ fn words(change: &journal::Change) -> String {
         }
         C::OnUndo { argv } | C::Run { argv, .. } => argv.join(" "),
     }
-}
-
-fn ask_us(directory: &Path, hands: &mut Hands, brought: &mut Brought) {
-    let choice = match names::choose(directory, &[]) {
-        Ok((choice, _)) => choice,
-        Err(why) => return brought.failed.push(why),
-    };
-    for change in choice.changes {
-        let applied = change_of(change).and_then(|change| {
-            let applied = hands.apply(&change)?;
-            Ok((applied, words(&change)))
-        });
-        match applied {
-            Ok((Applied::Done, what)) => brought.done.push(format!("{what} ({})", choice.how)),
-            Ok((Applied::Already, _)) => {}
-            Err(why) => {
-                brought.failed.push(why);
-                return;
-            }
-        }
-    }
-}
-
-/// As the journal has it.
-fn change_of(change: Change) -> Result<journal::Change, String> {
-    Ok(match change {
-        Change::WriteFile { path, bytes, mode } => {
-            let path = HostPath::try_from(path).map_err(|error| chain(&error))?;
-            journal::Change::WriteFile { path, bytes: Bytes(bytes), mode }
-        }
-        Change::OnUndo { argv } => journal::Change::OnUndo { argv },
-        Change::Run { argv } => journal::Change::Run { argv },
-    })
 }

@@ -20,7 +20,7 @@ use crate::host::actor::Ask;
 use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
 use crate::host::shown::{self, ServiceShown, Shown};
-use crate::verbs::Failure;
+use crate::verbs::{Failure, chain};
 
 /// The longest question: a list of services.
 const QUESTION_MAX: u64 = 1 << 20;
@@ -88,7 +88,7 @@ pub(crate) struct Status {
     pub(crate) broken: Option<String>,
     /// How the kernel keeps our table: `persistent`, `socket` or `open`.
     pub(crate) table: Option<String>,
-    /// What else is to be known of the rules.
+    /// What else is to be known of rules and names.
     pub(crate) notes: Vec<String>,
     /// Services that the host's own operator keeps on legacy; `*` for every one.
     pub(crate) break_glass: Vec<String>,
@@ -161,25 +161,24 @@ pub(super) struct Control {
     pub(super) away: watch::Receiver<Option<Arc<str>>>,
     pub(super) health: Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)>,
     pub(super) stub: Option<Arc<Stub>>,
+    /// What is to be known of how the host is brought to ask the stub.
+    pub(super) notes: Option<watch::Receiver<Vec<String>>>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) farewell: Farewell,
 }
 
-/// Listens on the socket in `directory`, for its owner alone.
-pub(super) fn serve(
-    directory: &Path,
-    control: Control,
-) -> Result<impl Future<Output = ()> + use<>, Failure> {
-    let path = directory.join(SOCKET);
-    let failed = |source| Failure::File { what: "listen on", path: path.clone(), source };
-    // The directory is this process's alone: what is there is of one that has ended.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(async move {
+/// Answers on the socket in `directory`, for its owner alone. Where there can be none, as on a disk
+/// that is read-only, that is told, and everything else goes on.
+pub(super) fn serve(directory: &Path, control: Control) -> impl Future<Output = ()> + use<> {
+    let listener = listen(directory);
+    async move {
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(why = %chain(&error), "commands of this host are not answered");
+                return std::future::pending().await;
+            }
+        };
         let room = Arc::new(Semaphore::new(ASKING_MAX));
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
@@ -202,7 +201,20 @@ pub(super) fn serve(
                 }
             }
         }
-    })
+    }
+}
+
+fn listen(directory: &Path) -> Result<UnixListener, Failure> {
+    let path = directory.join(SOCKET);
+    let failed = |source| Failure::File { what: "listen on", path: path.clone(), source };
+    // The directory is this process's alone: what is there is of one that has ended.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
 }
 
 impl Control {
@@ -234,6 +246,7 @@ impl Control {
         let force = shown.force.iter().map(|force| {
             force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string)
         });
+        let notes = self.notes.as_ref().map(|notes| notes.borrow().clone());
         Status {
             name: self.settings.name.clone(),
             address: self.settings.address.to_string(),
@@ -242,7 +255,7 @@ impl Control {
             token: (shown.through != Token::NEVER).then_some(shown.through),
             broken: shown.broken,
             table: shown.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
-            notes: shown.told,
+            notes: shown.told.into_iter().chain(notes.into_iter().flatten()).collect(),
             break_glass: force.collect(),
             identity: self.identity(),
             names: self.stub.as_ref().map(|stub| names(stub)),

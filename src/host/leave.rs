@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use agent::journal::{self, Journal};
 use controller::clock::Clock;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use serde::Serialize;
 
 use crate::following;
@@ -18,6 +19,7 @@ use crate::host::control::{self, Answer, Question};
 use crate::host::envoy;
 use crate::host::files;
 use crate::host::kernel::Kernel;
+use crate::host::names;
 use crate::verbs::{Failure, chain};
 
 /// What is left behind: a line of JSON for each time.
@@ -62,16 +64,44 @@ pub(crate) async fn leave(directory: &Path) -> Result<Left, Failure> {
     }
     let journal = files::journal(directory);
     if journal != directory && journal.is_dir() {
-        undo(&journal, &mut left)?;
+        undo(&journal, &mut left);
     }
     if directory.is_dir() {
-        undo(directory, &mut left)?;
-        write_down(directory, &left)?;
-        if left.failed.is_empty() {
-            remove_state(directory)?;
-        }
+        undo(directory, &mut left);
+        take_out(directory, &mut left);
+        clear(directory, &mut left);
     }
     Ok(left)
+}
+
+/// What of us is in files that others changed, which are theirs now, goes all the same.
+fn take_out(directory: &Path, left: &mut Left) {
+    for taken in names::take_out(directory) {
+        match taken {
+            Ok(file) => left.undone.push(format!("{file}: what was ours in it")),
+            Err(why) => left.failed.push(why),
+        }
+    }
+}
+
+/// Leaves a line behind, and nothing else.
+fn clear(directory: &Path, left: &mut Left) {
+    if access(directory, AccessFlags::W_OK) == Err(Errno::EROFS) {
+        let directory = directory.display();
+        let why = format!(
+            "what is kept in {directory}, which is read-only: make it writable, as by \
+             `mount -o remount,rw`"
+        );
+        left.failed.push(why);
+        return;
+    }
+    let mut cleared = write_down(directory, left);
+    if left.failed.is_empty() {
+        cleared = cleared.and_then(|()| remove_state(directory));
+    }
+    if let Err(error) = cleared {
+        left.failed.push(chain(&error));
+    }
 }
 
 /// Ends a running agent: by the service manager where it runs there, so that it is not started
@@ -101,7 +131,7 @@ async fn end_agent(directory: &Path) -> Result<bool, Failure> {
         // A stopped process hears neither before it goes on.
         for signal in [signal, Signal::SIGCONT] {
             match kill(Pid::from_raw(pid), signal) {
-                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+                Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => {
                     return Err(Failure::Failed(format!(
                         "the agent {pid} cannot be ended: {error}"
@@ -122,13 +152,15 @@ async fn end_agent(directory: &Path) -> Result<bool, Failure> {
 }
 
 /// Puts back what was changed on the host.
-fn undo(directory: &Path, left: &mut Left) -> Result<(), Failure> {
-    let mut journal = Journal::open(directory).map_err(|error| Failure::Failed(chain(&error)))?;
+fn undo(directory: &Path, left: &mut Left) {
+    let mut journal = match Journal::open(directory) {
+        Ok(journal) => journal,
+        Err(error) => return left.failed.push(chain(&error)),
+    };
     let journal::Report { undone, kept, failed, .. } = journal.undo();
     left.undone.extend(undone);
     left.kept.extend(kept.iter().map(|kept| format!("{}: {}", kept.what, kept.why)));
     left.failed.extend(failed.iter().map(|failed| format!("{}: {}", failed.what, failed.why)));
-    Ok(())
 }
 
 fn write_down(directory: &Path, left: &Left) -> Result<(), Failure> {

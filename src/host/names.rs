@@ -1,19 +1,21 @@
 //! Names on this host: the stub DNS server, and whom it hands other names to.
 
+mod upkeep;
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use agent::names::integrate::{self, Choice, Env, Standing};
+use agent::names::integrate::{self, Change, Choice, Env, How, Standing};
 use agent::names::stub::{Reach, Sockets};
 use agent::names::upstream::ResolvConf;
 use agent::names::{Answers, Stub, Upstreams, stub};
 use agent::rules::SocketMark;
 use plan::snapshot::Service;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::host::files::{self, Names, Settings};
 use crate::host::handed;
@@ -22,11 +24,12 @@ use crate::verbs::{Failure, chain};
 /// What is known of names on this host over restarts.
 const KEPT: &str = "names.json";
 
-/// The port of the stub where the host's resolver can be told one.
-const PORT: u16 = 5_355;
+/// The port of the stub where the host's resolver can be told one: that beside multicast DNS
+/// (5353) and LLMNR (5355), which systemd-resolved and Avahi have.
+const PORT: u16 = 5_354;
 
-/// How often it is looked whether the host's own name servers are others.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Whom the C library asks.
+const RESOLVER: &str = "/etc/resolv.conf";
 
 /// What is known of names on this host over restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,14 +39,25 @@ pub(crate) struct Kept {
     listen: Vec<SocketAddr>,
     /// Whom it asks: what the host asked when it last said so.
     upstreams: Vec<SocketAddr>,
-    /// `/etc/resolv.conf` before it was changed.
+    /// `/etc/resolv.conf` as others wrote it last, where we write it.
     before: Option<String>,
+    /// How the host was brought to ask the stub.
+    #[serde(default)]
+    how: Option<How>,
 }
 
 /// Names that are served.
 pub(crate) struct Serving {
     pub(super) stub: Arc<Stub>,
     kept: Kept,
+    notes: watch::Sender<Vec<String>>,
+}
+
+impl Serving {
+    /// What is to be known of how the host is brought to ask the stub.
+    pub(super) fn notes(&self) -> watch::Receiver<Vec<String>> {
+        self.notes.subscribe()
+    }
 }
 
 /// Starts the stub with what was held, on the sockets that were kept if there are any. `None`:
@@ -60,13 +74,20 @@ pub(super) fn start(
         Names::At(listen) => {
             let upstreams = named(listen, &kept(directory))?;
             let servers = upstreams.servers().to_vec();
-            (Kept { listen: vec![listen], upstreams: servers, before: None }, upstreams)
+            let kept = Kept { listen: vec![listen], upstreams: servers, ..Kept::default() };
+            (kept, upstreams)
         }
         Names::Auto => match choose(directory, &answers.entries()) {
             Ok((choice, kept)) => (kept, choice.upstreams),
             Err(why) => {
-                tracing::error!(%why, "names are left alone");
-                return Ok(None);
+                let known = kept(directory);
+                let asked = Upstreams::choose(known.upstreams.clone(), &known.listen);
+                let (Some(_), Ok(asked)) = (known.how, asked) else {
+                    tracing::error!(%why, "names are left alone");
+                    return Ok(None);
+                };
+                tracing::error!(%why, "names are answered where they were");
+                (known, asked)
             }
         },
     };
@@ -87,7 +108,8 @@ pub(super) fn start(
     })?;
     handed::keep_names(&stub);
     keep(directory, &kept);
-    Ok(Some(Serving { stub: Arc::new(stub), kept }))
+    let notes = watch::channel(Vec::new()).0;
+    Ok(Some(Serving { stub: Arc::new(stub), kept, notes }))
 }
 
 /// Chooses how this host is brought to ask the stub.
@@ -98,20 +120,63 @@ pub(crate) fn choose(
     directory: &Path,
     entries: &[(String, Vec<IpAddr>)],
 ) -> Result<(Choice, Kept), String> {
-    let known = kept(directory);
+    let decide = |env: &Env| integrate::decide(env).map_err(|refused| refused.to_string());
+    settle(&kept(directory), entries, decide)
+}
+
+/// What is to be done now by the way that `pick` gives, and what is known then. Where others wrote
+/// the resolv.conf that we write, theirs is what we stand before from now on; but never one that
+/// names nobody, as it is for a moment while it is written.
+fn settle(
+    known: &Kept,
+    entries: &[(String, Vec<IpAddr>)],
+    pick: impl Fn(&Env) -> Result<Choice, String>,
+) -> Result<(Choice, Kept), String> {
     let before = known.before.clone().map(String::into_bytes);
     let standing =
         Standing { port: PORT, entries: entries.to_vec(), own: known.listen.clone(), before };
-    let env = Env::read(Path::new("/"), standing);
-    let choice = integrate::decide(&env).map_err(|refused| refused.to_string())?;
-    // What stands there now is the host's own as long as nobody was brought to ask us.
-    let text = || env.resolv_conf.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let mut env = Env::read(Path::new("/"), standing);
+    let mut choice = pick(&env)?;
+    let found = env.resolv_conf.bytes().map(<[u8]>::to_vec);
+    let wanted = written(&choice).find(|(path, _)| *path == Path::new(RESOLVER));
+    if let (Some((path, wanted)), Some(found)) = (wanted, found)
+        && wanted != found
+    {
+        let theirs = integrate::without_ours(path, &found, &choice.listen).unwrap_or(found);
+        let before = env.before.replace(theirs);
+        match pick(&env) {
+            Ok(adopted) => choice = adopted,
+            Err(_) => env.before = before,
+        }
+    }
     let kept = Kept {
         listen: choice.listen.clone(),
         upstreams: choice.upstreams.servers().to_vec(),
-        before: known.before.or_else(text),
+        before: env.before.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        how: Some(choice.how),
     };
     Ok((choice, kept))
+}
+
+/// The files of a choice.
+fn written(choice: &Choice) -> impl Iterator<Item = (&Path, &[u8])> {
+    choice.changes.iter().filter_map(|change| match change {
+        Change::WriteFile { path, bytes, .. } => Some((path.as_path(), bytes.as_slice())),
+        Change::OnUndo { .. } | Change::Run { .. } => None,
+    })
+}
+
+/// Takes what is ours out of the files of others that they changed after us; which.
+pub(super) fn take_out(directory: &Path) -> Vec<Result<&'static str, String>> {
+    let listen = kept(directory).listen;
+    let out = integrate::SHARED.into_iter().filter_map(|file| {
+        let path = Path::new(file);
+        let others = integrate::without_ours(path, &fs::read(path).ok()?, &listen)?;
+        // In place: whose file it is, and what else is said of it, stays.
+        let taken = fs::write(path, others).map(|()| file);
+        Some(taken.map_err(|error| format!("{file}: {error}")))
+    });
+    out.collect()
 }
 
 /// The way in which this host would be brought to ask us, and why.
@@ -137,7 +202,7 @@ fn named(listen: SocketAddr, kept: &Kept) -> Result<Upstreams, Failure> {
 
 /// What the host says now.
 fn found(listen: SocketAddr) -> Option<Upstreams> {
-    let text = fs::read("/etc/resolv.conf").ok()?;
+    let text = fs::read(RESOLVER).ok()?;
     Upstreams::of_resolv_conf(&ResolvConf::parse(&text), &[listen]).ok()
 }
 
@@ -150,7 +215,7 @@ fn keep(directory: &Path, known: &Kept) {
     if kept(directory) == *known {
         return;
     }
-    let path: PathBuf = directory.join(KEPT);
+    let path = directory.join(KEPT);
     let written = serde_json::to_vec_pretty(known)
         .map_err(std::io::Error::from)
         .and_then(|bytes| files::write(&path, &bytes, 0o644));
@@ -160,31 +225,10 @@ fn keep(directory: &Path, known: &Kept) {
 }
 
 /// Goes on asking the host's own name servers when they are others, never nobody; and goes on being
-/// asked where others change what the host asks.
+/// asked when names change, and where others change what the host asks.
 pub(super) async fn go_on(serving: Option<Serving>, directory: &Path, settings: &Settings) {
-    let Some(Serving { stub, mut kept }) = serving else {
+    let Some(Serving { stub, kept, notes }) = serving else {
         return std::future::pending().await;
     };
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tick.tick().await;
-        let (place, names) = (directory.to_owned(), settings.names);
-        let entries = stub.answers().entries();
-        let looked = tokio::task::spawn_blocking(move || match names {
-            Names::Auto => choose(&place, &entries).ok().map(|(choice, _)| choice.upstreams),
-            Names::At(listen) => found(listen),
-            Names::Off => None,
-        });
-        // Nobody is named for a moment while others write their file: those before go on.
-        let Ok(Some(found)) = looked.await else { continue };
-        if found == *stub.upstreams() {
-            continue;
-        }
-        tracing::info!(servers = ?found.servers(), "other name servers are asked from now on");
-        kept.upstreams = found.servers().to_vec();
-        keep(directory, &kept);
-        if let Err(error) = stub.ask(found) {
-            tracing::error!(why = %chain(&error), "other name servers are not asked");
-        }
-    }
+    upkeep::go_on(&stub, upkeep::Looker::new(directory, settings.names, kept), &notes).await;
 }

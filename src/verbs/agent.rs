@@ -16,6 +16,7 @@ use xds::own::HostTable;
 use crate::cli::agent::Agent;
 use crate::cli::args::Subject;
 use crate::cli::{Output, page};
+use crate::following;
 use crate::host::control::{self, Answer, Question};
 use crate::host::{self, files};
 use crate::verbs::among::among;
@@ -97,6 +98,13 @@ fn not_joined(directory: &Path) -> Failure {
 }
 
 fn not_running(directory: &Path) -> Failure {
+    if following::is_taken(directory) {
+        return Failure::Failed(format!(
+            "the agent runs, but cannot be asked: there is no socket in {}, which may be \
+             read-only; its log says why",
+            directory.display()
+        ));
+    }
     Failure::Failed(format!(
         "no agent runs here ({}); start it: systemctl start crossfade-agent",
         directory.display()

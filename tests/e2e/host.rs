@@ -5,6 +5,7 @@
 #[expect(clippy::expect_used, reason = "what it needs is part of the set-up")]
 mod netns;
 
+mod brought;
 mod catch;
 mod envoy;
 mod glass;

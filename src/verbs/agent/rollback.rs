@@ -152,7 +152,7 @@ pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
         put(&directory, &world, &force)?;
     }
     // The agent tries again: rules alone are worth having.
-    for why in bring::bring_forwarding(&directory).await.failed {
+    for why in bring::forwarding(&directory).await.failed {
         eprintln!("not changed on this host: {why}");
     }
     Ok(Exit::Done)

@@ -35,10 +35,6 @@ pub(super) struct Host {
 pub(super) fn host(world: &World) -> Host {
     let vm = &world.net.vm;
     let ip = |words: &str| vm.run("ip", &words.split(' ').collect::<Vec<_>>());
-    let settings = vm.run("sysctl", &["-a", "--pattern", "^net\\."]);
-    // How many flows there are is no setting.
-    let is_setting = |line: &&str| !line.starts_with("net.netfilter.nf_conntrack_count");
-    let settings: Vec<&str> = settings.lines().filter(is_setting).collect();
     let mut etc = BTreeMap::new();
     walk(&world.etc(), &mut etc);
     Host {
@@ -52,9 +48,18 @@ pub(super) fn host(world: &World) -> Host {
         ]
         .map(ip)
         .concat(),
-        settings: settings.join("\n"),
+        settings: settings(world),
         etc,
     }
+}
+
+/// Settings of the kernel's network.
+fn settings(world: &World) -> String {
+    let settings = world.net.vm.run("sysctl", &["-a", "--pattern", "^net\\."]);
+    // How many flows there are is no setting.
+    let is_setting = |line: &&str| !line.starts_with("net.netfilter.nf_conntrack_count");
+    let settings: Vec<&str> = settings.lines().filter(is_setting).collect();
+    settings.join("\n")
 }
 
 fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
@@ -161,7 +166,7 @@ fn killed_half_joined_and_frozen() {
         world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();
         let agent = Agent::start(&world);
         until("something is changed", || {
-            (round == 0 || host(&world).settings != before.settings).then_some(())
+            (round == 0 || settings(&world) != before.settings).then_some(())
         });
         agent.kill();
         world.vm(&["agent", "leave"]).ok();

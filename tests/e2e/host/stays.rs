@@ -8,7 +8,7 @@ use std::process::Command;
 use super::load::Load;
 use super::main_job::{LOGICAL, PLAN};
 use super::peers::{client, dial, letter, sides};
-use super::world::{Agent, World};
+use super::world::{Agent, World, until};
 use crate::harness::BINARY;
 
 /// How often the agent is killed.
@@ -156,6 +156,8 @@ fn a_full_and_a_read_only_disk_change_nothing() {
     assert!(told.failed.is_empty() && told.moved.len() < 3, "{told:?}");
     let mended = beside(&agent, "sh", &["-c", writable]);
     assert!(mended.status.success(), "{mended:?}");
+    // What was refused comes by itself.
+    world.until_acked();
     world.shift("orders", "50%");
     // The kernel comes first: break-glass needs no disk.
     beside(&agent, "sh", &["-c", full]);
@@ -164,4 +166,50 @@ fn a_full_and_a_read_only_disk_change_nothing() {
     assert!(words.contains("in force in the kernel, and not written down"), "{words}");
     assert!(sides(&world.net, CLIENTS, LOGICAL).iter().all(|side| *side == 'L'));
     assert!(before.contains(&'T'));
+}
+
+#[test]
+fn it_starts_leaves_and_rolls_back_on_a_read_only_disk() {
+    let test = "it_starts_leaves_and_rolls_back_on_a_read_only_disk";
+    let Some(mut world) = World::new(test, PLAN) else { return };
+    let agent = world.joined(&[]);
+    world.shift("orders", "50%");
+    let resolver = || fs::read_to_string(world.etc().join("resolv.conf")).unwrap();
+    until("the VM asks the agent", || resolver().contains("crossfade").then_some(()));
+    let before = sides(&world.net, CLIENTS, LOGICAL);
+    // Killed, so that its lock names it and its socket is there.
+    agent.kill();
+    world.net.vm.run("nft", &["flush", "ruleset"]);
+    let script = "set -e
+        mount --bind /var/lib/crossfade/agent /var/lib/crossfade/agent
+        mount -o remount,bind,ro /var/lib/crossfade/agent
+        exec \"$@\"";
+    let mut command = world.on_vm("sh");
+    command.args(["-c", script, "sh", BINARY, "agent", "run"]);
+    let mut agent = Agent::start_unasked(&world, command);
+    until("it is in the kernel", || world.rules().contains("table inet crossfade").then_some(()));
+    assert_eq!(sides(&world.net, CLIENTS, LOGICAL), before);
+    world.controller().run(&["shift", "orders", "75%", "--no-wait"]).ok();
+    let why = world.until_nacked();
+    assert!(why.contains("ead-only"), "{why}");
+    assert_eq!(sides(&world.net, CLIENTS, LOGICAL), before, "what is not kept is not in force");
+    let said = beside(&agent, BINARY, &["agent", "status"]);
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(words.contains("runs, but cannot be asked"), "{words}");
+    let said = beside(&agent, BINARY, &["agent", "rollback", "--reason", "its disk"]);
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(words.contains("in force in the kernel, and not written down"), "{words}");
+    assert!(sides(&world.net, CLIENTS, LOGICAL).iter().all(|side| *side == 'L'));
+    world.kill_controller();
+    let said = beside(&agent, BINARY, &["agent", "leave"]);
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success() && words.contains("make it writable"), "{words}");
+    agent.ended();
+    assert!(!world.rules().contains("crossfade"), "{}", world.rules());
+    let resolver = fs::read_to_string(world.etc().join("resolv.conf")).unwrap();
+    assert!(!resolver.contains("crossfade"), "{resolver}");
+    // And on a disk that is writable again it goes to its end.
+    world.vm(&["agent", "leave"]).ok();
+    let left: Vec<_> = fs::read_dir(world.data()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }

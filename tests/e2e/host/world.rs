@@ -216,12 +216,8 @@ impl Agent {
     }
 
     /// The same, by a command that becomes the agent.
-    pub(crate) fn start_as(world: &World, mut command: Command) -> Self {
-        let log = world.scratch.path().join("agent.log");
-        let told = File::options().create(true).append(true).open(&log).unwrap();
-        command.env("CROSSFADE_LOG_FORMAT", "text");
-        let child = command.stdout(Stdio::null()).stderr(told).spawn().unwrap();
-        let mut agent = Self { child, log };
+    pub(crate) fn start_as(world: &World, command: Command) -> Self {
+        let mut agent = Self::start_unasked(world, command);
         until("the agent runs", || {
             assert!(agent.child.try_wait().unwrap().is_none(), "{}", agent.log());
             let data = agent.data();
@@ -230,6 +226,15 @@ impl Agent {
             (ours && UnixStream::connect(data.join("agent.sock")).is_ok()).then_some(())
         });
         agent
+    }
+
+    /// The same, and waits for nothing.
+    pub(crate) fn start_unasked(world: &World, mut command: Command) -> Self {
+        let log = world.scratch.path().join("agent.log");
+        let told = File::options().create(true).append(true).open(&log).unwrap();
+        command.env("CROSSFADE_LOG_FORMAT", "text");
+        let child = command.stdout(Stdio::null()).stderr(told).spawn().unwrap();
+        Self { child, log }
     }
 
     /// Its directory, as it sees it itself.

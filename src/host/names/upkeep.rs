@@ -1,0 +1,293 @@
+//! Keeping the host asking us: when plan names change, and when others write what we wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent::journal::{self, Applied, Bytes, HostPath};
+use agent::names::integrate::{self, Change, Choice, Env, How};
+use agent::names::trample::{Act, Trample};
+use agent::names::upstream::watch::Watch;
+use agent::names::upstream::{Adopted, adopt};
+use agent::names::{Stub, Upstreams};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Kept, RESOLVER, found, keep, settle, written};
+use crate::host::bring::Hands;
+use crate::host::files::Names;
+use crate::verbs::chain;
+
+/// How often the host is looked at where nothing tells of a change, and what failed is tried again.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long it is left alone after each look: whoever changes it is not answered at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Whom the host's processes are to ask, and what stands in its files for that.
+pub(super) struct Looker {
+    directory: PathBuf,
+    way: Way,
+    kept: Kept,
+    /// What we wrote last.
+    last: BTreeMap<PathBuf, Vec<u8>>,
+    tramples: BTreeMap<PathBuf, Trample>,
+    fights: BTreeSet<PathBuf>,
+    /// How often others wrote over ours.
+    rewritten: u64,
+    /// Something has not been done since the agent started, or failed.
+    due: bool,
+    trouble: Option<String>,
+    begun: Instant,
+}
+
+/// How the host's processes come to ask.
+#[derive(Clone, Copy)]
+enum Way {
+    /// We bring them, and keep it so.
+    Ours(How),
+    /// They do it by themselves.
+    Theirs(SocketAddr),
+}
+
+/// What was found.
+struct Looked {
+    /// Whom the host asks by its own means; `None`: it cannot be told now.
+    upstreams: Option<Upstreams>,
+    /// Files that tell of a change.
+    files: Vec<PathBuf>,
+    notes: Vec<String>,
+}
+
+/// Ends looking for good: once it is dropped, nothing is changed any more.
+struct Gate {
+    ended: Arc<AtomicBool>,
+    looker: Arc<Mutex<Looker>>,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        drop(self.looker.lock());
+    }
+}
+
+/// Looks when files change, when other names are answered, and now and then.
+pub(super) async fn go_on(stub: &Stub, looker: Looker, notes: &watch::Sender<Vec<String>>) {
+    let ended = Arc::<AtomicBool>::default();
+    let gate = Gate { ended: Arc::clone(&ended), looker: Arc::new(Mutex::new(looker)) };
+    let mut published = stub.published();
+    let mut watched: (Vec<PathBuf>, Option<Watch>) = (Vec::new(), None);
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        let changed = async {
+            match &mut watched.1 {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tick.tick() => {}
+            // The stub outlives this.
+            _ = published.changed() => {}
+            changed = changed => if let Err(error) = changed {
+                tracing::warn!(%error, "changes of the host's name servers are seen later");
+                watched = (Vec::new(), None);
+            }
+        }
+        let entries = stub.answers().entries();
+        let (ended, looker) = (Arc::clone(&ended), Arc::clone(&gate.looker));
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut looker = looker.lock().unwrap_or_else(PoisonError::into_inner);
+            (!ended.load(Ordering::Acquire)).then(|| looker.look(&entries))
+        });
+        let Ok(Some(looked)) = looking.await else { continue };
+        if watched.0 != looked.files {
+            let watch = Watch::new(&looked.files);
+            watched = (looked.files, watch.ok());
+        }
+        notes.send_if_modified(|notes| {
+            let differ = *notes != looked.notes;
+            *notes = looked.notes;
+            differ
+        });
+        // Nobody is named for a moment while others write their file: those before go on.
+        if let Some(found) = looked.upstreams
+            && let Adopted::New(found) = adopt(&stub.upstreams(), Ok(found))
+        {
+            tracing::info!(servers = %found, "other name servers are asked from now on");
+            if let Err(error) = stub.ask(found) {
+                tracing::error!(why = %chain(&error), "other name servers are not asked");
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Looker {
+    pub(super) fn new(directory: &Path, names: Names, kept: Kept) -> Self {
+        let way = match (names, kept.how) {
+            (Names::At(listen), _) => Way::Theirs(listen),
+            (_, how) => Way::Ours(how.unwrap_or(How::ResolvConf)),
+        };
+        Self {
+            directory: directory.to_owned(),
+            way,
+            kept,
+            last: BTreeMap::new(),
+            tramples: BTreeMap::new(),
+            fights: BTreeSet::new(),
+            rewritten: 0,
+            due: true,
+            trouble: None,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Looks at the host, and brings it to ask us where it does not.
+    fn look(&mut self, entries: &[(String, Vec<IpAddr>)]) -> Looked {
+        let how = match self.way {
+            Way::Ours(how) => how,
+            Way::Theirs(listen) => {
+                let upstreams = found(listen);
+                if let Some(upstreams) = &upstreams {
+                    self.kept.upstreams = upstreams.servers().to_vec();
+                    keep(&self.directory, &self.kept);
+                }
+                return Looked { upstreams, files: vec![RESOLVER.into()], notes: Vec::new() };
+            }
+        };
+        let again = |env: &Env| integrate::again(env, how);
+        let choice = match settle(&self.kept, entries, again) {
+            Ok((choice, kept)) if kept.listen == self.kept.listen => {
+                keep(&self.directory, &kept);
+                self.kept = kept;
+                choice
+            }
+            Ok((choice, _)) => {
+                let why = format!("{how} wants the agent to answer on {:?}", choice.listen);
+                return self.nothing(why);
+            }
+            Err(why) => return self.nothing(why),
+        };
+        let done = if self.is_due(&choice) { self.apply(&choice) } else { Ok(()) };
+        self.trouble(done.err());
+        let files = choice.follow.iter().cloned();
+        let files = files.chain(written(&choice).map(|(path, _)| path.to_owned())).collect();
+        Looked { upstreams: Some(choice.upstreams), files, notes: self.notes() }
+    }
+
+    /// The host is left as it is until it is as it was when the agent started.
+    fn nothing(&mut self, why: String) -> Looked {
+        self.trouble(Some(format!("{why}; the agent chooses anew when it starts again")));
+        Looked { upstreams: None, files: vec![RESOLVER.into()], notes: self.notes() }
+    }
+
+    fn trouble(&mut self, trouble: Option<String>) {
+        if let Some(why) = &trouble
+            && self.trouble != trouble
+        {
+            tracing::error!(%why, "this host is not brought to ask the agent for names");
+        }
+        self.trouble = trouble;
+    }
+
+    /// Whether something is to be written: for the first time, because names are others, or because
+    /// others changed what we wrote.
+    fn is_due(&mut self, choice: &Choice) -> bool {
+        let now = self.begun.elapsed();
+        let mut due = self.due || is_forgotten(choice);
+        for (path, wanted) in written(choice) {
+            let found = plain_file(path);
+            if found.as_deref() == Some(wanted) {
+                continue;
+            }
+            let Some(last) = self.last.get(path).filter(|last| found.as_ref() != Some(*last))
+            else {
+                due = true;
+                continue;
+            };
+            let trample = self.tramples.entry(path.to_owned()).or_default();
+            match trample.judge(now, found.as_deref(), last) {
+                Act::Reapply => {
+                    due = true;
+                    self.rewritten += 1;
+                    if self.rewritten.is_power_of_two() {
+                        let (path, times) = (path.display(), self.rewritten);
+                        tracing::warn!(%path, times, "others changed it; it is written again");
+                    }
+                }
+                Act::GiveUp => {
+                    let path = path.display();
+                    tracing::error!(%path, "others change it again and again; it is left to them");
+                    self.fights.insert(PathBuf::from(path.to_string()));
+                }
+                Act::Nothing | Act::Leave => {}
+            }
+        }
+        due && self.fights.is_empty()
+    }
+
+    fn apply(&mut self, choice: &Choice) -> Result<(), String> {
+        self.due = true;
+        let mut hands = Hands::take(&self.directory)?;
+        for change in &choice.changes {
+            let (what, change) = change_of(change)?;
+            if hands.apply(&change)? == Applied::Done
+                && let Some(what) = what
+            {
+                let how = choice.how;
+                tracing::info!(%what, %how, "changed on this host; leaving puts it back");
+            }
+        }
+        self.due = false;
+        self.last =
+            written(choice).map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
+        Ok(())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let trouble = self.trouble.iter().map(|why| format!("names: {why}"));
+        let rewritten = (self.rewritten > 0).then(|| {
+            let times = self.rewritten;
+            format!("names: others changed what leads to the agent {times} times; written again")
+        });
+        let fights = self.fights.iter().map(|path| {
+            let path = path.display();
+            format!("names: others write {path} again and again; it is left as they made it")
+        });
+        trouble.chain(rewritten).chain(fights).collect()
+    }
+}
+
+/// What a regular file says.
+fn plain_file(path: &Path) -> Option<Vec<u8>> {
+    let is_file = fs::symlink_metadata(path).ok()?.is_file();
+    is_file.then(|| fs::read(path).ok())?
+}
+
+/// Whether a program that was told of the stub no longer knows it.
+fn is_forgotten(choice: &Choice) -> bool {
+    matches!(choice.how, How::Resolvconf | How::Openresolv)
+        && choice.follow.iter().any(|path| {
+            let is_known = path.parent().is_some_and(Path::exists);
+            is_known && !path.exists()
+        })
+}
+
+/// As the journal has it, and the file that it is about.
+fn change_of(change: &Change) -> Result<(Option<String>, journal::Change), String> {
+    Ok(match change.clone() {
+        Change::WriteFile { path, bytes, mode } => {
+            let path = HostPath::try_from(path).map_err(|error| chain(&error))?;
+            let what = path.to_string();
+            (Some(what), journal::Change::WriteFile { path, bytes: Bytes(bytes), mode })
+        }
+        Change::OnUndo { argv } => (None, journal::Change::OnUndo { argv }),
+        Change::Run { argv } => (None, journal::Change::Run { argv }),
+    })
+}
