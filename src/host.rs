@@ -204,7 +204,6 @@ impl Parts<'_> {
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (shown.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
-        let notes = names.as_ref().map(names::Serving::notes);
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -224,7 +223,7 @@ impl Parts<'_> {
             away: follower.away(),
             health: standing.health(),
             stub,
-            notes,
+            notes: names.as_ref().map(names::Serving::notes),
             asks: asks.clone(),
             farewell: farewell.clone(),
         };

@@ -16,7 +16,7 @@
 //! | listeners | as their routes; for gRPC what is dialled | ports, hosts, address, gateways |
 //!
 //! Sidecars that show who they are have clusters and endpoint sets of their own, of the same names:
-//! where a plan has a gateway with mTLS, the target side is there ([`mtls`]); all else is the same.
+//! where a plan has a gateway with mTLS, the target side is there; all else is the same.
 
 mod claims;
 mod cluster;
