@@ -8,17 +8,19 @@
 //! | reading certificates and requests, and their proofs | `proof` |
 //! | what a renewal signs, good once and for a minute | `nonce` |
 //! | how often one may ask | `pace` |
+//! | a machine and its copy that are connected at once | `copies` |
 //! | all of it over the store, with the clock and randomness | [`Authority`] |
 //!
 //! A certificate is good for [`LIFE`]; its machine renews it with a new key. Two renewals of one
-//! certificate with different keys mean that its key was copied: then nobody with that name is let
-//! in until an operator has looked.
+//! certificate with different keys, or two processes that report at once, mean that its key was copied: then
+//! nobody with that name is let in until an operator has looked.
 
 pub mod book;
 pub mod view;
 
 mod authority;
 mod ca;
+mod copies;
 mod nonce;
 mod pace;
 mod proof;
@@ -27,6 +29,7 @@ mod trust;
 
 use std::time::Duration;
 
+pub(crate) use self::authority::Watched;
 pub use self::authority::{
     Authority, ChangeError, Created, NewToken, OpenError, RevokeError, ServerTlsError, Settings,
     TokenError,

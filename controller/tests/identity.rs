@@ -347,3 +347,19 @@ async fn a_controllers_names_can_be_in_its_certificate() {
     let tending = tokio::time::timeout(Duration::from_millis(1), opened.tend(None)).await;
     assert!(tending.is_err());
 }
+
+/// A machine and its copy are connected at once: nobody has to wait for the next renewal.
+#[tokio::test]
+async fn a_copy_that_is_connected_beside_its_machine_freezes_both() {
+    let world = World::new(&Kept::Memory(Arc::default())).await;
+    let vm = Vm::enrol(&world, &world.token("vm-1").await).await.unwrap();
+    for mut reports in [vm.report(&world).await.unwrap(), vm.report(&world).await.unwrap()] {
+        let cut = async { while reports.message().await.is_ok_and(|answer| answer.is_some()) {} };
+        // Both have to talk for a while before anybody can be sure.
+        tokio::time::timeout(Duration::from_secs(60), cut).await.expect("both are cut");
+    }
+    let seen = &world.authority.agents()[0];
+    assert_eq!(seen.state, AgentState::Frozen);
+    let refused = vm.report(&world).await.unwrap_err();
+    assert!(refused.message().contains("two processes"), "{refused}");
+}

@@ -1,5 +1,6 @@
 //! The CA and the book over the store: what the rest of the controller asks.
 
+mod copies;
 mod doorman;
 mod issue;
 mod service;
@@ -19,6 +20,7 @@ use xds::server::{Tls, TlsError};
 
 use super::book::{self, Book, CellError, TokenRefused, UnknownAgent};
 use super::ca::{Ca, ServerIdentity, SignError};
+use super::copies::Copies;
 use super::nonce::Nonces;
 use super::pace::Pace;
 use super::view::{AgentView, TokenView};
@@ -26,6 +28,7 @@ use super::{Serial, TrustDomain};
 use crate::clock::Clock;
 use crate::store::{CELL_BYTES_MAX, Store, StoreError, SwapError};
 
+pub(crate) use self::copies::Watched;
 pub use self::start::OpenError;
 
 /// Where the book is.
@@ -61,6 +64,7 @@ struct Inner {
     pace: Mutex<Pace>,
     /// When machines were let in. None but machines that are known are in it.
     seen: Mutex<BTreeMap<MachineName, Timestamp>>,
+    copies: Mutex<Copies>,
     random: SystemRandom,
 }
 

@@ -206,6 +206,13 @@ impl Book {
         Ok((kind, is_new))
     }
 
+    /// Lets the machine in no more until an operator has looked: its key is in two places.
+    pub(super) fn freeze(&mut self, name: &MachineName, why: &str, now: Timestamp) {
+        if let Some(agent) = self.agents.get_mut(name).filter(|agent| agent.end.is_none()) {
+            agent.end = Some(End { kind: EndKind::Frozen, at: now, why: why.to_owned() });
+        }
+    }
+
     /// Whether somebody may be refused by this book who was let in by `older`.
     pub fn refuses_more_than(&self, older: &Self) -> bool {
         older.agents.iter().any(|(name, was)| match self.agents.get(name) {

@@ -104,7 +104,7 @@ pub async fn serve(
     let is_ours = |cluster: &str| render::side_of(cluster).is_some();
     let clock = xds::server::Clock::since(ports.clock.started());
     let (load_service, loads) = xds::lrs::service(is_ours, clock);
-    let (report_service, reports) = reports::service();
+    let (report_service, reports) = reports::service(ports.identity.clone());
     serving(&health, &load_service).await;
     serving(&health, &report_service).await;
     routes.add_service(load_service).add_service(report_service);

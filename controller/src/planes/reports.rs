@@ -19,9 +19,11 @@ use proto::google::protobuf;
 use tonic::{Request, Response, Status, Streaming};
 use xds::Client;
 use xds::client::Identity;
+use xds::server::Peer;
 
 use self::inbox::Inbox;
 pub use self::inbox::Reports;
+use crate::identity::{Authority, Watched};
 
 /// The longest report, in bytes: 20 000 services in three planes, or 5 000 sinks.
 const REPORT_BYTES_MAX: usize = 8 << 20;
@@ -77,15 +79,24 @@ pub struct Behind {
     pub nack: Option<(Token, BTreeSet<PlanName>, String, Duration)>,
 }
 
-/// The gRPC service, and where its reports arrive.
-pub fn service() -> (ReportServiceServer<impl ReportService>, Reports) {
+/// The gRPC service, and where its reports arrive. Machines whose identities are known are looked
+/// at for copies.
+pub fn service(identity: Option<Authority>) -> (ReportServiceServer<impl ReportService>, Reports) {
     let (inbox, reports) = inbox::inbox();
-    let server = ReportServiceServer::new(inbox).max_decoding_message_size(REPORT_BYTES_MAX);
+    let server = ReportServiceServer::new(Desk { inbox, identity })
+        .max_decoding_message_size(REPORT_BYTES_MAX);
     (server, reports)
 }
 
+/// Where streams begin.
+#[derive(Debug)]
+struct Desk {
+    inbox: Inbox,
+    identity: Option<Authority>,
+}
+
 #[tonic::async_trait]
-impl ReportService for Inbox {
+impl ReportService for Desk {
     type ReportStream = Pin<Box<dyn Stream<Item = Result<wire::ReportResponse, Status>> + Send>>;
 
     async fn report(
@@ -93,8 +104,10 @@ impl ReportService for Inbox {
         request: Request<Streaming<wire::ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
         let identity = request.extensions().get::<Arc<Identity>>().cloned();
-        let incoming = request.into_inner();
-        let stream = Reporting { inbox: self.clone(), incoming, identity, client: None };
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
+        let watched = peer.and_then(|from| Some(self.identity.as_ref()?.watch(from)));
+        let (inbox, incoming) = (self.inbox.clone(), request.into_inner());
+        let stream = Reporting { inbox, incoming, identity, watched, client: None };
         let answers = futures::stream::unfold(Some(stream), |stream| async move {
             let mut stream = stream?;
             match stream.next().await? {
@@ -112,6 +125,7 @@ struct Reporting {
     incoming: Streaming<wire::ReportRequest>,
     /// Who it was proved to be.
     identity: Option<Arc<Identity>>,
+    watched: Option<Watched>,
     client: Option<Arc<Client>>,
 }
 
@@ -149,6 +163,9 @@ impl Reporting {
         if identity.is_some_and(|identity| !identity.kind.is_agent()) && !report.is_of_a_relay() {
             let words = format!("`{}` is a gateway, which reports its proxies alone", client.id);
             return Err(Status::permission_denied(words));
+        }
+        if let (Some(watched), Some(identity)) = (&mut self.watched, identity) {
+            watched.heard(&identity.name, client.says("role").unwrap_or_default());
         }
         self.inbox.hand_in(Said { client, report: Some(report) });
         Ok(())

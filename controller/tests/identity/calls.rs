@@ -1,5 +1,7 @@
 //! A machine, as it calls its controller.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use proto::crossfade::v1 as wire;
 use proto::crossfade::v1::enroll_service_client::EnrollServiceClient;
@@ -94,8 +96,12 @@ async fn report(
     let metadata = Some(Struct { fields: fields.collect() });
     let node = Node { id: name.to_owned(), metadata, ..Node::default() };
     let first = wire::ReportRequest { node: Some(node), ..what };
-    let stays = futures::stream::pending::<wire::ReportRequest>();
-    let stream = futures::StreamExt::chain(futures::stream::iter([first]), stays);
+    // Something every second, as machines do.
+    let every = tokio::time::interval(Duration::from_secs(1));
+    let stream = futures::stream::unfold((Some(first), every), |(first, mut every)| async move {
+        every.tick().await;
+        Some((first.unwrap_or_default(), (None, every)))
+    });
     Ok(wait(ReportServiceClient::new(channel).report(stream)).await?.into_inner())
 }
 

@@ -96,7 +96,7 @@ impl World {
         })
         .unwrap();
         let address = server.addresses()[0];
-        let (report, reports) = reports::service();
+        let (report, reports) = reports::service(Some(authority.clone()));
         let routes = tonic::service::Routes::new(report).add_service(authority.enroll_service());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {

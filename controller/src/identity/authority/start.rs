@@ -76,6 +76,7 @@ impl Authority {
             nonces: Mutex::new(nonces),
             pace: Mutex::new(Pace::default()),
             seen: Mutex::new(BTreeMap::new()),
+            copies: Mutex::default(),
             random,
         };
         inner.refresh().await?;

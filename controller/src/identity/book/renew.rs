@@ -200,9 +200,7 @@ impl Book {
             agent.from,
             source.to_canonical(),
         );
-        if let Some(agent) = self.agents.get_mut(name) {
-            agent.end = Some(End { kind: EndKind::Frozen, at: now, why: why.clone() });
-        }
+        self.freeze(name, &why, now);
         Err(RenewRefused::Cloned { name: name.clone(), why })
     }
 

@@ -173,11 +173,11 @@ fn a_gateway_is_limited_to_no_services() {
 #[test]
 fn what_was_kept_before_there_were_gateways_is_of_agents() {
     let key = "11".repeat(32);
-    let serial = "ab".repeat(16);
+    let serial = "2b".repeat(16);
     let kept = format!(
-        r#"{{"format":1,"tokens":{{"vm-2":{{"secret":"{key}","created":1700000000000,
-        "expires":1700000900000,"replace":false,"by":"uid:0 (root)"}}}},"spent":[],
-        "agents":{{"vm-1":{{"joined":1700000060000,"from":"10.0.0.7",
+        r#"{{"format":1,"tokens":{{"vm-2":{{"secret":"{key}","created":"2023-11-14T22:13:20Z",
+        "expires":"2023-11-14T22:28:20Z","replace":false,"by":"uid:0 (root)"}}}},"spent":[],
+        "agents":{{"vm-1":{{"joined":"2023-11-14T22:14:20Z","from":"10.0.0.7",
         "current":"{serial} {key} 1700000060000"}}}}}}"#
     );
     let book = Book::decode(kept.as_bytes()).unwrap();
