@@ -173,7 +173,7 @@ fn a_gateway_is_limited_to_no_services() {
 #[test]
 fn what_was_kept_before_there_were_gateways_is_of_agents() {
     let key = "11".repeat(32);
-    let serial = "2b".repeat(16);
+    let serial = "4b".repeat(16);
     let kept = format!(
         r#"{{"format":1,"tokens":{{"vm-2":{{"secret":"{key}","created":"2023-11-14T22:13:20Z",
         "expires":"2023-11-14T22:28:20Z","replace":false,"by":"uid:0 (root)"}}}},"spent":[],
