@@ -12,8 +12,8 @@
 //! | all of it over the store, with the clock and randomness | [`Authority`] |
 //!
 //! A certificate is good for [`LIFE`]; its machine renews it with a new key. Two renewals of one
-//! certificate with different keys, or two processes that report at once, mean that its key was copied: then
-//! nobody with that name is let in until an operator has looked.
+//! certificate with different keys, or two processes that report at once, mean that its key was
+//! copied: then nobody with that name is let in until an operator has looked.
 
 pub mod book;
 pub mod view;

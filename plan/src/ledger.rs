@@ -233,7 +233,9 @@ impl Sink {
     fn named(&self) -> impl Iterator<Item = &PlanName> {
         let refused = self.nack.iter().flat_map(|nack| &nack.plans);
         let plans = self.plans.iter().flatten();
-        plans.chain(refused.filter(|plan| self.plans.as_ref().is_some_and(|its| !its.contains(*plan))))
+        plans.chain(
+            refused.filter(|plan| self.plans.as_ref().is_some_and(|its| !its.contains(*plan))),
+        )
     }
 
     /// Whether it has not yet applied everything of `plan` up to the standing's `through`.

@@ -39,31 +39,35 @@ fn said(wanted: &Wanted) -> Vec<String> {
     sides.collect()
 }
 
-#[test]
-fn what_is_to_be_proved() {
-    struct Case {
-        name: &'static str,
-        leaf: Leaf,
-        said: &'static [&'static str],
+struct Case {
+    name: &'static str,
+    leaf: Leaf,
+    said: &'static [&'static str],
+}
+
+/// A service with one endpoint on target.
+fn one() -> Leaf {
+    Leaf { target: vec!["10.9.1.21"], ..leaf() }
+}
+
+fn rows(nets: &[&'static str]) -> Vec<(Plane, Vec<&'static str>)> {
+    vec![(Plane::Host, nets.to_vec())]
+}
+
+fn hold(cases: impl IntoIterator<Item = Case>) {
+    for Case { name, leaf, said: expected } in cases {
+        assert_eq!(said(&wanted(&[leaf])), expected, "{name}");
     }
-    let rows = |nets: &[&'static str]| vec![(Plane::Host, nets.to_vec())];
-    let one = || Leaf { target: vec!["10.9.1.21"], ..leaf() };
-    for Case { name, leaf, said: expected } in [
+}
+
+#[test]
+fn some_addresses_stand_for_all_clients() {
+    hold([
         Case {
             name: "both ends of a network, but for this host and what it exempts; every endpoint",
             leaf: leaf(),
             said: &["target 10.1.0.3>10.9.1.21:8080 10.1.0.3>10.9.1.22:8080 \
                      10.1.255.254>10.9.1.21:8080 10.1.255.254>10.9.1.22:8080"],
-        },
-        Case { name: "nobody asked", leaf: Leaf { keeps_source: false, ..leaf() }, said: &[] },
-        Case {
-            name: "legacy elsewhere too, at its own port",
-            leaf: Leaf {
-                legacy: vec!["10.0.1.10", "10.0.2.1:9090"],
-                rows: rows(&["10.1.7.7/32"]),
-                ..one()
-            },
-            said: &["legacy 10.1.7.7>10.0.2.1:9090", "target 10.1.7.7>10.9.1.21:8080"],
         },
         Case {
             name: "neighbours of the endpoint, who are answered directly",
@@ -98,6 +102,27 @@ fn what_is_to_be_proved() {
             said: &["target 10.1.9.0>10.9.1.21:8080 10.1.9.1>10.9.1.21:8080"],
         },
         Case {
+            name: "a single client that is the endpoint",
+            leaf: Leaf { rows: rows(&["10.9.1.21/32"]), ..one() },
+            said: &["target "],
+        },
+    ]);
+}
+
+#[test]
+fn every_endpoint_is_asked_at_a_port_that_answers() {
+    hold([
+        Case { name: "nobody asked", leaf: Leaf { keeps_source: false, ..leaf() }, said: &[] },
+        Case {
+            name: "legacy elsewhere too, at its own port",
+            leaf: Leaf {
+                legacy: vec!["10.0.1.10", "10.0.2.1:9090"],
+                rows: rows(&["10.1.7.7/32"]),
+                ..one()
+            },
+            said: &["legacy 10.1.7.7>10.0.2.1:9090", "target 10.1.7.7>10.9.1.21:8080"],
+        },
+        Case {
             name: "datagrams",
             leaf: Leaf { ports: vec![(53, Protocol::Udp)], ..one() },
             said: &["target: only TCP answers for sure, and it has no TCP port"],
@@ -110,11 +135,6 @@ fn what_is_to_be_proved() {
                 ..one()
             },
             said: &["target 10.1.7.7>10.9.1.21:8053"],
-        },
-        Case {
-            name: "a single client that is the endpoint",
-            leaf: Leaf { rows: rows(&["10.9.1.21/32"]), ..one() },
-            said: &["target "],
         },
         Case {
             name: "IPv6",
@@ -131,9 +151,7 @@ fn what_is_to_be_proved() {
                 "target fd00:2::1>[fd00:9::21]:90 fd00:2::ffff:ffff:ffff:fffe>[fd00:9::21]:90",
             ],
         },
-    ] {
-        assert_eq!(said(&wanted(&[leaf])), expected, "{name}");
-    }
+    ]);
 }
 
 /// What one service needs too much of does not hold up another.

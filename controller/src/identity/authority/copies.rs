@@ -30,11 +30,10 @@ impl Authority {
 
     /// Lets the machine and its copy in no more.
     async fn freeze(self, name: MachineName, why: String) {
-        match self.inner.change(|book, now| book.freeze(&name, &why, now)).await {
-            Ok(()) => tracing::error!(%name, %why, "a machine's key is in two places"),
-            Err(error) => {
-                tracing::error!(%name, %why, %error, "a machine's key is in two places, and is not frozen");
-            }
+        tracing::error!(%name, %why, "a machine's key is in two places");
+        let frozen = self.inner.change(|book, now| book.freeze(&name, &why, now)).await;
+        if let Err(error) = frozen {
+            tracing::error!(%name, %error, "it is not frozen");
         }
     }
 }

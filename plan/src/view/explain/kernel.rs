@@ -23,7 +23,8 @@ pub struct KernelView {
     /// The egress network of a gateway that the client is in: it is left alone there, neither
     /// split nor caught.
     pub egress: Option<String>,
-    /// The side of a connection to the logical address; `null` where it is left alone or drawn anew.
+    /// The side of a connection to the logical address; `null` where it is left alone or drawn
+    /// anew.
     pub side: Option<Side>,
     /// The endpoint that it goes to there; without a port it is the service's own.
     pub endpoint: Option<Endpoint>,
