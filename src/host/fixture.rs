@@ -19,7 +19,7 @@ pub(super) fn item(plan: &str, address: &str, split: Split, revision: u64) -> (N
     );
     let snapshot = fixture::snapshot(&text, split);
     let services = snapshot.services.to_vec();
-    let table = HostTable { host: String::new(), services, egress: Vec::new() };
+    let table = HostTable { services, egress: Vec::new() };
     let body = Bytes::from(table.encode());
     let version = Version::of(Token { incarnation: 1, revision }, &body);
     (Name::new(plan), Item { version, body })

@@ -97,7 +97,7 @@ impl World {
         let services = tables.values().flat_map(|table| table.services.iter().cloned()).collect();
         let egress: BTreeSet<_> =
             tables.values().flat_map(|table| table.egress.iter().copied()).collect();
-        HostTable { host: String::new(), services, egress: egress.into_iter().collect() }
+        HostTable { services, egress: egress.into_iter().collect() }
     }
 
     /// The rules of break-glass, for the services that are covered.

@@ -19,7 +19,7 @@ use plan::{Digest, PlanName, Snapshot, Token, ZoneName};
 use prost::Message as _;
 
 pub use self::decode::{REQUIRES, Reject};
-pub use self::hosts::{Concern, Hosts, Subject, host_tables};
+pub use self::hosts::{Concern, Hosts, host_tables};
 use crate::name::{Name, TypeUrl};
 use crate::table::{Change, Edit, Encoded};
 use crate::version::Version;
@@ -52,8 +52,6 @@ pub struct ZoneText {
 /// What a VM's agent renders: of one plan on the wire, of all of them once put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTable {
-    /// The host; empty: every host that is shown it.
-    pub host: String,
     /// The leaves that concern it, of all plans, sorted by id.
     pub services: Vec<Arc<Service>>,
     /// Where target gateways send from.
@@ -112,7 +110,7 @@ impl ZoneText {
 impl HostTable {
     /// What stands on the wire.
     pub fn encode(&self) -> Vec<u8> {
-        encode::host_table(&self.host, &self.services, &self.egress).encode_to_vec()
+        encode::host_table(&self.services, &self.egress).encode_to_vec()
     }
 
     /// Reads and checks.

@@ -103,7 +103,7 @@ fn port((port, protocol): &(u16, Protocol)) -> Port {
 pub(crate) fn table(leaves: &[Leaf]) -> HostTable {
     let mut services: Vec<_> = leaves.iter().map(Leaf::service).collect();
     services.sort_by(|a, b| a.id.cmp(&b.id));
-    HostTable { host: "vm-1".to_owned(), services, egress: vec![net("10.9.0.0/24")] }
+    HostTable { services, egress: vec![net("10.9.0.0/24")] }
 }
 
 pub(crate) fn marks(table: &HostTable) -> Marks {

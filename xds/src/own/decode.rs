@@ -105,7 +105,7 @@ pub(super) fn host_table(body: &[u8]) -> Result<HostTable, Reject> {
         leaf.id.clone()
     })?;
     let egress = table.egress.iter().map(network).collect::<Result<_, _>>()?;
-    Ok(HostTable { host: table.host, services, egress })
+    Ok(HostTable { services, egress })
 }
 
 const fn requires(asked: u32) -> Result<(), Reject> {

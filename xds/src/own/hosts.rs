@@ -10,9 +10,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use plan::snapshot::Service;
 use plan::{PlanName, ServiceId, Snapshot, Token};
-use prost::Message as _;
 
-use super::{HostTable, encode, waiting};
+use super::{HostTable, waiting};
 use crate::name::{Name, Scope, TypeUrl};
 use crate::table::{Change, Edit, Encoded};
 use crate::version::Version;
@@ -23,16 +22,7 @@ pub enum Concern {
     /// All of them.
     All,
     /// These.
-    Only(Arc<BTreeSet<Subject>>),
-}
-
-/// What a host may be concerned by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// Every service of a plan.
-    Plan(PlanName),
-    /// One service.
-    Service(ServiceId),
+    Only(Arc<BTreeSet<ServiceId>>),
 }
 
 impl Concern {
@@ -40,10 +30,7 @@ impl Concern {
     pub fn has(&self, id: &ServiceId) -> bool {
         match self {
             Self::All => true,
-            Self::Only(subjects) => subjects.iter().any(|subject| match subject {
-                Subject::Plan(plan) => *plan == id.plan,
-                Subject::Service(service) => service == id,
-            }),
+            Self::Only(services) => services.contains(id),
         }
     }
 
@@ -137,8 +124,8 @@ fn put(
     if services.is_empty() {
         return false;
     }
-    let table = HostTable { host: String::new(), egress: egress(&services), services };
-    let body = encode::host_table(&table.host, &table.services, &table.egress).encode_to_vec();
+    let table = HostTable { egress: egress(&services), services };
+    let body = table.encode();
     let version = Version::of(since, &body);
     let type_url = TypeUrl::from(TypeUrl::HOST_TABLE);
     let encoded = Arc::new(Encoded::new(&type_url, Name::new(plan.as_str()), version, &body));
@@ -167,7 +154,7 @@ mod tests {
     fn hosts_share_what_concerns_all_and_see_nothing_else() {
         let snapshot = plan::fixture::snapshot(plan::fixture::SHOP, plan::Split::LEGACY);
         let leaf = snapshot.services.first().unwrap();
-        let one = Concern::Only(Arc::new([Subject::Service(leaf.id.clone())].into()));
+        let one = Concern::Only(Arc::new([leaf.id.clone()].into()));
         let none = Concern::Only(Arc::new(BTreeSet::new()));
         let wanted: BTreeMap<_, _> =
             [("a", Concern::All), ("b", one), ("c", none), ("d", Concern::All)]

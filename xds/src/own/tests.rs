@@ -189,7 +189,7 @@ proptest! {
         a in leaves("a"), b in leaves("b"), egress in prop::collection::vec(network(), 0..3)
     ) {
         let services = a.into_iter().chain(b).collect();
-        let table = HostTable { host: "vm-7".to_owned(), services, egress };
+        let table = HostTable { services, egress };
         prop_assert_eq!(HostTable::decode(&table.encode()), Ok(table));
     }
 

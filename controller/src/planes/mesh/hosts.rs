@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use plan::Snapshot;
-use xds::own::{self, Concern, Hosts, Subject};
+use xds::own::{self, Concern, Hosts};
 use xds::{Client, Edit, Scope};
 
 use crate::identity::Authority;
@@ -35,9 +35,7 @@ impl Concerns for Authority {
         let known = client.identity.as_ref().and_then(|it| self.services_of(&it.name));
         match known {
             Some(services) if services.is_empty() => Concern::All,
-            Some(services) => {
-                Concern::Only(Arc::new(services.into_iter().map(Subject::Service).collect()))
-            }
+            Some(services) => Concern::Only(Arc::new(services.into_iter().collect())),
             None => Concern::Only(Arc::new(BTreeSet::new())),
         }
     }
