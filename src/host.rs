@@ -4,29 +4,35 @@
 //! | part | does |
 //! |---|---|
 //! | [`world`] | tables of plans to the leaves of this host, and to rules |
-//! | [`actor`] | the one task that changes the host |
+//! | [`actor`] | the one task that changes the host's rules |
+//! | [`survey`] | what addresses the host has, and what no rule may touch |
 //! | [`kernel`] | our table, and that of break-glass |
 //! | [`names`] | the stub DNS server, and bringing the host to ask it |
+//! | [`changes`] | settings and files of the host, changed by its journal |
+//! | [`report`] | what is in force and was counted, for the controller and for `status` |
 //! | [`control`] | the socket on which the command line asks |
 //! | [`envoy`] | the Envoy beside the agent |
 //! | [`returns`] | whether servers answer by way of this host |
+//! | [`trial`] | a join that nobody confirms undoes itself |
+//! | [`leave`], [`farewell`] | taking everything out, and telling the controller |
+//! | [`descriptors`] | sockets that outlive a restart |
 //! | [`files`] | what is kept beside tables and identity |
 
 pub(crate) mod actor;
-pub(crate) mod bring;
+pub(crate) mod changes;
 pub(crate) mod control;
+pub(crate) mod descriptors;
 pub(crate) mod envoy;
 mod farewell;
 pub(crate) mod files;
 #[cfg(test)]
 mod fixture;
-pub(crate) mod handed;
 pub(crate) mod kernel;
 pub(crate) mod leave;
-pub(crate) mod looks;
 pub(crate) mod names;
+mod report;
 mod returns;
-pub(crate) mod shown;
+mod survey;
 pub(crate) mod trial;
 pub(crate) mod world;
 
@@ -45,13 +51,13 @@ use xds::follow::{self, Again, Follower, Link};
 use xds::join::Kind;
 
 use self::actor::{Actor, Following, Shared, State};
+use self::descriptors::Descriptors;
 use self::envoy::Beside;
 use self::farewell::Farewell;
 use self::files::{Names, Settings};
-use self::handed::Handed;
 use self::kernel::Kernel;
+use self::report::InForce;
 use self::returns::Proved;
-use self::shown::Shown;
 use self::world::World;
 use crate::cli::agent::Run;
 use crate::cli::page;
@@ -70,7 +76,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let place = following::take(directory)?;
     let directory = &place.directory;
     let settings = chosen(&args, directory)?;
-    let mut handed = Handed::take();
+    let mut descriptors = Descriptors::take();
     let standing = standing(directory, &settings)?;
     let node = follow::node(&settings.name, env!("CARGO_PKG_VERSION"), &[("role", "agent")]);
     let (follower, damaged) = Follower::open(follow::Settings {
@@ -88,8 +94,8 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     world.host.capture = *beside.capture().borrow();
     tell_start(&world);
     let leaves = world.leaves();
-    let kernel = Kernel::taking(handed.rules()).map_err(local("rules cannot be kept"))?;
-    let names = names::start(directory, &settings, &leaves, handed.names())?;
+    let kernel = Kernel::taking(descriptors.rules()).map_err(local("rules cannot be kept"))?;
+    let names = names::start(directory, &settings, &leaves, descriptors.names())?;
     let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings, beside };
     let ended = Box::pin(parts.run(follower, node, names, standing)).await?;
     let directory = directory.clone();
@@ -165,7 +171,7 @@ fn standing(directory: &Path, settings: &Settings) -> Result<Standing, Failure> 
 
 /// What was held when it last ran.
 fn held(directory: &Path, settings: &Settings, follower: &Follower) -> World {
-    let mut world = World::new(looks::host(settings), files::marks(directory));
+    let mut world = World::new(survey::host(settings), files::marks(directory));
     follower.held().for_each(|held| world.take(held));
     world
 }
@@ -200,9 +206,9 @@ impl Parts<'_> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let links = watch::channel::<Option<Link>>(None).0;
         let again = watch::channel(Again::default()).0;
-        let shown = watch::channel(Shown::default()).0;
+        let in_force = watch::channel(InForce::default()).0;
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
-        let (seen, farewell) = (shown.subscribe(), Farewell::by(Arc::clone(&noticed)));
+        let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
         let mut actor = Actor {
             world: world.clone(),
@@ -212,13 +218,13 @@ impl Parts<'_> {
             clock: Clock::start(),
             again,
             links: links.subscribe(),
-            shown,
+            in_force,
             state: State::default(),
         };
         tokio::task::block_in_place(|| actor.begin());
         let control = control::Control {
             settings: settings.clone(),
-            shown: seen.clone(),
+            in_force: seen.clone(),
             links: links.subscribe(),
             away: follower.away(),
             health: standing.health(),
@@ -230,16 +236,16 @@ impl Parts<'_> {
         let serving = control::serve(directory, control);
         page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
         ready();
-        brought(directory, settings).await;
+        forward(directory, settings).await;
         let say = async move || ReportRequest {
             leaving: farewell.is_due(),
-            ..shown::report(&seen.borrow().clone())
+            ..report::of(&seen.borrow().clone())
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
         let host = world.lock().host.clone();
         let (proving, proved) = watch::channel(Proved::default());
-        let news = looks::News { capture: beside.capture(), proved: proved.clone() };
-        let looks = looks::go_on(settings.clone(), host, asks.clone(), news);
+        let news = survey::News { capture: beside.capture(), proved: proved.clone() };
+        let survey = survey::go_on(settings.clone(), host, asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
         let lost = trial::lost(directory, settings, links.subscribe());
         let upkeep = names::go_on(names, directory, settings);
@@ -250,7 +256,7 @@ impl Parts<'_> {
             () = actor.run(asked, &noticed) => {}
             () = pump => {}
             () = reports => {}
-            () = looks => {}
+            () = survey => {}
             () = returns => {}
             () = serving => {}
             () = upkeep => {}
@@ -262,15 +268,15 @@ impl Parts<'_> {
 }
 
 /// Brings the host to forward.
-async fn brought(directory: &Path, settings: &Settings) {
+async fn forward(directory: &Path, settings: &Settings) {
     if !settings.joined {
         return;
     }
-    let brought = bring::forwarding(directory).await;
-    for done in brought.done {
+    let changes = changes::forward(directory).await;
+    for done in changes.done {
         tracing::info!(what = %done, "changed on this host; leaving puts it back");
     }
-    for failed in brought.failed {
+    for failed in changes.failed {
         tracing::error!(why = %failed, "not changed on this host");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use self::glass::{BY_RULES, NOT_BY_US};
 use crate::glass::{Force, LOOK_EVERY, Stamp};
 use crate::host::files;
 use crate::host::kernel::Kernel;
-use crate::host::shown::{self, Baselines, Shown};
+use crate::host::report::{self, Baselines, InForce};
 use crate::verbs::chain;
 
 /// How often the kernel is asked whether it holds what it should, and whether break-glass is there.
@@ -47,7 +47,7 @@ pub(super) struct Actor {
     pub(super) clock: Clock,
     pub(super) again: watch::Sender<Again>,
     pub(super) links: watch::Receiver<Option<Link>>,
-    pub(super) shown: watch::Sender<Shown>,
+    pub(super) in_force: watch::Sender<InForce>,
     pub(super) state: State,
 }
 
@@ -282,23 +282,23 @@ impl Actor {
 
     fn show(&mut self) {
         let counted = self.kernel.counted().unwrap_or_default();
-        let shown = {
+        let in_force = {
             let state = &self.state;
             let services = state.leaves.iter().map(|leaf| {
                 let names = state.counted.get(&leaf.id);
-                shown::service(leaf, names, &counted, &state.baselines)
+                report::service(leaf, names, &counted, &state.baselines)
             });
-            Shown {
+            InForce {
                 services: services.collect(),
                 through: self.world.lock().through,
                 force: state.glass.clone(),
                 told: state.told.clone(),
                 broken: state.broken.clone(),
                 ownership: state.ownership,
-                names: self.stub.as_ref().map(|stub| shown::names(stub)),
+                names: self.stub.as_ref().map(|stub| report::names(stub)),
             }
         };
-        self.shown.send_replace(shown);
+        self.in_force.send_replace(in_force);
     }
 
     /// The controller says what it wants of these plans once more, and hears what is done here.

@@ -19,7 +19,7 @@ use xds::follow::Link;
 use crate::host::actor::Ask;
 use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
-use crate::host::shown::{self, ServiceShown, Shown};
+use crate::host::report::{self, InForce, ServiceInForce};
 use crate::verbs::{Failure, chain};
 
 /// The longest question: a list of services.
@@ -156,7 +156,7 @@ pub(crate) struct ServiceStatus {
 #[derive(Clone)]
 pub(super) struct Control {
     pub(super) settings: Settings,
-    pub(super) shown: watch::Receiver<Shown>,
+    pub(super) in_force: watch::Receiver<InForce>,
     pub(super) links: watch::Receiver<Option<Link>>,
     pub(super) away: watch::Receiver<Option<Arc<str>>>,
     pub(super) health: Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)>,
@@ -242,8 +242,8 @@ impl Control {
     }
 
     fn status(&self) -> Status {
-        let shown = self.shown.borrow().clone();
-        let force = shown.force.iter().map(|force| {
+        let in_force = self.in_force.borrow().clone();
+        let force = in_force.force.iter().map(|force| {
             force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string)
         });
         let notes = self.notes.as_ref().map(|notes| notes.borrow().clone());
@@ -252,14 +252,14 @@ impl Control {
             address: self.settings.address.to_string(),
             controller: self.links.borrow().as_ref().map(|link| link.address.to_string()),
             away: self.away.borrow().as_ref().map(ToString::to_string),
-            token: (shown.through != Token::NEVER).then_some(shown.through),
-            broken: shown.broken,
-            table: shown.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
-            notes: shown.told.into_iter().chain(notes.into_iter().flatten()).collect(),
+            token: (in_force.through != Token::NEVER).then_some(in_force.through),
+            broken: in_force.broken,
+            table: in_force.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
+            notes: in_force.told.into_iter().chain(notes.into_iter().flatten()).collect(),
             break_glass: force.collect(),
             identity: self.identity(),
             names: self.stub.as_ref().map(|stub| names(stub)),
-            services: shown.services.iter().map(service).collect(),
+            services: in_force.services.iter().map(service).collect(),
         }
     }
 
@@ -279,7 +279,7 @@ impl Control {
 }
 
 fn names(stub: &Stub) -> NamesStatus {
-    let proto::crossfade::v1::Names { answered, forwarded, failed, dropped } = shown::names(stub);
+    let proto::crossfade::v1::Names { answered, forwarded, failed, dropped } = report::names(stub);
     NamesStatus {
         listen: stub.addresses().iter().map(ToString::to_string).collect(),
         upstreams: stub.upstreams().servers().iter().map(ToString::to_string).collect(),
@@ -291,7 +291,7 @@ fn names(stub: &Stub) -> NamesStatus {
     }
 }
 
-fn service(one: &ServiceShown) -> ServiceStatus {
+fn service(one: &ServiceInForce) -> ServiceStatus {
     let at_target = one.leaf.serving.split() == Split::TARGET;
     ServiceStatus {
         service: one.leaf.id.clone(),

@@ -9,7 +9,7 @@ use agent::dataplane::{
 use agent::rules::{Mark, Name, Table, Transport, mark};
 use plan::Side;
 
-use crate::host::handed;
+use crate::host::descriptors;
 use crate::verbs::chain;
 
 /// Both tables.
@@ -49,7 +49,7 @@ impl Kernel {
             }
             None => Netlink::open(ours())?,
         };
-        handed::keep_rules(&owner);
+        descriptors::keep_rules(&owner);
         Self::beside(owner)
     }
 

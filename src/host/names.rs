@@ -17,8 +17,8 @@ use plan::snapshot::Service;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::host::descriptors;
 use crate::host::files::{self, Names, Settings};
-use crate::host::handed;
 use crate::verbs::{Failure, chain};
 
 /// What is known of names on this host over restarts.
@@ -106,7 +106,7 @@ pub(super) fn start(
         what: "names cannot be answered",
         source: error.into(),
     })?;
-    handed::keep_names(&stub);
+    descriptors::keep_names(&stub);
     keep(directory, &kept);
     let notes = watch::channel(Vec::new()).0;
     Ok(Some(Serving { stub: Arc::new(stub), kept, notes }))

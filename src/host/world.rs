@@ -13,7 +13,7 @@ use xds::own::HostTable;
 use xds::{TypeUrl, Version};
 
 use crate::following::moved_by_restore;
-use crate::host::{files, looks};
+use crate::host::{files, survey};
 use crate::verbs::{Failure, chain};
 
 /// What is held, and the host that it is for.
@@ -48,7 +48,7 @@ impl World {
     /// It cannot be read.
     pub(crate) fn read(directory: &Path) -> Result<Self, Failure> {
         let settings = files::settings(directory)?;
-        let host = settings.as_ref().map_or_else(looks::unjoined, looks::host);
+        let host = settings.as_ref().map_or_else(survey::unjoined, survey::host);
         let mut world = Self::new(host, files::marks(directory));
         let held = Held::read(directory, &TypeUrl::from(TypeUrl::HOST_TABLE))
             .map_err(|error| Failure::Failed(chain(&error)))?;

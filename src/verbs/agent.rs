@@ -35,7 +35,7 @@ pub(crate) async fn run(verb: Agent, context: &Context) -> Result<Exit, Failure>
         Agent::Leave(args) => leave::run(&args, context).await,
         Agent::Restore(args) => rollback::restore(&args).await,
         Agent::HostHelper(args) => {
-            host::bring::help(&files::directory(args.data.as_ref())?)?;
+            host::changes::help(&files::directory(args.data.as_ref())?)?;
             Ok(Exit::Done)
         }
     }

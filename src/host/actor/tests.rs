@@ -52,7 +52,7 @@ impl Bench {
             clock: Clock::start(),
             again: again.0,
             links: watch::channel(None).1,
-            shown: watch::channel(Shown::default()).0,
+            in_force: watch::channel(InForce::default()).0,
             state: State::default(),
         };
         let (again, noticed) = (again.1, Notify::new());
@@ -98,8 +98,8 @@ impl Bench {
     }
 
     fn glass(&self) -> Vec<String> {
-        let shown = self.actor.shown.borrow();
-        let all = shown.force.iter().map(|force| {
+        let in_force = self.actor.in_force.borrow();
+        let all = in_force.force.iter().map(|force| {
             let service =
                 force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
             format!("{service} by {}", force.by)

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Kept, RESOLVER, found, keep, settle, written};
-use crate::host::bring::Hands;
+use crate::host::changes::Changer;
 use crate::host::files::Names;
 use crate::verbs::chain;
 
@@ -234,10 +234,10 @@ impl Looker {
 
     fn apply(&mut self, choice: &Choice) -> Result<(), String> {
         self.due = true;
-        let mut hands = Hands::take(&self.directory)?;
+        let mut changer = Changer::take(&self.directory)?;
         for change in &choice.changes {
             let (what, change) = change_of(change)?;
-            if hands.apply(&change)? == Applied::Done
+            if changer.apply(&change)? == Applied::Done
                 && let Some(what) = what
             {
                 let how = choice.how;

@@ -14,7 +14,7 @@ use crate::glass::{self, Act, Glass, Log};
 use crate::host::actor::{BY_RULES, NOT_BY_US};
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
-use crate::host::{bring, files};
+use crate::host::{changes, files};
 use crate::verbs::among::among;
 use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
@@ -33,7 +33,8 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
             found.into_iter().map(Some).collect()
         }
     };
-    // Held over what follows: the agent is not to take a change of ours in the kernel for another's.
+    // Held over what follows: the agent is not to take a change of ours in the kernel for
+    // another's.
     let mut log = Log::open(&directory);
     let before = glass::read_or_nothing(&directory);
     let world = World::read(&directory)?;
@@ -152,7 +153,7 @@ pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
         put(&directory, &world, &force)?;
     }
     // The agent tries again: rules alone are worth having.
-    for why in bring::forwarding(&directory).await.failed {
+    for why in changes::forward(&directory).await.failed {
         eprintln!("not changed on this host: {why}");
     }
     Ok(Exit::Done)

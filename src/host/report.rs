@@ -17,8 +17,8 @@ use crate::host::kernel::Counted;
 
 /// What is in force.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shown {
-    pub(super) services: Vec<ServiceShown>,
+pub(super) struct InForce {
+    pub(super) services: Vec<ServiceInForce>,
     pub(super) through: Token,
     pub(super) force: Vec<Force>,
     pub(super) told: Vec<String>,
@@ -41,7 +41,7 @@ pub(super) fn names(stub: &Stub) -> wire::Names {
 
 /// A service, and its flows since its split last changed.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceShown {
+pub(super) struct ServiceInForce {
     pub(super) leaf: Arc<Service>,
     pub(super) legacy: u64,
     pub(super) target: u64,
@@ -112,7 +112,7 @@ pub(super) fn service(
     names: Option<&rules::Counted>,
     counted: &Counted,
     baselines: &Baselines,
-) -> ServiceShown {
+) -> ServiceInForce {
     let before = baselines.at.get(&leaf.id).copied().unwrap_or_default();
     let flows = Flows::read(names, counted).since(before);
     let sets = names.into_iter().flat_map(|names| &names.stragglers);
@@ -120,7 +120,7 @@ pub(super) fn service(
     let mut stragglers: Vec<_> = found.map(|found| (found.network, found.tally.packets)).collect();
     stragglers.sort_by_key(|(_, flows)| std::cmp::Reverse(*flows));
     stragglers.truncate(Stragglers::NETWORKS_MAX);
-    ServiceShown {
+    ServiceInForce {
         leaf: Arc::clone(leaf),
         legacy: flows.legacy,
         target: flows.target,
@@ -130,20 +130,20 @@ pub(super) fn service(
 }
 
 /// As the controller is told.
-pub(super) fn report(shown: &Shown) -> ReportRequest {
-    let caught = |one: &&ServiceShown| {
+pub(super) fn of(in_force: &InForce) -> ReportRequest {
+    let caught = |one: &&ServiceInForce| {
         one.leaf.serving.split() == Split::TARGET && (one.caught > 0 || !one.stragglers.is_empty())
     };
     ReportRequest {
-        counts: shown.services.iter().filter_map(count).collect(),
-        overrides: shown.force.iter().map(Force::reported).collect(),
-        stragglers: shown.services.iter().filter(caught).map(stragglers).collect(),
-        names: shown.names,
+        counts: in_force.services.iter().filter_map(count).collect(),
+        overrides: in_force.force.iter().map(Force::reported).collect(),
+        stragglers: in_force.services.iter().filter(caught).map(stragglers).collect(),
+        names: in_force.names,
         ..ReportRequest::default()
     }
 }
 
-fn count(one: &ServiceShown) -> Option<wire::Count> {
+fn count(one: &ServiceInForce) -> Option<wire::Count> {
     let events = one.legacy.saturating_add(one.target);
     let Token { incarnation, revision } = one.leaf.since;
     (events > 0).then(|| wire::Count {
@@ -157,7 +157,7 @@ fn count(one: &ServiceShown) -> Option<wire::Count> {
     })
 }
 
-fn stragglers(one: &ServiceShown) -> wire::Stragglers {
+fn stragglers(one: &ServiceInForce) -> wire::Stragglers {
     let source = |(network, flows): &(IpNet, u64)| Source {
         network: Some(wire::Network {
             address: match network.network() {

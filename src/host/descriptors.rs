@@ -18,20 +18,20 @@ const NAMES: &str = "names";
 
 /// What was kept.
 #[derive(Debug, Default)]
-pub(crate) struct Handed {
+pub(crate) struct Descriptors {
     rules: Option<OwnedFd>,
     names: Vec<OwnedFd>,
 }
 
-impl Handed {
+impl Descriptors {
     /// Takes what the service manager kept for this process; to be called once, at the start.
     pub(crate) fn take() -> Self {
-        let mut handed = Self::default();
+        let mut descriptors = Self::default();
         let kept = match sd_notify::listen_fds_with_names() {
             Ok(kept) => kept,
             Err(error) => {
                 tracing::debug!(%error, "no descriptors were handed over");
-                return handed;
+                return descriptors;
             }
         };
         for (fd, name) in kept {
@@ -40,12 +40,12 @@ impl Handed {
             // takes them.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             match name.as_str() {
-                RULES => handed.rules = Some(fd),
-                NAMES => handed.names.push(fd),
+                RULES => descriptors.rules = Some(fd),
+                NAMES => descriptors.names.push(fd),
                 other => tracing::debug!(name = other, "a descriptor of no use was handed over"),
             }
         }
-        handed
+        descriptors
     }
 
     /// The socket that owns the table of rules.

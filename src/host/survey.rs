@@ -1,4 +1,4 @@
-//! Looking at this host: its addresses, and what must not be touched.
+//! This host as it is now, looked at again and again: its addresses, and what no rule may touch.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};

@@ -1,5 +1,5 @@
-//! Changing what is outside of our table and directory, each change written down first: settings of
-//! the kernel, and for [`super::names`] whom this host asks. Needs root.
+//! Changes of this host outside of our tables and directory, each written down first: settings of
+//! the kernel, and for [`super::names`] whom the host asks. Needs root.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ const HELPER: &str = "/run/crossfade/host.sock";
 
 /// What was changed, or why not, in words.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Brought {
+pub(crate) struct Changes {
     /// What was done now.
     pub(crate) done: Vec<String>,
     /// What could not be done.
@@ -24,23 +24,36 @@ pub(crate) struct Brought {
 
 /// Makes this host forward, which the kernel forgets with a reboot. What is so already is left
 /// alone.
-pub(crate) async fn forwarding(directory: &Path) -> Brought {
-    let mut brought = Brought::default();
-    match Hands::take(directory) {
-        Ok(mut hands) => forward(directory, &mut hands, &mut brought).await,
-        Err(why) => brought.failed.push(why),
+pub(crate) async fn forward(directory: &Path) -> Changes {
+    let mut changes = Changes::default();
+    let mut changer = match Changer::take(directory) {
+        Ok(changer) => changer,
+        Err(why) => {
+            changes.failed.push(why);
+            return changes;
+        }
+    };
+    let wishes = Wishes { serves_others: true, forwards: true, ..Wishes::default() };
+    let find = FindSettings { root: PathBuf::from("/"), data: directory.to_owned(), envoy: None };
+    let findings = doctor::find(&find, &wishes).await;
+    for change in doctor::chosen_changes(&findings, &wishes) {
+        match changer.apply(&change) {
+            Ok(Applied::Done) => changes.done.push(words(&change)),
+            Ok(Applied::Already) => {}
+            Err(why) => changes.failed.push(why),
+        }
     }
-    brought
+    changes
 }
 
 /// Who makes changes: this process where it is root, else the helper that is.
-pub(super) enum Hands {
+pub(super) enum Changer {
     Own(Box<Journal>),
     Helper(Helper),
 }
 
-impl Hands {
-    /// Takes them, which nobody else may have meanwhile.
+impl Changer {
+    /// Takes the journal, which nobody else may have meanwhile.
     pub(super) fn take(directory: &Path) -> Result<Self, String> {
         if nix::unistd::geteuid().is_root() {
             let place = files::journal(directory);
@@ -73,19 +86,6 @@ pub(crate) fn help(directory: &Path) -> Result<(), Failure> {
     let mut journal = Journal::open(directory).map_err(|error| Failure::Failed(chain(&error)))?;
     let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
     helper::serve(input, output, &mut journal).map_err(failed)
-}
-
-async fn forward(directory: &Path, hands: &mut Hands, brought: &mut Brought) {
-    let wishes = Wishes { serves_others: true, forwards: true, ..Wishes::default() };
-    let find = FindSettings { root: PathBuf::from("/"), data: directory.to_owned(), envoy: None };
-    let findings = doctor::find(&find, &wishes).await;
-    for change in doctor::chosen_changes(&findings, &wishes) {
-        match hands.apply(&change) {
-            Ok(Applied::Done) => brought.done.push(words(&change)),
-            Ok(Applied::Already) => {}
-            Err(why) => brought.failed.push(why),
-        }
-    }
 }
 
 fn words(change: &journal::Change) -> String {
