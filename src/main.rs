@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod disk;
 mod dns_alone;
 mod following;
 mod glass;

@@ -59,7 +59,7 @@ pub mod reload;
 pub mod request;
 mod route;
 mod routes;
-mod socket;
+pub mod socket;
 
 pub use self::socket::SocketError;
 

@@ -25,6 +25,7 @@ use xds::{Name, TypeUrl};
 
 pub(in crate::host) use self::ask::{Ask, Following, Shared};
 pub(crate) use self::glass::{BY_RULES, NOT_BY_US};
+use crate::disk;
 use crate::glass::{Force, LOOK_EVERY, Stamp};
 use crate::host::files;
 use crate::host::kernel::Kernel;
@@ -272,7 +273,7 @@ impl Actor {
         if self.state.written == Some(digest) {
             return;
         }
-        match files::write(&path, text.as_bytes(), 0o644) {
+        match disk::write(&path, text.as_bytes(), 0o644) {
             Ok(()) => self.state.written = Some(digest),
             Err(error) => {
                 tracing::error!(%error, path = %path.display(), "break-glass cannot be prepared");

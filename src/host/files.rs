@@ -1,10 +1,10 @@
 //! What an agent keeps in its directory beside tables and identity.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use agent::rules::Marks;
@@ -13,9 +13,9 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{Gid, Uid, fchownat};
 use plan::Timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{failed, put, read, write};
 use crate::following;
 use crate::verbs::Failure;
 
@@ -209,56 +209,6 @@ pub(crate) fn is_confirmed(directory: &Path) -> bool {
 /// The operator says that the VM is well.
 pub(crate) fn confirm(directory: &Path) -> Result<(), Failure> {
     write(&directory.join(CONFIRMED), b"", 0o644).map_err(failed("write", directory, CONFIRMED))
-}
-
-fn failed<'a>(
-    what: &'static str,
-    directory: &'a Path,
-    name: &'a str,
-) -> impl FnOnce(io::Error) -> Failure + 'a {
-    move |source| Failure::File { what, path: directory.join(name), source }
-}
-
-/// What was kept in this file of `directory`; `None`: nothing.
-pub(crate) fn read<T: DeserializeOwned>(
-    directory: &Path,
-    name: &str,
-) -> Result<Option<T>, Failure> {
-    let bytes = match fs::read(directory.join(name)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", directory, name)(error)),
-    };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| failed("understand", directory, name)(error.into()))
-}
-
-/// Keeps this in a file of `directory`.
-pub(crate) fn put(directory: &Path, name: &str, value: &impl Serialize) -> Result<(), Failure> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| failed("write", directory, name)(error.into()))?;
-    bytes.push(b'\n');
-    write(&directory.join(name), &bytes, 0o644).map_err(failed("write", directory, name))
-}
-
-/// Writes a file whole or not at all, durably.
-pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Made anew: root follows no link that the directory's owner may have put there.
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use plan::snapshot::Service;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::disk;
 use crate::host::descriptors;
-use crate::host::files::{self, Names, Settings};
+use crate::host::files::{Names, Settings};
 use crate::verbs::{Failure, chain};
 
 /// What is known of names on this host over restarts.
@@ -207,19 +208,14 @@ fn found(listen: SocketAddr) -> Option<Upstreams> {
 }
 
 fn kept(directory: &Path) -> Kept {
-    let bytes = fs::read(directory.join(KEPT)).ok();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    disk::read(directory, KEPT).ok().flatten().unwrap_or_default()
 }
 
 fn keep(directory: &Path, known: &Kept) {
     if kept(directory) == *known {
         return;
     }
-    let path = directory.join(KEPT);
-    let written = serde_json::to_vec_pretty(known)
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| files::write(&path, &bytes, 0o644));
-    if let Err(error) = written {
+    if let Err(error) = disk::put(directory, KEPT, known) {
         tracing::error!(why = %chain(&error), "what is known of names cannot be kept");
     }
 }

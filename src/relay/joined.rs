@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::DIRECTORY;
 use crate::cli::follow::RelayJoin;
 use crate::cli::page;
+use crate::disk;
 use crate::following;
-use crate::host::files;
 use crate::identity::{self, ticket};
 use crate::verbs::{Exit, Failure};
 
@@ -28,7 +28,7 @@ pub(super) struct Joined {
 impl Joined {
     /// What join wrote there; `None`: none did.
     pub(super) fn read(directory: &Path) -> Result<Option<Self>, Failure> {
-        files::read(directory, FILE)
+        disk::read(directory, FILE)
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn join(args: &RelayJoin) -> Result<Exit, Failure> {
     // Nobody else is at work here meanwhile; a relay that runs has the identity in memory.
     let place = following::take(directory.clone())?;
     let identity = identity::join(&ticket, &directory).await?;
-    files::put(&directory, FILE, &Joined { controllers: ticket.controllers.clone() })?;
+    disk::put(&directory, FILE, &Joined { controllers: ticket.controllers.clone() })?;
     page::print(&format!(
         "{} has joined {} as {}\nstart it: crossfade relay --data {}\n",
         identity.name,

@@ -1,18 +1,16 @@
 //! The socket of the file system where a relay with an identity serves.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use controller::api::socket;
 
 /// Who may connect: whoever may may have the key. The directory's group, where it is handed on to
 /// files in it, is how a proxy of another user comes in.
 const MODE: u32 = 0o660;
-
-/// Under this ending a socket is made before it gets its own name: nobody can connect before its
-/// mode is set.
-const NEW: &str = ".new";
 
 /// Listens there; the file of a relay that has ended is replaced.
 pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -29,21 +27,13 @@ pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let mut new = path.as_os_str().to_owned();
-    new.push(NEW);
-    let new = PathBuf::from(new);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(&new)?;
-    fs::set_permissions(&new, Permissions::from_mode(MODE))?;
-    fs::rename(&new, path)?;
-    Ok(listener)
+    socket::replace(path, MODE).map(|(listener, _)| listener)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

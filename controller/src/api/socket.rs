@@ -1,8 +1,9 @@
-//! The unix socket: its file belongs to the one live server, its owner and root.
+//! Sockets of the file system: the API's file belongs to the one live server, its owner and root.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -80,23 +81,10 @@ impl Socket {
             }
             Ok(_) | Err(_) => {}
         }
-        Self::replace(path).map_err(|source| SocketError::Refused { path: own(), source })
-    }
-
-    /// Makes the socket under another name and moves it into place: at no moment can anybody
-    /// connect before the mode is set.
-    fn replace(path: &Path) -> io::Result<Self> {
-        let mut new = path.as_os_str().to_owned();
-        new.push(NEW);
-        let new = PathBuf::from(new);
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let listener = UnixListener::bind(&new)?;
-        fs::set_permissions(&new, Permissions::from_mode(MODE))?;
-        let made = fs::symlink_metadata(&new)?;
-        fs::rename(&new, path)?;
+        let refused = |source| SocketError::Refused { path: own(), source };
+        let (listener, made) = replace(path, MODE).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let listener = UnixListener::from_std(listener).map_err(refused)?;
         Ok(Self { listener, path: path.to_owned(), file: (made.dev(), made.ino()) })
     }
 
@@ -104,6 +92,26 @@ impl Socket {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a socket under another name and moves it into place, over what is there: at no moment can
+/// anybody connect before its mode is set. With it, what its file is.
+///
+/// # Errors
+/// The system's.
+pub fn replace(path: &Path, mode: u32) -> io::Result<(net::UnixListener, Metadata)> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(NEW);
+    let new = PathBuf::from(new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = net::UnixListener::bind(&new)?;
+    fs::set_permissions(&new, Permissions::from_mode(mode))?;
+    let made = fs::symlink_metadata(&new)?;
+    fs::rename(&new, path)?;
+    Ok((listener, made))
 }
 
 impl Drop for Socket {
@@ -142,7 +150,7 @@ mod tests {
         let dir = Dir::new("socket");
         let path = dir.0.join("api.sock");
         // A dead server's file: bound, then closed without being removed.
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(net::UnixListener::bind(&path).unwrap());
         let socket = Socket::bind(&path).await.unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, MODE);

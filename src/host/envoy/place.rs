@@ -12,7 +12,7 @@ use plan::Digest;
 use xds::bootstrap::{self, Sockets};
 use xds::render::Door;
 
-use crate::host::files;
+use crate::disk;
 use crate::verbs::Failure;
 
 /// Where such directories are if the agent is root: its own directory is closed to others.
@@ -96,7 +96,7 @@ impl Place {
         let sockets = Sockets { xds: text(&self.xds())?, admin: text(&self.admin())? };
         let bootstrap = bootstrap::envoy_beside(node, Door::CAPTURE, identified, &sockets);
         let bytes = bootstrap.to_string();
-        files::write(&path, bytes.as_bytes(), 0o644)
+        disk::write(&path, bytes.as_bytes(), 0o644)
             .map_err(|error| failed("write", &path, error))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
             .map_err(|error| failed("write", &path, error))
