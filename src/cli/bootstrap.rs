@@ -35,8 +35,8 @@ pub(crate) struct Bootstrap {
     /// Where a sidecar's captured connections arrive; without it 127.0.0.1:15001
     #[arg(long, value_name = "ADDR")]
     pub(crate) capture: Option<SocketAddr>,
-    /// The relay that it follows hands it its certificate, so that it takes part in mTLS between
-    /// VMs and the target's gateway (sidecar, catch)
+    /// Take part in mTLS between VMs and the target's gateway (sidecar, catch): --controller is the
+    /// socket of a relay that has joined, unix:DIR/xds.sock, and hands it its certificate
     #[arg(long)]
     pub(crate) identity: bool,
     /// The port of Envoy's admin interface, on loopback; 0 for any free one

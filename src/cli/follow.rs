@@ -123,9 +123,13 @@ pub(crate) struct Relay {
 /// What else a relay does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayVerb {
-    /// Join this relay as a gateway; the line to paste is printed by `crossfade token create`
+    /// Make this relay a gateway of the plans, with a certificate that it hands to the Envoy beside
+    /// it
     #[command(after_help = "Examples: printf %s cfj1_… | crossfade relay join\n\
-        \x20         crossfade relay join --token-file token.txt --data /var/lib/crossfade/relay")]
+        \x20         crossfade relay join --token-file token.txt --data /var/lib/crossfade/relay\n\
+        \n\
+        The token is made at the controller: crossfade token create NAME --gateway GATEWAY\n\
+        Then start it: crossfade relay --data DIR")]
     Join(RelayJoin),
 }
 

@@ -35,20 +35,19 @@ pub(crate) struct TokenCreate {
     /// What the machine will be called: lower-case letters, digits, `-` and `.`
     #[arg(value_name = "NAME")]
     pub(crate) name: MachineName,
-    /// Make the machine that gateway of the plans, the target's edge, not the agent of a VM: its
-    /// relay joins with it
+    /// Make it for a relay at the target's edge, which is this gateway of the plans, not for a VM
     #[arg(long, value_name = "GATEWAY", conflicts_with = "services")]
     pub(crate) gateway: Option<ServiceName>,
     /// How long the token is good, at most 24h
     #[arg(long = "for", value_name = "DURATION", default_value = "15m")]
     pub(crate) life: Wait,
-    /// Only these services may be seen by the machine; without it everything that is for it
+    /// Only these services may be seen by the VM; without it everything that is for it
     #[arg(long, value_name = "PLAN/SERVICE", value_delimiter = ',')]
     pub(crate) services: Vec<ServiceId>,
     /// The token can be used from here alone
     #[arg(long, value_name = "CIDR")]
     pub(crate) from: Option<ClientArg>,
-    /// Take the name over from a machine that has it
+    /// Take the name over from the machine of the same kind that has it
     #[arg(long)]
     pub(crate) replace: bool,
     /// Where the machine finds a controller; several times for several. Without it where this

@@ -39,8 +39,7 @@ pub struct KernelView {
 /// where the service has no logical address.
 pub fn kernel(service: &Service, client: IpAddr) -> Option<KernelView> {
     let logical = service.spec.address?;
-    let gateways = service.gateways.iter().flat_map(|gateway| &gateway.egress);
-    let egress = gateways.into_iter().find(|net| net.contains(&client)).map(ToString::to_string);
+    let egress = egress(service, client).map(ToString::to_string);
     if egress.is_some() {
         let note = "a gateway of the target: never split, never caught".to_owned();
         return Some(KernelView { egress, side: None, endpoint: None, straggler: None, note });
@@ -72,13 +71,10 @@ fn note(
     split: Split,
 ) -> String {
     let mut notes = Vec::new();
-    if !splits {
-        let whose = format!("left alone at the logical address; {plane} splits it");
-        notes.push(if plane == Plane::Host {
-            "the logical address is of another family".to_owned()
-        } else {
-            whose
-        });
+    if !splits && plane == Plane::Host {
+        notes.push("the logical address is of another family".to_owned());
+    } else if !splits {
+        notes.push(format!("left alone at the logical address; {plane} splits it"));
     } else if service.spec.affinity == Affinity::None {
         notes.push("every connection is drawn anew, and so is its endpoint".to_owned());
     }
@@ -97,11 +93,16 @@ fn note(
 
 /// Whether a rising split moves this client's connections, where the host plane splits it.
 pub(super) fn moves(service: &Service, client: IpAddr) -> bool {
-    let mut gateways = service.gateways.iter().flat_map(|gateway| &gateway.egress);
     let reaches = |logical: IpAddr| client.is_ipv4() == logical.is_ipv4();
-    !gateways.any(|net| net.contains(&client))
+    egress(service, client).is_none()
         && service.spec.address.is_none_or(reaches)
         && !endpoints(service, Side::Target, client).is_empty()
+}
+
+/// The network of the target's gateways that this client is in.
+fn egress(service: &Service, client: IpAddr) -> Option<&IpNet> {
+    let mut gateways = service.gateways.iter().flat_map(|gateway| &gateway.egress);
+    gateways.find(|net| net.contains(&client))
 }
 
 /// That of the first row that holds it.
