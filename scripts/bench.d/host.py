@@ -267,14 +267,17 @@ def has(data, split):
         one["service"] == "bench/w0" and one["splitBp"] == split for one in status["services"])
 
 
+# Ends by a reset: else ports of the VM, whose address all share towards the servers, are used up by connections that
+# wait out their time at the server.
 CLIENTS = """
-import json, random, select, socket, sys, time
+import json, random, select, socket, struct, sys, time
 done = failed = 0
 why = {}
 print("ready", flush=True)
 while not select.select([sys.stdin], [], [], 0)[0]:
     s = socket.socket()
     s.setsockopt(socket.SOL_IP, 15, 1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     s.settimeout(3)
     try:
         s.bind((f"10.20.{random.randrange(256)}.{random.randrange(1, 255)}", 0))

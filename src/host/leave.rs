@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Left {
+    /// What the host was called, where that can still be read.
+    pub(crate) name: Option<String>,
     /// Whether the controller was told, and expects this host no more.
     pub(crate) told: bool,
     /// Whether an agent ran and was ended.
@@ -53,7 +55,8 @@ pub(crate) struct Left {
 pub(crate) async fn leave(directory: &Path) -> Result<Left, Failure> {
     let told = control::ask(directory, &Question::Leave).await;
     let told = matches!(told, Ok(Some(Answer::Leaving { told: true })));
-    let mut left = Left { told, ended: end_agent(directory).await?, ..Left::default() };
+    let name = files::settings(directory).ok().flatten().map(|settings| settings.name);
+    let mut left = Left { name, told, ended: end_agent(directory).await?, ..Left::default() };
     match Kernel::open().and_then(|mut kernel| kernel.remove()) {
         Ok(were) => left.rules = were,
         Err(error) => left.failed.push(format!("rules in the kernel: {}", chain(&error))),

@@ -3,7 +3,7 @@
 use controller::store::conformance::{Factory, run};
 use controller::store::{Memory, Sqlite, Store};
 use futures::future::{BoxFuture, FutureExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::common::Scratch;
@@ -41,6 +41,23 @@ struct OnDisk {
     last: Mutex<(u32, PathBuf)>,
 }
 
+/// Another test of this process may be starting a child, which has what this process has open, the
+/// lock too, until its program begins.
+fn reopened(directory: &Path) -> Sqlite {
+    for _ in 0..TRIES {
+        match Sqlite::open(directory) {
+            Err(error) if error.to_string().contains("in use by process") => {
+                std::thread::yield_now();
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays in use", directory.display());
+}
+
+/// A child begins within milliseconds.
+const TRIES: u32 = 20_000;
+
 impl Factory for OnDisk {
     fn empty(&self) -> BoxFuture<'_, Box<dyn Store>> {
         let mut last = self.last.lock().unwrap();
@@ -52,7 +69,7 @@ impl Factory for OnDisk {
 
     fn restarted(&self, store: Box<dyn Store>) -> BoxFuture<'_, Box<dyn Store>> {
         drop(store);
-        let store = Sqlite::open(&self.last.lock().unwrap().1).unwrap();
+        let store = reopened(&self.last.lock().unwrap().1);
         async move { Box::new(store) as Box<dyn Store> }.boxed()
     }
 

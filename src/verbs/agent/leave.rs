@@ -42,8 +42,17 @@ fn text(left: &leave::Left) -> String {
     for kept in &left.kept {
         let _ = writeln!(text, "left as others made it: {kept}");
     }
-    if text.is_empty() {
-        text.push_str("nothing of an agent was here\n");
+    match text.is_empty() {
+        true => text.push_str("nothing of an agent was here\n"),
+        false if !left.told => {
+            let name = left.name.as_deref().unwrap_or("NAME");
+            let _ = writeln!(
+                text,
+                "the controller was not told; run there: crossfade sinks forget {name}, and if this \
+                 VM had joined: crossfade revoke {name}"
+            );
+        }
+        false => {}
     }
     text
 }

@@ -53,7 +53,7 @@ const CASES: &[Case] = &[
             mkdir -p /run/systemd/resolve
             echo nameserver 10.30.0.2 > /run/systemd/resolve/resolv.conf
             echo nameserver 127.0.0.53 > /etc/resolv.conf",
-        file: "/run/systemd/resolved.conf.d/50-crossfade.conf",
+        file: "/run/systemd/resolved.conf.d/99-crossfade.conf",
         line: |name| format!("~{name}"),
         told: Some("systemctl try-reload-or-restart systemd-resolved.service"),
     },

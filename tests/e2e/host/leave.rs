@@ -155,7 +155,8 @@ fn killed_half_joined_and_frozen() {
     let agent = world.joined(&[]);
     until_asked(&world);
     agent.kill();
-    world.vm(&["agent", "leave"]).ok();
+    let said = world.vm(&["agent", "leave"]).ok();
+    assert!(said.contains("not told") && said.contains("crossfade revoke vm-1"), "{said}");
     same(&before, &host(&world));
     // Joined, and never run.
     world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();

@@ -33,7 +33,7 @@ fn only_what_is_on_the_list_is_allowed() {
         (write("/etc/resolv.conf", 0o666), false),
         (holds("/etc/NetworkManager/dnsmasq.d/crossfade.conf", "conf-script=/tmp/x\n"), false),
         (holds("/etc/NetworkManager/dnsmasq.d/crossfade.conf", "server=/a/::1#53\n"), true),
-        (write("/run/systemd/resolved.conf.d/50-crossfade.conf", 0o644), true),
+        (write("/run/systemd/resolved.conf.d/99-crossfade.conf", 0o644), true),
         (write("/run/systemd/resolved.conf.d/other.conf", 0o644), false),
         (write("/run/systemd/system/crossfade.service", 0o644), false),
         (write("/etc/systemd/resolved.conf.d/deeper/crossfade.conf", 0o644), false),

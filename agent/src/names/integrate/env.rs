@@ -84,6 +84,8 @@ pub struct Resolved {
     pub version: Option<u32>,
     /// `/run/systemd/resolve/resolv.conf`: whom it asks.
     pub uplinks: Option<Vec<u8>>,
+    /// `DNS=` of its configuration but for our own: whom it asks on every link.
+    pub servers: Vec<IpAddr>,
 }
 
 /// A running NetworkManager.

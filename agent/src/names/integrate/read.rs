@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::env::{Access, Env, Flavour, NetworkManager, ResolvFile, Resolvconf, Resolved};
 use super::managers::INTERFACE;
+use super::resolved::RESOLVED_DROP_IN;
 use crate::names::upstream::{PORT, resolv::FILE_MAX};
 
 /// Longest file that is read here; the tables of sockets of busy hosts are long.
@@ -60,6 +61,7 @@ impl Env {
             resolved: runs("systemd-resolve").then(|| Resolved {
                 version: version(root),
                 uplinks: bytes(&root.join("run/systemd/resolve/resolv.conf")),
+                servers: resolved_servers(root),
             }),
             network_manager: runs("NetworkManager").then(|| network_manager(root)),
             resolvconf: resolvconf(root),
@@ -167,6 +169,43 @@ fn configuration(folders: &[PathBuf]) -> String {
         }
     }
     all
+}
+
+/// resolved.conf(5): drop-ins of all folders by their names, after the file itself; an empty list
+/// forgets those before. Ours is left out, and so are servers at other ports, which a resolv.conf
+/// cannot name.
+fn resolved_servers(root: &Path) -> Vec<IpAddr> {
+    let folders = ["usr/lib", "run", "etc"].map(|folder| root.join(folder).join("systemd"));
+    let drop_ins = folders.iter().flat_map(|folder| {
+        let folder = folder.join("resolved.conf.d");
+        names(&folder).into_iter().map(move |name| (name, folder.clone()))
+    });
+    let mut drop_ins: Vec<_> = drop_ins.filter(|(name, _)| name.ends_with(".conf")).collect();
+    drop_ins.retain(|(name, folder)| !folder.join(name).ends_with(RESOLVED_DROP_IN));
+    drop_ins.sort();
+    let main = folders.iter().map(|folder| folder.join("resolved.conf")).rev();
+    let main = main.filter(|path| path.exists()).take(1);
+    let files = main.chain(drop_ins.into_iter().map(|(name, folder)| folder.join(name)));
+    let mut servers = Vec::new();
+    for line in files.filter_map(|path| text(&path)).flat_map(lines) {
+        match line.strip_prefix("DNS=").map(str::trim) {
+            None => {}
+            Some("") => servers.clear(),
+            Some(list) => servers.extend(list.split_whitespace().filter_map(server)),
+        }
+    }
+    servers
+}
+
+fn lines(text: String) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+/// `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53`, each perhaps with `#NAME` or `%LINK`.
+fn server(word: &str) -> Option<IpAddr> {
+    let word = word.split(['#', '%']).next()?;
+    let with_port = || word.parse::<SocketAddr>().ok().filter(|at| at.port() == PORT);
+    word.parse().ok().or_else(|| Some(with_port()?.ip()))
 }
 
 /// NetworkManager.conf(5): what stands in `/etc/NetworkManager/conf.d` counts last. Our own file

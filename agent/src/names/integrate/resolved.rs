@@ -17,6 +17,9 @@ const PORTS: u32 = 246;
 /// some too.
 pub(super) const DOMAINS_MAX: usize = 200;
 
+/// Our drop-in: the last in the order in which they count.
+pub(super) const RESOLVED_DROP_IN: &str = "run/systemd/resolved.conf.d/99-crossfade.conf";
+
 /// Whom systemd-resolved asks.
 const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
 
@@ -45,12 +48,13 @@ pub(super) fn drop_in(env: &Env) -> Result<Choice, Unfit> {
     let takes_ports = resolved.version.is_some_and(|version| version >= PORTS);
     let listen = if takes_ports { env.with_port()? } else { env.without_port()? };
     let server = if takes_ports { listen.to_string() } else { listen.ip().to_string() };
+    // Servers of one list are asked in turn, whatever name: those of others are behind the stub.
     let text = format!(
         "# Written by crossfade: names of its plans are asked of its agent.\n\
-         [Resolve]\nDNS={server}\nDomains={}\n",
+         [Resolve]\nDNS=\nDNS={server}\nDomains={}\n",
         domains(env)
     );
-    let path = "/run/systemd/resolved.conf.d/50-crossfade.conf";
+    let path = &format!("/{RESOLVED_DROP_IN}");
     let reason = "systemd-resolved routes names: those of plans come to the stub";
     choice(env, resolved, How::DropIn, listen, (path, text), reason.to_owned())
 }
@@ -63,7 +67,11 @@ fn choice(
     (path, text): (&str, String),
     reason: String,
 ) -> Result<Choice, Unfit> {
-    let uplinks = ResolvConf::parse(resolved.uplinks.as_deref().unwrap_or_default());
+    let mut uplinks = resolved.uplinks.clone().unwrap_or_default();
+    for server in &resolved.servers {
+        uplinks.extend(format!("\nnameserver {server}").bytes());
+    }
+    let uplinks = ResolvConf::parse(&uplinks);
     let reload = argv(&["systemctl", "try-reload-or-restart", "systemd-resolved.service"]);
     Ok(Choice {
         how,

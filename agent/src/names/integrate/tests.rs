@@ -48,6 +48,7 @@ fn resolved(version: impl Into<Option<u32>>) -> Env {
         resolved: Some(Resolved {
             version: version.into(),
             uplinks: Some(b"nameserver 10.0.0.2\n".to_vec()),
+            servers: Vec::new(),
         }),
         bound: vec!["127.0.0.53:53".parse().unwrap()],
         ..plain()
@@ -158,6 +159,21 @@ fn resolved_first() {
             "read-only /etc does not matter",
             with(|env| env.etc = Access::ReadOnly, resolved(258)),
             How::Delegate,
+            PORT,
+            ONE,
+        ),
+        ok(
+            "servers of its own for every name, which are behind the stub then",
+            with(
+                |env| {
+                    let resolved = env.resolved.as_mut().unwrap();
+                    resolved.uplinks = Some(b"nameserver 127.0.0.1\n".to_vec());
+                    resolved.servers = vec!["10.0.0.2".parse().unwrap()];
+                    env.own = bound(&[PORT]);
+                },
+                resolved(252),
+            ),
+            How::DropIn,
             PORT,
             ONE,
         ),

@@ -43,9 +43,9 @@ fn delegate_and_drop_in() {
     let drop_in = |server: &str| {
         format!(
             "undo: systemctl try-reload-or-restart systemd-resolved.service\n\
-             /run/systemd/resolved.conf.d/50-crossfade.conf 644\n\
+             /run/systemd/resolved.conf.d/99-crossfade.conf 644\n\
              # Written by crossfade: names of its plans are asked of its agent.\n\
-             [Resolve]\nDNS={server}\nDomains=~orders.corp.example ~pay.corp.example\n\
+             [Resolve]\nDNS=\nDNS={server}\nDomains=~orders.corp.example ~pay.corp.example\n\
              run: systemctl try-reload-or-restart systemd-resolved.service\n"
         )
     };

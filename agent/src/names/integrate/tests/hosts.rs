@@ -66,6 +66,29 @@ fn a_host_with_resolved() {
 }
 
 #[test]
+fn servers_that_systemd_resolved_has_on_every_link() {
+    let own = "[Resolve]\nDNS=\nDNS=127.0.0.1:5354\nDomains=~orders.corp.example\n";
+    let root = Root::new(
+        "resolved-servers",
+        &[
+            ("proc/77/comm", "systemd-resolve\n"),
+            ("etc/systemd/resolved.conf", "[Resolve]\n#DNS=10.9.9.9\nDNS=10.0.0.9 \n"),
+            ("usr/lib/systemd/resolved.conf.d/10-a.conf", "[Resolve]\nDNS=10.0.0.8\n"),
+            ("run/systemd/resolved.conf.d/99-crossfade.conf", own),
+            (
+                "etc/systemd/resolved.conf.d/20-b.conf",
+                "[Resolve]\nDNS=\nDNS=10.0.0.2#dns.example [fd00::2]:53\nDNS=10.0.0.4:5353 fe80::3%eth0\n",
+            ),
+        ],
+    );
+    let servers = ["10.0.0.2", "fd00::2", "fe80::3"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(root.read().resolved.unwrap().servers, servers);
+    fs::remove_file(root.0.join("etc/systemd/resolved.conf.d/20-b.conf")).unwrap();
+    let servers = ["10.0.0.9", "10.0.0.8"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(root.read().resolved.unwrap().servers, servers);
+}
+
+#[test]
 fn a_host_with_network_manager_and_dnsmasq() {
     let root = Root::new(
         "manager",
