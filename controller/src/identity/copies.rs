@@ -1,9 +1,10 @@
 //! Two processes that report as one machine at once: its key was copied, disk and all.
 //!
-//! A machine has one process for each role, and that has one stream of reports. When it connects
-//! anew, what it had said before on the old connection may still arrive, late and at once. So who
-//! goes on talking on an older stream, seconds after a newer one began and seconds after that once
-//! more, is another process.
+//! A machine has one process for each role and node id, and that has one stream of reports. When it
+//! connects anew, what it had said before on the old connection may still arrive, late, and in
+//! pieces where the network is bad; it may even arrive so late that the old stream begins here
+//! after the new one. But then one of the two soon says nothing more. So only where both go on in
+//! turns, for seconds, and seconds after the newer one began, there is another process.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,21 +12,29 @@ use std::time::Duration;
 
 use xds::join::MachineName;
 
-/// How far apart the beginning of the newer stream and both reports of the older one are. Reports
+/// How long the newer stream is there before it counts, and how long both go on from then. Reports
 /// come every second.
 pub(super) const APART: Duration = Duration::from_secs(5);
+
+/// How many times the older one says something after the newer one did: what a connection that was
+/// given up still brings comes in fewer pieces.
+const TURNS: u32 = 5;
 
 /// The streams that machines report on: no more than the server has.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     streams: BTreeMap<Who, BTreeMap<u64, Stream>>,
+    /// Counts what was said.
+    said: u64,
 }
 
-/// A machine, and what its process is there for.
+/// A machine, and what its process is there for and calls itself: whoever runs another relay below
+/// the machine's name has not copied it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Who {
     pub(super) name: MachineName,
     pub(super) role: String,
+    pub(super) id: String,
 }
 
 #[derive(Debug)]
@@ -33,8 +42,11 @@ struct Stream {
     from: IpAddr,
     /// When it first said something.
     began: Duration,
-    /// When it first did so though a newer one had been there for long enough.
-    outlived: Option<Duration>,
+    /// Which of all that was said it said last.
+    last: u64,
+    /// When it first said something after a newer one that had been there for long enough, and how
+    /// many times it did.
+    turns: Option<(Duration, u32)>,
 }
 
 impl Copies {
@@ -47,24 +59,31 @@ impl Copies {
         from: IpAddr,
         now: Duration,
     ) -> Option<[IpAddr; 2]> {
+        self.said = self.said.wrapping_add(1);
         if !self.streams.contains_key(who) {
             self.streams.insert(who.clone(), BTreeMap::new());
         }
         let streams = self.streams.get_mut(who)?;
         let long_ago = |then: Duration| now.saturating_sub(then) >= APART;
-        let newer = streams.range(number.saturating_add(1)..).find(|(_, one)| long_ago(one.began));
-        let newer = newer.map(|(_, newer)| newer.from);
-        let new = || Stream { from, began: now, outlived: None };
+        let newer = streams.range(number.saturating_add(1)..).map(|(_, one)| one);
+        let newer = newer.filter(|one| long_ago(one.began)).max_by_key(|one| one.last);
+        let newer = newer.map(|one| (one.from, one.last));
+        let new = || Stream { from, began: now, last: 0, turns: None };
         let stream = streams.entry(number).or_insert_with(new);
-        let newer = newer?;
-        let first = *stream.outlived.get_or_insert(now);
-        long_ago(first).then_some([stream.from, newer])
+        let before = std::mem::replace(&mut stream.last, self.said);
+        let (newer, _) = newer.filter(|(_, last)| *last > before)?;
+        let (first, turns) = stream.turns.unwrap_or((now, 0));
+        let turns = turns.saturating_add(1);
+        stream.turns = Some((first, turns));
+        (turns >= TURNS && long_ago(first)).then_some([stream.from, newer])
     }
 
     /// It says nothing more.
     pub(super) fn ended(&mut self, who: &Who, number: u64) {
         let Some(streams) = self.streams.get_mut(who) else { return };
         streams.remove(&number);
+        // Whatever it was, those before it are alone again.
+        streams.range_mut(..number).for_each(|(_, older)| older.turns = None);
         if streams.is_empty() {
             self.streams.remove(who);
         }
@@ -85,7 +104,8 @@ mod tests {
     struct Case(&'static str, Vec<(u64, Event, bool)>);
 
     fn who(role: &str) -> Who {
-        Who { name: "vm-1".parse().unwrap(), role: role.to_owned() }
+        let id = format!("vm-1/{role}");
+        Who { name: "vm-1".parse().unwrap(), role: role.to_owned(), id }
     }
 
     fn every_second(streams: &[u64], seconds: std::ops::Range<u64>) -> Vec<(u64, Event, bool)> {
@@ -121,6 +141,18 @@ mod tests {
                     (90, Says("agent", 2), false),
                 ],
             ),
+            Case("an old connection whose words come in pieces", {
+                let mut events = every_second(&[2], 10..60);
+                events.extend([0, 16, 22, 29, 39].map(|second| (second, Says("agent", 1), false)));
+                events.sort_by_key(|(second, ..)| *second);
+                events
+            }),
+            Case("an old connection that arrives after the new one, and hangs", {
+                let mut events = every_second(&[1], 0..60);
+                events.push((10, Says("agent", 2), false));
+                events.sort_by_key(|(second, ..)| *second);
+                events
+            }),
             Case("two roles of one machine", {
                 let says =
                     |second| [(second, Says("agent", 1), false), (second, Says("relay", 2), false)];

@@ -165,7 +165,8 @@ impl Reporting {
             return Err(Status::permission_denied(words));
         }
         if let (Some(watched), Some(identity)) = (&mut self.watched, identity) {
-            watched.heard(&identity.name, client.says("role").unwrap_or_default());
+            let role = client.says("role").unwrap_or_default();
+            watched.heard(&identity.name, role, &client.id);
         }
         self.inbox.hand_in(Said { client, report: Some(report) });
         Ok(())

@@ -39,9 +39,9 @@ impl Authority {
 }
 
 impl Watched {
-    /// The machine of this name said something, in this role.
-    pub(crate) fn heard(&mut self, name: &MachineName, role: &str) {
-        let who = || Who { name: name.clone(), role: role.to_owned() };
+    /// The machine of this name said something, in this role and by this node id.
+    pub(crate) fn heard(&mut self, name: &MachineName, role: &str, id: &str) {
+        let who = || Who { name: name.clone(), role: role.to_owned(), id: id.to_owned() };
         let who = self.who.get_or_insert_with(who);
         let inner = &self.authority.inner;
         let found = lock(&inner.copies).heard(who, self.number, self.from, inner.clock.uptime());
