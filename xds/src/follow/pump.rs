@@ -106,7 +106,7 @@ impl Follower {
         let opened = client.delta_aggregated_resources(ReceiverStream::new(sending)).await;
         let mut responses = match opened {
             Ok(responses) => responses.into_inner(),
-            Err(status) => return End::Gone(words(&status)),
+            Err(status) => return End::Gone(said(&status)),
         };
         let address = self.dial.address();
         tracing::info!(%address, "following");
@@ -147,7 +147,7 @@ impl Follower {
                         answers
                     }
                     Ok(None) => return End::Gone("it closed the stream".to_owned()),
-                    Err(status) => return End::Gone(words(&status)),
+                    Err(status) => return End::Gone(said(&status)),
                 },
             };
             for answer in answers {
@@ -290,9 +290,20 @@ fn tell(response: &Answered, refused: &[Refusal]) {
     }
 }
 
+/// What the other end said, for its operator to read: the code's number says no more.
+fn said(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => with_causes(status.code().to_string(), status),
+        message => with_causes(message.to_owned(), status),
+    }
+}
+
 /// An error with its causes, in one line.
 fn words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
+    with_causes(error.to_string(), error)
+}
+
+fn with_causes(mut words: String, error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
