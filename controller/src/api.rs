@@ -113,6 +113,7 @@ pub async fn serve(
     handle.bound(|note| {
         note.api = bound.urls();
         note.metrics = bound.metrics().iter().map(ToString::to_string).collect();
+        note.identities = settings.identity.is_some();
     });
     let (stopper, stopped) = watch::channel(false);
     let addresses = bound.tcp().into_iter().map(|address| address.ip());

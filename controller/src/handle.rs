@@ -88,7 +88,7 @@ pub enum Stage {
     Stopping,
 }
 
-/// The bound addresses.
+/// The bound addresses, and who is let in there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Bound {
     /// Of the API: `127.0.0.1:7400`, `unix:/var/lib/crossfade/crossfade.sock`.
@@ -99,6 +99,8 @@ pub struct Bound {
     pub dns: Vec<String>,
     /// Of health and metrics alone.
     pub metrics: Vec<String>,
+    /// Whether machines get identities, without which no plan's `mtls` is in force.
+    pub identities: bool,
 }
 
 /// What the controller says of itself.
@@ -171,7 +173,8 @@ impl Handle {
     /// How this plan is; `None`: there is no such plan.
     pub fn status(&self, plan: &PlanName) -> Option<Status> {
         let shown = self.shown();
-        view::status(&shown.state, &self.facts_of(&shown), &shown.pace, plan)
+        let status = view::status(&shown.state, &self.facts_of(&shown), &shown.pace, plan)?;
+        Some(self.noted(status, &shown.state))
     }
 
     /// How every plan is, sorted by name.
@@ -179,7 +182,21 @@ impl Handle {
         let shown = self.shown();
         let facts = self.facts_of(&shown);
         let status = |(name, _)| view::status(&shown.state, &facts, &shown.pace, name);
-        shown.state.plans().filter_map(status).collect()
+        let statuses = shown.state.plans().filter_map(status);
+        statuses.map(|status| self.noted(status, &shown.state)).collect()
+    }
+
+    /// With what this controller does not do of it.
+    fn noted(&self, mut status: Status, state: &State) -> Status {
+        if let Some(plan) = state.plan(&status.plan).filter(|_| !self.gives_identities()) {
+            status.notes.extend(view::in_the_clear(&plan.spec));
+        }
+        status
+    }
+
+    /// Whether machines get identities.
+    fn gives_identities(&self) -> bool {
+        self.shared.bound.read().unwrap_or_else(PoisonError::into_inner).identities
     }
 
     /// A line for each plan.

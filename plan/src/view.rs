@@ -18,6 +18,7 @@ pub(crate) mod world;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::diff::warn::in_the_clear;
 pub use self::diff::{Diff, ZoneFacts, ZoneHost, diff};
 pub use self::explain::{Explain, explain};
 pub use self::history::{Entry, history};

@@ -34,6 +34,9 @@ pub(crate) fn tree(status: &Status, passed: Duration, paint: Paint) -> String {
             None => text.push('\n'),
         }
     }
+    for note in &status.notes {
+        let _ = writeln!(text, "  {} {}: {}", paint.warn("warning"), note.code, note.detail);
+    }
     if status.phase == Phase::Retired {
         text.push_str(&retired(status, paint));
     }
@@ -70,6 +73,9 @@ pub(crate) fn line(status: &Status) -> String {
     let holds: Vec<String> = status.holds.iter().map(|hold| shown_reason(hold.reason)).collect();
     if !holds.is_empty() {
         let _ = write!(text, " holds={}", holds.join(","));
+    }
+    for note in &status.notes {
+        let _ = write!(text, " warning={}", note.code);
     }
     text
 }

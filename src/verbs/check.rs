@@ -20,8 +20,16 @@ pub(crate) fn run(args: &PlanFile, context: &Context) -> Result<Exit, Failure> {
     }
     let plan = checked?;
     if context.output == Output::Text {
+        let mtls = plan.gateways.iter().find(|gateway| !gateway.mtls.is_empty());
+        let needs = mtls.map_or_else(String::new, |gateway| {
+            format!(
+                "gateway {}: `mtls` needs a controller that gives machines identities; `crossfade \
+                 diff` says if yours does not\n",
+                gateway.name
+            )
+        });
         page::print(&format!(
-            "{}: a valid plan: {}, {}, {}\n",
+            "{}: a valid plan: {}, {}, {}\n{needs}",
             args.file.display(),
             page::count(plan.services.len(), "service"),
             page::count(plan.steps.len(), "step"),

@@ -115,7 +115,8 @@ impl Handle {
     /// # Errors
     /// A zone text of it is no zone or cannot be read.
     pub async fn diff(&self, plan: &Plan) -> Result<Diff, ZoneError> {
-        let mut facts = ZoneFacts::default();
+        let identities = self.gives_identities();
+        let mut facts = ZoneFacts { identities, ..ZoneFacts::default() };
         for zone in &plan.zones {
             let parsed = self.parsed(zone).await?;
             zones::note_hosts(plan, &zone.name, parsed, &mut facts).await?;

@@ -4,6 +4,7 @@
 //! them, in the planes that they are receivers of.
 
 mod between;
+mod clear;
 mod conflicts;
 mod doors;
 mod drain;
@@ -226,6 +227,9 @@ impl MeshPlane {
         for change in between::changes(&Snapshot::empty(), &snapshot) {
             load.changed(&change);
         }
+        if identity.is_none() {
+            clear::tell(&Snapshot::empty(), &snapshot);
+        }
         Self {
             snapshot,
             port,
@@ -262,6 +266,9 @@ impl MeshPlane {
             urgent |= quiet::takes_back(&change);
             self.drain.changed(&change, now);
             self.load.changed(&change);
+        }
+        if self.trust_domain.is_none() {
+            clear::tell(&self.snapshot, &snapshot);
         }
         self.snapshot = snapshot;
         self.quiet.changed(now, urgent);

@@ -19,13 +19,16 @@ use crate::spec::{Plan, ZoneSource};
 use crate::state::State;
 use crate::token::Digest;
 
-/// What zone texts hold at host names of the new plan, and what was seen of its clients.
+/// What zone texts hold at host names of the new plan, what was seen of its clients, and what the
+/// controller gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZoneFacts {
     /// Each host name that a zone text holds.
     pub hosts: BTreeMap<HostName, ZoneHost>,
     /// What the DNS plane counted for each service of the plan so far.
     pub seen: BTreeMap<ServiceName, Count>,
+    /// Whether machines get identities from this controller.
+    pub identities: bool,
 }
 
 /// What a zone text holds at a host name.

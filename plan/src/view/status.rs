@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Planes;
+use super::diff::Finding;
 use super::hold::{self, Hold, HoldView, holds};
 use super::phase::{Phase, Progress, phase};
 use crate::decide::Facts;
@@ -55,6 +56,9 @@ pub struct Status {
     pub old_until: Option<Timestamp>,
     /// Why the plan does not move, most serious first.
     pub holds: Vec<HoldView>,
+    /// What of the plan is not in force on this controller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Finding>,
 }
 
 /// The present step.
@@ -200,6 +204,7 @@ pub fn status(state: &State, facts: &Facts, pace: &Pace, plan: &PlanName) -> Opt
         old_until: old.filter_map(|(_, plane)| plane.old_until).max(),
         services,
         holds: holds.iter().map(Hold::view).collect(),
+        notes: Vec::new(),
     })
 }
 

@@ -22,8 +22,21 @@ pub(super) fn warnings(old: Option<&Plan>, new: &Plan, zones: &ZoneFacts) -> Vec
         hosts(new, zones, &mut found);
     }
     steps(new, &mut found);
+    found.extend(in_the_clear(new).filter(|_| !zones.identities));
     drawn_anew(new, &mut found);
     found
+}
+
+/// What `mtls` of this plan comes to where machines get no identities.
+pub fn in_the_clear(plan: &Plan) -> Option<Finding> {
+    let gateway = plan.gateways.iter().find(|gateway| !gateway.mtls.is_empty())?;
+    let detail = format!(
+        "gateway {}: `mtls` is not in force: this controller gives machines no identities, so \
+         proxies of VMs reach the target in the clear; `crossfade serve --xds-identities` gives \
+         them",
+        gateway.name
+    );
+    Some(Finding { code: "mtls-clear".to_owned(), detail })
 }
 
 fn warn(found: &mut Vec<Finding>, code: &str, detail: String) {

@@ -17,6 +17,7 @@ fn facts() -> ZoneFacts {
             ("payments.corp.example".parse().unwrap(), mx),
         ]),
         seen: BTreeMap::new(),
+        identities: true,
     }
 }
 
@@ -114,6 +115,14 @@ fn warnings() {
                 orders(plan, &|orders| orders.affinity = Affinity::Header("x-user".into()));
             },
         },
+        Case { code: "mtls-clear", change: &|plan, _| plan.gateways = edge() },
+        Case {
+            code: "",
+            change: &|plan, facts| {
+                plan.gateways = edge();
+                facts.identities = true;
+            },
+        },
         Case { code: "no-sink sticky-from", change: &|plan, _| in_mesh(plan) },
         Case {
             code: "no-sink sticky-from",
@@ -142,6 +151,15 @@ fn warnings() {
     }
 }
 
+fn edge() -> Arc<[crate::spec::Gateway]> {
+    Arc::new([crate::spec::Gateway {
+        name: "edge".parse().unwrap(),
+        client_address: crate::spec::ClientAddress::Xff(1),
+        egress: vec!["10.9.0.0/24".parse().unwrap()],
+        mtls: vec!["10.9.0.7".parse().unwrap()],
+    }])
+}
+
 fn orders(plan: &mut Plan, change: &dyn Fn(&mut Service)) {
     let mut orders = (*plan.services[0]).clone();
     change(&mut orders);
@@ -162,12 +180,7 @@ fn gateways_and_drain_may_change_at_any_time_and_are_told() {
     let mut world = World::new(mesh.clone());
     world.shift(None, 5000);
     mesh.policy.drain = Some(Duration::from_secs(30));
-    mesh.gateways = Arc::new([crate::spec::Gateway {
-        name: "edge".parse().unwrap(),
-        client_address: crate::spec::ClientAddress::Xff(1),
-        egress: vec!["10.9.0.0/24".parse().unwrap()],
-        mtls: vec!["10.9.0.7".parse().unwrap()],
-    }]);
+    mesh.gateways = edge();
     let diff = diff(&world.state, &mesh, &ZoneFacts::default());
     assert!(diff.refused.is_empty() && diff.changes, "{diff:?}");
     let told = |field: &diff::FieldChange| {
