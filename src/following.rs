@@ -63,7 +63,9 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
     let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let (lock, is_writable) = match opened {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            (File::open(&path).map_err(failed("open the lock in"))?, false)
+            // Nobody was ever here: that it is read-only is why, not that there is no lock.
+            let lock = File::open(&path).map_err(|_| failed("open the lock in")(error))?;
+            (lock, false)
         }
         opened => (opened.map_err(failed("open the lock in"))?, true),
     };
