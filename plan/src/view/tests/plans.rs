@@ -116,13 +116,6 @@ fn warnings() {
             },
         },
         Case { code: "mtls-clear", change: &|plan, _| plan.gateways = edge() },
-        Case {
-            code: "",
-            change: &|plan, facts| {
-                plan.gateways = edge();
-                facts.identities = true;
-            },
-        },
         Case { code: "no-sink sticky-from", change: &|plan, _| in_mesh(plan) },
         Case {
             code: "no-sink sticky-from",
@@ -149,6 +142,13 @@ fn warnings() {
         let found: Vec<_> = found.iter().map(|warning| warning.code.as_str()).collect();
         assert_eq!(found.join(" "), code);
     }
+}
+
+#[test]
+fn mtls_is_no_matter_where_machines_get_identities() {
+    let plan = Plan { gateways: edge(), ..fixture::plan() };
+    let facts = ZoneFacts { identities: true, ..ZoneFacts::default() };
+    assert_eq!(diff(&crate::State::empty(), &plan, &facts).warnings, []);
 }
 
 fn edge() -> Arc<[crate::spec::Gateway]> {
