@@ -25,6 +25,9 @@ use crate::verbs::{Failure, chain};
 /// What is known of names on this host over restarts.
 const KEPT: &str = "names.json";
 
+/// Said where that cannot be written.
+const UNKEPT: &str = "what is known of names cannot be kept";
+
 /// The port of the stub where the host's resolver can be told one: that beside multicast DNS
 /// (5353) and LLMNR (5355), which systemd-resolved and Avahi have.
 const PORT: u16 = 5_354;
@@ -108,7 +111,9 @@ pub(super) fn start(
         source: error.into(),
     })?;
     descriptors::keep_names(&stub);
-    keep(directory, &kept);
+    if let Err(why) = keep(directory, &kept) {
+        tracing::error!(why, "{UNKEPT}");
+    }
     let notes = watch::channel(Vec::new()).0;
     Ok(Some(Serving { stub: Arc::new(stub), kept, notes }))
 }
@@ -211,13 +216,12 @@ fn kept(directory: &Path) -> Kept {
     disk::read(directory, KEPT).ok().flatten().unwrap_or_default()
 }
 
-fn keep(directory: &Path, known: &Kept) {
+/// Where it cannot be kept, why.
+fn keep(directory: &Path, known: &Kept) -> Result<(), String> {
     if kept(directory) == *known {
-        return;
+        return Ok(());
     }
-    if let Err(error) = disk::put(directory, KEPT, known) {
-        tracing::error!(why = %chain(&error), "what is known of names cannot be kept");
-    }
+    disk::put(directory, KEPT, known).map_err(|error| chain(&error))
 }
 
 /// Goes on asking the host's own name servers when they are others, never nobody; and goes on being

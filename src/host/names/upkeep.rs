@@ -17,7 +17,7 @@ use agent::names::{Stub, Upstreams};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Kept, RESOLVER, found, keep, settle, written};
+use super::{Kept, RESOLVER, UNKEPT, found, keep, settle, written};
 use crate::host::changes::Changer;
 use crate::host::files::Names;
 use crate::verbs::chain;
@@ -37,8 +37,12 @@ pub(super) struct Looker {
     last: BTreeMap<PathBuf, Vec<u8>>,
     tramples: BTreeMap<PathBuf, Trample>,
     fights: BTreeSet<PathBuf>,
-    /// How often others wrote over ours.
+    /// How often ours was written again over what others wrote.
     rewritten: u64,
+    /// When writing failed last, until it does not: it is tried as often as the host is looked at,
+    /// whatever changes meanwhile, as our own try is a change of these folders too.
+    failed: Option<Instant>,
+    unkept: Option<String>,
     /// Something has not been done since the agent started, or failed.
     due: bool,
     trouble: Option<String>,
@@ -142,6 +146,8 @@ impl Looker {
             tramples: BTreeMap::new(),
             fights: BTreeSet::new(),
             rewritten: 0,
+            failed: None,
+            unkept: None,
             due: true,
             trouble: None,
             begun: Instant::now(),
@@ -156,7 +162,7 @@ impl Looker {
                 let upstreams = found(listen);
                 if let Some(upstreams) = &upstreams {
                     self.kept.upstreams = upstreams.servers().to_vec();
-                    keep(&self.directory, &self.kept);
+                    self.keep();
                 }
                 return Looked { upstreams, files: vec![RESOLVER.into()], notes: Vec::new() };
             }
@@ -164,8 +170,8 @@ impl Looker {
         let again = |env: &Env| integrate::again(env, how);
         let choice = match settle(&self.kept, entries, again) {
             Ok((choice, kept)) if kept.listen == self.kept.listen => {
-                keep(&self.directory, &kept);
                 self.kept = kept;
+                self.keep();
                 choice
             }
             Ok((choice, _)) => {
@@ -174,11 +180,28 @@ impl Looker {
             }
             Err(why) => return self.nothing(why),
         };
-        let done = if self.is_due(&choice) { self.apply(&choice) } else { Ok(()) };
-        self.trouble(done.err());
+        if self.failed.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            let over = self.written_over(&choice);
+            let due =
+                (self.due || is_forgotten(&choice) || over.is_some()) && self.fights.is_empty();
+            let done = if due { self.apply(&choice, over.unwrap_or_default()) } else { Ok(()) };
+            self.failed = done.is_err().then(Instant::now);
+            self.trouble(done.err());
+        }
         let files = choice.follow.iter().cloned();
         let files = files.chain(written(&choice).map(|(path, _)| path.to_owned())).collect();
         Looked { upstreams: Some(choice.upstreams), files, notes: self.notes() }
+    }
+
+    /// Keeps what is known; that it cannot be is said once for each reason.
+    fn keep(&mut self) {
+        let unkept = keep(&self.directory, &self.kept).err();
+        if let Some(why) = &unkept
+            && self.unkept != unkept
+        {
+            tracing::error!(%why, "{UNKEPT}");
+        }
+        self.unkept = unkept;
     }
 
     /// The host is left as it is until it is as it was when the agent started.
@@ -196,11 +219,11 @@ impl Looker {
         self.trouble = trouble;
     }
 
-    /// Whether something is to be written: for the first time, because names are others, or because
-    /// others changed what we wrote.
-    fn is_due(&mut self, choice: &Choice) -> bool {
+    /// Whether files are not as they should be, for the first time or because names are others; and
+    /// which of them others wrote over.
+    fn written_over(&mut self, choice: &Choice) -> Option<Vec<PathBuf>> {
         let now = self.begun.elapsed();
-        let mut due = self.due || is_forgotten(choice);
+        let mut over: Option<Vec<PathBuf>> = None;
         for (path, wanted) in written(choice) {
             let found = plain_file(path);
             if found.as_deref() == Some(wanted) {
@@ -208,19 +231,12 @@ impl Looker {
             }
             let Some(last) = self.last.get(path).filter(|last| found.as_ref() != Some(*last))
             else {
-                due = true;
+                over.get_or_insert_default();
                 continue;
             };
             let trample = self.tramples.entry(path.to_owned()).or_default();
             match trample.judge(now, found.as_deref(), last) {
-                Act::Reapply => {
-                    due = true;
-                    self.rewritten += 1;
-                    if self.rewritten.is_power_of_two() {
-                        let (path, times) = (path.display(), self.rewritten);
-                        tracing::warn!(%path, times, "others changed it; it is written again");
-                    }
-                }
+                Act::Reapply => over.get_or_insert_default().push(path.to_owned()),
                 Act::GiveUp => {
                     let path = path.display();
                     tracing::error!(%path, "others change it again and again; it is left to them");
@@ -229,10 +245,11 @@ impl Looker {
                 Act::Nothing | Act::Leave => {}
             }
         }
-        due && self.fights.is_empty()
+        over
     }
 
-    fn apply(&mut self, choice: &Choice) -> Result<(), String> {
+    /// Makes all changes; others wrote `over` some of it.
+    fn apply(&mut self, choice: &Choice, over: Vec<PathBuf>) -> Result<(), String> {
         self.due = true;
         let mut changer = Changer::take(&self.directory)?;
         for change in &choice.changes {
@@ -245,6 +262,13 @@ impl Looker {
             }
         }
         self.due = false;
+        for path in over {
+            self.rewritten += 1;
+            if self.rewritten.is_power_of_two() {
+                let (path, times) = (path.display(), self.rewritten);
+                tracing::warn!(%path, times, "others changed it; it was written again");
+            }
+        }
         self.last =
             written(choice).map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
         Ok(())

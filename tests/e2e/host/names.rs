@@ -6,7 +6,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::main_job::PLAN;
 use super::netns::Space;
@@ -171,6 +173,48 @@ fn a_resolver_that_others_write_again_asks_the_agent_and_it_asks_theirs() {
     let said = world.vm(&["agent", "leave"]).ok();
     assert!(said.contains("left as others made it"), "{said}");
     assert_eq!(resolver(&world), theirs, "what others wrote last");
+}
+
+/// A file that nobody may change, until this goes.
+struct Fixed(PathBuf);
+
+impl Fixed {
+    fn new(path: PathBuf) -> Self {
+        crate::harness::program("chattr", &["+i", path.to_str().unwrap()]).ok();
+        Self(path)
+    }
+}
+
+impl Drop for Fixed {
+    fn drop(&mut self) {
+        crate::harness::program("chattr", &["-i", self.0.to_str().unwrap()]);
+    }
+}
+
+/// How long a file stays as it is: a fight would have ended.
+const FIXED_FOR: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_resolver_that_may_not_be_written_is_no_fight() {
+    let test = "a_resolver_that_may_not_be_written_is_no_fight";
+    let Some(world) = World::new(test, PLAN) else { return };
+    let agent = world.joined(&[]);
+    server(&world);
+    agent.signal(Signal::SIGSTOP);
+    write_resolver(&world, "nameserver 10.30.0.9\n");
+    let fixed = Fixed::new(world.etc().join("resolv.conf"));
+    agent.signal(Signal::SIGCONT);
+    let notes = || world.status().map(|status| status["notes"].to_string());
+    until("it is told", || notes()?.contains("cannot change /etc/resolv.conf").then_some(()));
+    let begun = Instant::now();
+    while begun.elapsed() < FIXED_FOR {
+        let notes = notes().unwrap();
+        assert!(!notes.contains("again and again") && !notes.contains("written again"), "{notes}");
+    }
+    drop(fixed);
+    server(&world);
+    let notes = notes().unwrap();
+    assert!(notes.contains("1 times; written again") && !notes.contains("cannot"), "{notes}");
 }
 
 #[test]
