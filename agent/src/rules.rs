@@ -19,7 +19,7 @@ pub(crate) mod sample;
 pub mod table;
 pub mod text;
 
-pub use self::compile::{Compiled, Counted, Reject, compile};
+pub use self::compile::{Compiled, Counted, Reject, Told, compile};
 pub use self::diff::{Change, diff};
 pub use self::host::{Capture, Forbidden, Host, SocketMark};
 pub use self::mark::{Mark, Marks};

@@ -1,16 +1,18 @@
 //! What traffic really did.
 
 mod contradiction;
+mod notes;
 mod stragglers;
 mod sum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::contradiction::{Contradiction, contradiction};
+pub use self::notes::Note;
 pub use self::stragglers::{StragglerNetwork, Stragglers};
 use crate::name::{PlanName, ServiceId, ServiceName};
 use crate::spec::Plane;
@@ -33,6 +35,9 @@ pub struct Counts {
     pub stragglers: Arc<BTreeMap<ServiceId, Stragglers>>,
     /// What the stub DNS servers of hosts did.
     pub names: Names,
+    /// What receivers do otherwise than the plan asks: of each service the first
+    /// [`Note::LISTED_MAX`].
+    pub notes: Arc<BTreeMap<ServiceId, BTreeSet<Note>>>,
 }
 
 /// What stub DNS servers on hosts did since they started.

@@ -11,6 +11,9 @@ use plan::{SinkId, Split, Timestamp};
 
 use crate::cli::paint::Paint;
 
+/// The most of a service's notes that are shown.
+const NOTES_MAX: usize = 3;
+
 /// The whole of a status. `passed` is how long ago it was computed.
 pub(crate) fn tree(status: &Status, passed: Duration, paint: Paint) -> String {
     let mut text = head(status, passed, paint);
@@ -132,6 +135,12 @@ fn service_rows(service: &ServiceStatus, width: usize, paint: Paint) -> String {
         let more = if seen.networks.len() > from.len() { ", …" } else { "" };
         let words = format!("{} connections came to legacy and were forwarded", seen.flows);
         let _ = writeln!(text, "     {} from {}{more}", paint.warn(&words), from.join(", "));
+    }
+    for note in service.notes.iter().take(NOTES_MAX) {
+        let _ = writeln!(text, "     {}", paint.warn(&format!("{}: {}", note.sink, note.words)));
+    }
+    if let Some(more @ 1..) = service.notes.len().checked_sub(NOTES_MAX) {
+        let _ = writeln!(text, "     and {more} more: -o json");
     }
     text
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use agent::dataplane::Ownership;
 use agent::names::{Answers, Stub};
-use agent::rules::{self, Compiled, Counted};
+use agent::rules::{self, Compiled, Counted, Told};
 use controller::clock::Clock;
 use plan::snapshot::Service;
 use plan::{Digest, PlanName, ServiceId, Side, Token};
@@ -60,6 +60,8 @@ pub(super) struct State {
     leaves: Vec<Arc<Service>>,
     counted: BTreeMap<ServiceId, Counted>,
     told: Vec<String>,
+    /// What is done otherwise than the plan asks, of that.
+    otherwise: Vec<Told>,
     /// Why the kernel does not hold what it should.
     broken: Option<String>,
     /// Plans that cannot be in force here, and why.
@@ -207,13 +209,14 @@ impl Actor {
         let impossible = self.world.lock().refused().clone();
         let told =
             impossible.iter().map(|(plan, why)| format!("{plan} is not in force here: {why}"));
-        let told: Vec<String> = told.chain(compiled.told).collect();
+        let told: Vec<String> = told.chain(compiled.told.iter().map(Told::to_string)).collect();
         for new in told.iter().filter(|new| !state.told.contains(*new)) {
             tracing::warn!("{new}");
         }
         state.untold |= state.impossible != impossible;
         state.impossible = impossible;
         state.told = told;
+        state.otherwise = compiled.told;
         state.counted = compiled.counted;
         self.moved(leaves);
     }
@@ -294,6 +297,7 @@ impl Actor {
                 through: self.world.lock().through,
                 force: state.glass.clone(),
                 told: state.told.clone(),
+                otherwise: state.otherwise.clone(),
                 broken: state.broken.clone(),
                 ownership: state.ownership,
                 names: self.stub.as_ref().map(|stub| report::names(stub)),

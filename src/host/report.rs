@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent::dataplane::Ownership;
 use agent::names::Stub;
-use agent::rules;
+use agent::rules::{self, Told};
 use ipnet::IpNet;
 use plan::measure::Stragglers;
 use plan::snapshot::Service;
@@ -22,6 +22,7 @@ pub(super) struct InForce {
     pub(super) through: Token,
     pub(super) force: Vec<Force>,
     pub(super) told: Vec<String>,
+    pub(super) otherwise: Vec<Told>,
     pub(super) broken: Option<String>,
     pub(super) ownership: Option<Ownership>,
     pub(super) names: Option<wire::Names>,
@@ -139,6 +140,7 @@ pub(super) fn of(in_force: &InForce) -> ReportRequest {
         overrides: in_force.force.iter().map(Force::reported).collect(),
         stragglers: in_force.services.iter().filter(caught).map(stragglers).collect(),
         names: in_force.names,
+        notes: in_force.otherwise.iter().map(note).collect(),
         ..ReportRequest::default()
     }
 }
@@ -155,6 +157,10 @@ fn count(one: &ServiceInForce) -> Option<wire::Count> {
         events,
         ..wire::Count::default()
     })
+}
+
+fn note(told: &Told) -> wire::Note {
+    wire::Note { service: told.service.to_string(), words: told.words.clone() }
 }
 
 fn stragglers(one: &ServiceInForce) -> wire::Stragglers {

@@ -14,6 +14,9 @@ pub struct Proofs {
     of: BTreeMap<Ask, Proof>,
 }
 
+/// Why, until everything was asked.
+pub(crate) const NOT_YET: &str = "the way back is not proved yet";
+
 /// How asking went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -21,6 +24,9 @@ pub enum Outcome {
     CameBack,
     /// It did not, in these words.
     Failed(String),
+    /// Nobody listens there now, in these words: what was proved stays so until it is old, as a
+    /// server that starts anew shall not see other addresses for that.
+    Refused(String),
     /// Our rules did not stand: nothing was asked.
     NotAsked,
 }
@@ -35,6 +41,16 @@ struct Proof {
     running: u32,
     /// How it last failed, for as long as it counts as failed.
     failed: Option<String>,
+    /// The last time said nothing.
+    missed: bool,
+}
+
+impl Proof {
+    /// How long it is left alone after it was asked.
+    const fn pause(&self) -> Duration {
+        let is_rising = self.failed.is_some() && self.running > 0;
+        if is_rising || self.missed { Proofs::SOON } else { Proofs::EVERY }
+    }
 }
 
 /// What follows from the proofs.
@@ -48,11 +64,14 @@ pub struct Judged {
 
 impl Proofs {
     /// Each is asked again after so long: a lost way back is noticed in this time and the patience
-    /// for an answer.
-    pub const EVERY: Duration = Duration::from_secs(2);
-    /// The most that are asked at a time, so in [`Self::EVERY`].
+    /// for an answer. An endpoint hears from every VM, so it is not asked more often.
+    pub const EVERY: Duration = Duration::from_secs(10);
+    /// After so long, what came back after it failed and does not count yet, or was not asked.
+    pub const SOON: Duration = Duration::from_secs(2);
+    /// The most that are asked at a time. Where none of [`Wanted::ASKS_MAX`] answers, asking all of
+    /// them takes a minute and a half.
     pub const AT_ONCE: usize = 32;
-    /// An older proof is none: twice the time that all of [`Wanted::ASKS_MAX`] take.
+    /// An older proof is none: longer than that.
     pub const OLD: Duration = Duration::from_secs(130);
     /// What failed must come back so often, one after the other, before it counts: a way that comes
     /// and goes is masqueraded.
@@ -67,7 +86,8 @@ impl Proofs {
     /// What is to be asked now: what was never asked, then what was not for longest.
     pub fn next(&self, wanted: &Wanted, now: Duration) -> Vec<Ask> {
         let asked = |ask: &Ask| self.of.get(ask).map(|proof| proof.asked);
-        let due = |ask: &Ask| asked(ask).is_none_or(|at| now.saturating_sub(at) >= Self::EVERY);
+        let rest = |proof: &Proof| now.saturating_sub(proof.asked) >= proof.pause();
+        let due = |ask: &Ask| self.of.get(ask).is_none_or(rest);
         let mut asks: Vec<Ask> = wanted.asks().into_iter().filter(due).collect();
         asks.sort_by_key(asked);
         asks.truncate(Self::AT_ONCE);
@@ -76,13 +96,17 @@ impl Proofs {
 
     /// Takes up how asking went.
     pub fn answered(&mut self, ask: Ask, outcome: Outcome, now: Duration) {
-        let new = Proof { asked: now, came: None, running: 0, failed: None };
-        let proof = match outcome {
-            Outcome::NotAsked => return,
-            Outcome::CameBack | Outcome::Failed(_) => self.of.entry(ask).or_insert(new),
+        let new = Proof { asked: now, came: None, running: 0, failed: None, missed: false };
+        let proof = self.of.entry(ask).or_insert(new);
+        let is_neutral = match outcome {
+            Outcome::CameBack | Outcome::Failed(_) => false,
+            Outcome::Refused(_) => proof.came.is_some() && proof.failed.is_none(),
+            Outcome::NotAsked => true,
         };
+        proof.missed = is_neutral;
         proof.asked = now;
         match outcome {
+            _ if is_neutral => {}
             Outcome::CameBack => {
                 proof.came = Some(now);
                 proof.running = proof.running.saturating_add(1);
@@ -90,7 +114,7 @@ impl Proofs {
                     proof.failed = None;
                 }
             }
-            Outcome::Failed(why) => {
+            Outcome::Failed(why) | Outcome::Refused(why) => {
                 proof.running = 0;
                 proof.failed = Some(why);
             }
@@ -121,13 +145,14 @@ impl Proofs {
     /// Why this is not proved.
     fn missing(&self, Ask { from, to }: Ask, now: Duration) -> Option<String> {
         let proof = self.of.get(&Ask { from, to });
-        let Some(came) = proof.and_then(|proof| proof.came.or(Some(now))) else {
-            return Some(format!("{to} was not asked yet as {from}"));
-        };
         if let Some(why) = proof.and_then(|proof| proof.failed.as_ref()) {
             return Some(format!("{to} does not answer {from} by way of this host: {why}"));
         }
+        let Some(came) = proof.and_then(|proof| proof.came) else {
+            // In the same words until all were asked: the rules change once.
+            return Some(NOT_YET.to_owned());
+        };
         let old = now.saturating_sub(came) > Self::OLD;
-        old.then(|| format!("{to} was not asked as {from} for too long"))
+        old.then(|| format!("{to} did not answer {from} for too long"))
     }
 }

@@ -55,7 +55,7 @@ pub enum Why {
 impl Wanted {
     /// The most addresses to leave with: each is a rule for the agent's own flows.
     pub const SOURCES_MAX: usize = 128;
-    /// The most things to prove: at sixteen in a second all of them take a minute.
+    /// The most things to prove: [`super::Proofs::AT_ONCE`] at a time, all of them take their time.
     pub const ASKS_MAX: usize = 1_024;
     /// The widest networks that a few addresses stand for: an organisation's own.
     const LENGTH_MIN_V4: u8 = 8;

@@ -34,6 +34,7 @@ mod split;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use plan::split::Side;
@@ -45,6 +46,7 @@ pub use self::limits::{ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
 pub(super) use self::post::post;
 use self::rows::Rows;
 pub(super) use self::side::{Stay, side};
+use crate::returns::NOT_YET;
 use crate::rules::forwarded::forwarded;
 use crate::rules::host::Host;
 use crate::rules::keys::{Held, Keys};
@@ -67,10 +69,25 @@ const COMMENT: &str = "crossfade: all to legacy: crossfade agent rollback";
 pub struct Compiled {
     /// What the kernel shall hold.
     pub table: Table,
-    /// What the plan asks for and this host cannot do, in words; none of it is an error.
-    pub told: Vec<String>,
+    /// What the plan asks for and this host cannot do; none of it is an error.
+    pub told: Vec<Told>,
     /// Where each service is counted.
     pub counted: BTreeMap<ServiceId, Counted>,
+}
+
+/// What the plan asks of a service and this host cannot do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The service.
+    pub service: ServiceId,
+    /// What, and why.
+    pub words: String,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.service, self.words)
+    }
 }
 
 /// Where flows of a service are counted.
@@ -133,7 +150,7 @@ struct Compiling<'a> {
 /// A table that grows.
 pub(super) struct Build {
     pub(super) table: Table,
-    told: Vec<String>,
+    told: Vec<Told>,
     counted: BTreeMap<ServiceId, Counted>,
 }
 
@@ -243,17 +260,20 @@ impl Build {
 
     fn tell(&mut self, keys: &Keys, locals: &[Local<'_>]) {
         for local in locals {
-            let (id, family) = (&local.leaf.id, local.family);
+            let family = local.family;
+            let mut tell = |words: String| {
+                self.told.push(Told { service: local.leaf.id.clone(), words });
+            };
             if !local.has_target(family) && local.leaf.serving.split() > Split::LEGACY {
-                self.told.push(format!(
-                    "{id}: its target has no {family} address, which its logical address {} needs: \
+                tell(format!(
+                    "its target has no {family} address, which its logical address {} needs: \
                      host clients stay on legacy",
                     local.logical
                 ));
             }
             if local.endpoints(Side::Legacy, family).is_empty() {
-                self.told.push(format!(
-                    "{id}: its legacy side has no {family} address: its host clients are left to \
+                tell(format!(
+                    "its legacy side has no {family} address: its host clients are left to \
                      {} itself",
                     local.logical
                 ));
@@ -264,10 +284,10 @@ impl Build {
         }
         for (key, at) in &keys.shared {
             if let Some(local) = locals.get(*at) {
-                self.told.push(format!(
-                    "{}: stragglers at {key} are not caught: other services are there too",
-                    local.leaf.id
-                ));
+                let service = local.leaf.id.clone();
+                let words =
+                    format!("stragglers at {key} are not caught: other services are there too");
+                self.told.push(Told { service, words });
             }
         }
     }
@@ -289,15 +309,16 @@ impl Compiling<'_> {
 }
 
 /// Where the plan asks that flows keep their source and they do not.
-fn masqueraded<'a>(local: &'a Local<'_>) -> impl Iterator<Item = String> + 'a {
+fn masqueraded<'a>(local: &'a Local<'_>) -> impl Iterator<Item = Told> + 'a {
     let id = &local.leaf.id;
     let sides = forwarded(local.leaf, local.host).into_iter().map(|to| to.side);
     sides.filter(|side| !local.keeps_source(*side)).map(move |side| {
         let why = local.host.unproved.get(&(id.clone(), side));
-        let why = why.map_or("the way back is not proved yet", String::as_str);
-        format!(
-            "{id}: preserveSource is not kept towards {side}, whose servers see this host: {why}"
-        )
+        let why = why.map_or(NOT_YET, String::as_str);
+        let words = format!(
+            "preserveSource is not kept towards {side}, whose servers see this host: {why}"
+        );
+        Told { service: id.clone(), words }
     })
 }
 

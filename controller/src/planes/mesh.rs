@@ -388,6 +388,7 @@ impl MeshPlane {
             let concern = self.concerns.of(&said.client);
             report.counts.retain(|(at, id, ..)| *at == Plane::Host && concern.has(id));
             report.stragglers.retain(|(id, _)| concern.has(id));
+            report.notes.retain(|(id, _)| concern.has(id));
         }
         said
     }

@@ -27,10 +27,12 @@ use crate::identity::{Authority, Watched};
 
 /// The longest report, in bytes: 20 000 services in three planes, or 5 000 sinks.
 const REPORT_BYTES_MAX: usize = 8 << 20;
-/// The most services, sinks and overrides of one report that are read.
+/// The most services, sinks, overrides and notes of one report that are read.
 const PARTS_MAX: usize = 100_000;
 /// The most of a client's words that is kept, in bytes.
 const DETAIL_MAX: usize = 2_000;
+/// The most of a note that is kept, in bytes: there may be one for each service of each VM.
+const NOTE_MAX: usize = 300;
 /// How often receivers are to report.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -58,6 +60,8 @@ pub struct Report {
     pub leaving: bool,
     /// What its stub DNS server did.
     pub names: Names,
+    /// What it does otherwise than the plan asks, in words.
+    pub notes: Vec<(ServiceId, Arc<str>)>,
 }
 
 /// A client of a relay.
@@ -182,16 +186,17 @@ impl Drop for Reporting {
 }
 
 impl Report {
-    /// How much it is: services, sinks and overrides.
+    /// How much it is: services, sinks, overrides and notes.
     pub fn parts(&self) -> usize {
-        self.counts.len() + self.sinks.len() + self.overrides.len() + self.stragglers.len()
+        let parts = self.counts.len() + self.sinks.len() + self.overrides.len();
+        parts + self.stragglers.len() + self.notes.len()
     }
 
     /// Whether it is of the clients of a relay, and of nothing else.
     fn is_of_a_relay(&self) -> bool {
-        let Self { counts, sinks: _, overrides, leaving, names, stragglers } = self;
+        let Self { counts, sinks: _, overrides, leaving, names, stragglers, notes } = self;
         let is_empty = counts.is_empty() && overrides.is_empty() && stragglers.is_empty();
-        is_empty && !leaving && *names == Names::default()
+        is_empty && notes.is_empty() && !leaving && *names == Names::default()
     }
 
     /// Reads a report.
@@ -200,7 +205,8 @@ impl Report {
     /// What in it cannot be.
     fn read(message: &wire::ReportRequest) -> Result<Self, String> {
         let (counts, seen) = (message.counts.len(), message.stragglers.len());
-        let parts = [counts, message.sinks.len(), message.overrides.len(), seen];
+        let notes = message.notes.len();
+        let parts = [counts, message.sinks.len(), message.overrides.len(), seen, notes];
         if parts.iter().any(|parts| *parts > PARTS_MAX) {
             return Err("a report has at most 100000 parts of a kind".to_owned());
         }
@@ -211,6 +217,7 @@ impl Report {
             leaving: message.leaving,
             names: message.names.map(names).unwrap_or_default(),
             stragglers: message.stragglers.iter().map(stragglers).collect::<Result<_, _>>()?,
+            notes: message.notes.iter().map(note).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -250,6 +257,11 @@ fn stragglers(seen: &wire::Stragglers) -> Result<(ServiceId, Stragglers), String
     });
     let sources: Vec<_> = sources.collect::<Result<_, String>>()?;
     Ok((service, Stragglers::new(seen.flows, sources)))
+}
+
+fn note(note: &wire::Note) -> Result<(ServiceId, Arc<str>), String> {
+    let service = note.service.parse().map_err(|_| "a note of no service".to_owned())?;
+    Ok((service, clean(&note.words, NOTE_MAX).into()))
 }
 
 fn network(network: &wire::Network) -> Option<IpNet> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Count, Counts, Load, Names, Stragglers, Traffic};
+use super::{Count, Counts, Load, Names, Note, Stragglers, Traffic};
 use crate::name::ServiceId;
 
 impl Counts {
@@ -14,6 +14,7 @@ impl Counts {
             services: merged(self.services, &other.services, Count::plus),
             stragglers: merged(self.stragglers, &other.stragglers, Stragglers::plus),
             names: self.names.plus(other.names),
+            notes: merged(self.notes, &other.notes, Note::plus),
         }
     }
 }

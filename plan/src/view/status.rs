@@ -11,7 +11,7 @@ use super::hold::{self, Hold, HoldView, holds};
 use super::phase::{Phase, Progress, phase};
 use crate::decide::Facts;
 use crate::ledger::{Sink, SinkId};
-use crate::measure::{Share, Stragglers};
+use crate::measure::{Note, Share, Stragglers};
 use crate::name::{GateName, PlanName, ServiceId, ServiceName};
 use crate::pace::{self, Next, Pace};
 use crate::spec::{Plane, Strategy};
@@ -106,6 +106,9 @@ pub struct ServiceStatus {
     /// Who still reached the legacy VMs at exactly 100 % and was forwarded, as agents saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stragglers: Option<Stragglers>,
+    /// What receivers do otherwise than the plan asks: the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// The three numbers of a service in a plane.
@@ -254,6 +257,7 @@ fn service_status(
             rendered.then(|| plane_status(state, facts, plane, &id, there.split))
         }),
         stragglers: facts.measured.stragglers(&id),
+        notes: facts.measured.notes(&id),
     }
 }
 

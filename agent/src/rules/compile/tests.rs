@@ -257,7 +257,7 @@ fn what_is_told() {
     let leaves = table(&[six, Leaf { id: "shop/web", address: "10.0.3.10", ..Leaf::orders(0) }]);
     let compiled = compile(&leaves, &host(&["10.0.1.11"]), &marks(&leaves)).unwrap();
     assert_eq!(
-        compiled.told,
+        compiled.told.iter().map(Told::to_string).collect::<Vec<_>>(),
         [
             "shop/orders: its target has no v6 address, which its logical address fd00::10 needs: \
              host clients stay on legacy",

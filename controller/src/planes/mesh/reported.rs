@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use plan::measure::{Names, Stragglers};
+use plan::measure::{Names, Note, Stragglers};
 use plan::{Count, Counts, Nack, PlanName, Plane, ServiceId, Sink, SinkId, Snapshot, Split};
 
 use crate::clock::Clock;
@@ -81,6 +81,7 @@ impl Reported {
             services: Arc::new(services),
             stragglers: self.stragglers(plane, snapshot),
             names: names.fold(Names::default(), Names::plus),
+            notes: self.notes(plane),
         }
     }
 }
@@ -103,6 +104,18 @@ impl Reported {
             *sum = sum.plus(seen);
         }
         Arc::new(sums)
+    }
+
+    /// What agents do otherwise than the plan asks.
+    fn notes(&self, plane: Plane) -> Arc<BTreeMap<ServiceId, BTreeSet<Note>>> {
+        let mut notes: BTreeMap<ServiceId, BTreeSet<Note>> = BTreeMap::new();
+        for (sink, report) in self.nodes.iter().filter(|_| plane == Plane::Host) {
+            for (id, words) in &report.notes {
+                let note = Note { sink: Arc::clone(sink), words: Arc::clone(words) };
+                note.list(notes.entry(id.clone()).or_default());
+            }
+        }
+        Arc::new(notes)
     }
 }
 
