@@ -245,7 +245,7 @@ fn how_often_is_asked() {
     let wanted = wanted(&[Leaf { rows: vec![(Plane::Host, vec!["10.1.7.7/32"])], ..leaf() }]);
     let failed = || Outcome::Failed("no answer within 1 s".to_owned());
     let refused = || Outcome::Refused("connection refused".to_owned());
-    let step = |proofs: &mut Proofs, outcome: Outcome, pause, proved, name| {
+    let step = |proofs: &mut Proofs, outcome: Outcome, pause: u64, proved: bool, name: &str| {
         for ask in wanted.asks() {
             proofs.answered(ask, outcome.clone(), after(100));
         }

@@ -81,7 +81,8 @@ fn servers_that_systemd_resolved_has_on_every_link() {
             ),
         ],
     );
-    let servers = ["10.0.0.2", "fd00::2", "fe80::3"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
+    let servers =
+        ["10.0.0.2", "fd00::2", "fe80::3"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
     assert_eq!(root.read().resolved.unwrap().servers, servers);
     fs::remove_file(root.0.join("etc/systemd/resolved.conf.d/20-b.conf")).unwrap();
     let servers = ["10.0.0.9", "10.0.0.8"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
