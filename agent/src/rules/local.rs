@@ -189,7 +189,7 @@ pub(super) fn plane_of(leaf: &Service, address: IpAddr) -> Plane {
 }
 
 /// What carries a protocol.
-const fn transport(protocol: Protocol) -> Transport {
+pub(super) const fn transport(protocol: Protocol) -> Transport {
     match protocol {
         Protocol::Http | Protocol::Grpc | Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use plan::spec::{Affinity, Protocol};
+use plan::spec::{Affinity, Port, Protocol};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
@@ -11,6 +11,7 @@ use super::*;
 use crate::rules::compile::{Compiled, compile, fixed};
 use crate::rules::fake::{Flow, Kernel, Packet, Sender};
 use crate::rules::host::Capture;
+use crate::rules::local::transport;
 use crate::rules::rollback::{self, rollback};
 use crate::rules::sample::{Leaf, address, host, marks, net, table};
 
@@ -218,8 +219,11 @@ fn explained(world: &World, client: Client) {
     let leaf = world.table.services.iter().find(|leaf| leaf.id == decision.service).unwrap();
     let kernel = plan::view::explain::kernel(leaf, client.source).unwrap();
     let said = format!("{client:?}\n{decision:?}\n{kernel:?}");
-    let logical = leaf.spec.address == Some(client.key.address)
-        && leaf.spec.ports.iter().any(|port| port.port.get() == client.key.port);
+    let is_logical = |port: &Port| {
+        port.port.get() == client.key.port && transport(port.protocol) == client.key.transport
+    };
+    let logical =
+        leaf.spec.address == Some(client.key.address) && leaf.spec.ports.iter().any(is_logical);
     // The service's own port, which a straggler may have reached by another.
     let only = Local::of(leaf, &world.host).and_then(|local| local.only(client.key.transport));
     let to = |endpoint: Option<plan::endpoint::Endpoint>| {
