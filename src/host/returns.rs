@@ -144,8 +144,9 @@ async fn once(ask: Ask, mark: u32, ports: &[u16], tracked: &Mutex<Tracked>) -> O
 }
 
 /// A socket with this mark, at a port of its own. The kernel opens its connection by acknowledging
-/// a moment later, and by then it is gone, by a reset: a server's own system knows of it, the server
-/// does not, so that it logs nothing, and counts nothing against the client whose address this is.
+/// a moment later, and by then it is gone, by a reset: a server's own system knows of it, the
+/// server does not, so that it logs nothing, and counts nothing against the client whose address
+/// this is.
 /// Nor is the port taken any longer.
 fn socket(to: SocketAddr, mark: u32, ports: &[u16]) -> io::Result<TcpSocket> {
     let (socket, any) = match to {

@@ -48,8 +48,8 @@ fn text(left: &leave::Left) -> String {
             let name = left.name.as_deref().unwrap_or("NAME");
             let _ = writeln!(
                 text,
-                "the controller was not told; run there: crossfade sinks forget {name}, and if this \
-                 VM had joined: crossfade revoke {name}"
+                "the controller was not told; run there: crossfade sinks forget {name}, and if \
+                 this VM had joined: crossfade revoke {name}"
             );
         }
         false => {}

@@ -77,7 +77,8 @@ fn servers_that_systemd_resolved_has_on_every_link() {
             ("run/systemd/resolved.conf.d/99-crossfade.conf", own),
             (
                 "etc/systemd/resolved.conf.d/20-b.conf",
-                "[Resolve]\nDNS=\nDNS=10.0.0.2#dns.example [fd00::2]:53\nDNS=10.0.0.4:5353 fe80::3%eth0\n",
+                "[Resolve]\nDNS=\nDNS=10.0.0.2#dns.example [fd00::2]:53\n\
+                 DNS=10.0.0.4:5353 fe80::3%eth0\n",
             ),
         ],
     );
