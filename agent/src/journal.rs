@@ -345,7 +345,11 @@ impl<S: System> Journal<S> {
             host(path, error)
         })?;
         if let Some(superseded) = superseded {
-            self.note(superseded, What::Undone);
+            // Left by a process that was killed in the middle of that step. Where it cannot be
+            // removed, undoing the step tries again.
+            if self.system.unlink(&path.temporary(superseded)).is_ok() {
+                self.note(superseded, What::Undone);
+            }
         }
         Ok(Applied::Done)
     }
