@@ -45,6 +45,55 @@ need_toolchain() {
     [ -e /usr/include/stdio.h ] || install_package libc6-dev
 }
 
+# cargo_deb: makes Debian packages; sets CARGO_DEB.
+cargo_deb() {
+    local tools="$CACHE/package-1"
+    CARGO_DEB="$tools/bin/cargo-deb"
+    [ -x "$CARGO_DEB" ] && return
+    say "installing cargo-deb into $tools"
+    cargo install cargo-deb --version 3.8.0 --locked --quiet --root "$tools"
+}
+
+# package_of BINARY OUT CARGO_DEB_ARGUMENT…: a Debian package of a binary that cargo has built.
+package_of() {
+    local binary="$1" out="$2"
+    shift 2
+    rm -rf target/package/completions target/package/man
+    mkdir -p target/package/completions target/package/man
+    "$binary" completions bash >target/package/completions/crossfade
+    "$binary" completions zsh >target/package/completions/_crossfade
+    "$binary" completions fish >target/package/completions/crossfade.fish
+    "$binary" man target/package/man >/dev/null
+    "$CARGO_DEB" --package crossfade --no-build --output "$out/" "$@"
+}
+
+# booted_tools: what tests bring to a machine that they boot; sets CROSSFADE_TEST_CARGO_DEB and CROSSFADE_TEST_DEBIAN.
+booted_tools() {
+    cargo_deb
+    export CROSSFADE_TEST_CARGO_DEB="$CARGO_DEB" CROSSFADE_TEST_DEBIAN="$CACHE/debian-1"
+    [ "$(id -u)" -eq 0 ] || return 0
+    local name
+    for name in systemd-resolved network-manager resolvconf; do
+        debian_packages "$CROSSFADE_TEST_DEBIAN/$name" "$name"
+    done
+}
+
+# debian_packages PLACE PACKAGE…: these packages and what they need beside what is installed here, as
+# files in PLACE; nothing is installed.
+debian_packages() {
+    local place="$1"
+    shift
+    [ -e "$place/ready" ] && return
+    say "fetching $* into $place"
+    [ -n "${APT_UPDATED:-}" ] || apt-get update -qq
+    APT_UPDATED=1
+    rm -rf "$place"
+    mkdir -p "$place/partial"
+    apt-get install -y -qq --no-install-recommends --download-only -o APT::Sandbox::User=root \
+        -o Dir::Cache::archives="$place" "$@" >/dev/null
+    touch "$place/ready"
+}
+
 # python_tools: a virtual environment with what the tests use from PyPI; sets PYTHON.
 python_tools() {
     local venv="$CACHE/venv-1"

@@ -46,6 +46,11 @@ pub(crate) async fn forward(directory: &Path) -> Changes {
     changes
 }
 
+/// Whether a helper makes changes for this process, which is not root.
+pub(super) fn is_helped() -> bool {
+    !nix::unistd::geteuid().is_root()
+}
+
 /// Who makes changes: this process where it is root, else the helper that is.
 pub(super) enum Changer {
     Own(Box<Journal>),
@@ -55,7 +60,7 @@ pub(super) enum Changer {
 impl Changer {
     /// Takes the journal, which nobody else may have meanwhile.
     pub(super) fn take(directory: &Path) -> Result<Self, String> {
-        if nix::unistd::geteuid().is_root() {
+        if !is_helped() {
             let place = files::journal(directory);
             files::make(&place).map_err(|error| chain(&error))?;
             let journal = Journal::open(&place).map_err(|error| chain(&error))?;

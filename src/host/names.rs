@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::disk;
-use crate::host::descriptors;
 use crate::host::files::{Names, Settings};
+use crate::host::{changes, descriptors};
 use crate::verbs::{Failure, chain};
 
 /// What is known of names on this host over restarts.
@@ -139,8 +139,13 @@ fn settle(
     pick: impl Fn(&Env) -> Result<Choice, String>,
 ) -> Result<(Choice, Kept), String> {
     let before = known.before.clone().map(String::into_bytes);
-    let standing =
-        Standing { port: PORT, entries: entries.to_vec(), own: known.listen.clone(), before };
+    let standing = Standing {
+        port: PORT,
+        entries: entries.to_vec(),
+        own: known.listen.clone(),
+        before,
+        helped: changes::is_helped(),
+    };
     let mut env = Env::read(Path::new("/"), standing);
     let mut choice = pick(&env)?;
     let found = env.resolv_conf.bytes().map(<[u8]>::to_vec);

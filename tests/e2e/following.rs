@@ -12,7 +12,7 @@ use proto::envoy::service::discovery::v3::{
 };
 use xds::TypeUrl;
 
-use crate::harness::{BINARY, Controller, Scratch, crossfade, program, root};
+use crate::harness::{BINARY, Controller, Scratch, crossfade, dns_port, program, root};
 
 /// So long a machine under load may take for what takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,9 +36,10 @@ impl Follower {
 
     /// Starts one on a port of its own, and reads the line that names it.
     pub(crate) fn start(line: &str, args: &[&str], controller: SocketAddr, data: &Path) -> Self {
+        let listen = format!("127.0.0.1:{}", dns_port("127.0.0.1"));
         let mut child = Command::new(BINARY)
             .args(args)
-            .args(["--listen", "127.0.0.1:0", "--log", "error"])
+            .args(["--listen", &listen, "--log", "error"])
             .args(["--controller", &controller.to_string(), "--data"])
             .arg(data)
             .stdout(Stdio::piped())

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -109,6 +109,21 @@ pub(crate) fn python() -> String {
     std::env::var("CROSSFADE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
+/// A port of this address for a DNS server, outside of those that the kernel gives to clients: `dig`
+/// lets its socket share its port with others of its user, as our UDP threads do, so that the kernel
+/// could give it ours, and it would hear its own query.
+pub(crate) fn dns_port(address: &str) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_000, "no port of {address} is free for DNS");
+        let tcp = TcpListener::bind((address, port));
+        if tcp.is_ok() && UdpSocket::bind((address, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A running controller.
 pub(crate) struct Controller {
     /// Where the API answers.
@@ -140,8 +155,9 @@ impl Controller {
     }
 
     fn run_at(data: &Path, xds: &str, args: &[&str]) -> Result<Self, Said> {
+        let dns = format!("127.0.0.1:{}", dns_port("127.0.0.1"));
         let mut child = Command::new(BINARY)
-            .args(["serve", "--api", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--xds", xds])
+            .args(["serve", "--api", "127.0.0.1:0", "--dns", &dns, "--xds", xds])
             .args(["--dns-threads", "2", "--data"])
             .arg(data)
             .args(args)

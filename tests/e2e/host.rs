@@ -5,17 +5,20 @@
 #[expect(clippy::expect_used, reason = "what it needs is part of the set-up")]
 mod netns;
 
+mod booted;
 mod brought;
 mod catch;
 mod envoy;
 mod glass;
 mod leave;
 mod load;
+mod machine;
 mod main_job;
 mod mtls;
 mod names;
 mod peers;
 mod refused;
+mod resolvers;
 mod returns;
 mod stays;
 mod trial;

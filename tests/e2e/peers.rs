@@ -1,11 +1,10 @@
 //! DNS beside a real peer: Knot serves the same zone file, and both must say the same.
 
 use std::fs;
-use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{BINARY, Controller, Scratch, program, python, root};
+use crate::harness::{BINARY, Controller, Scratch, dns_port, program, python, root};
 
 /// A process that ends with the test.
 struct Peer(Child);
@@ -22,10 +21,6 @@ impl Drop for Peer {
 /// is free stays free.
 const KNOT: &str = "127.9.0.1";
 const OURS: &str = "127.9.0.2";
-
-fn free_port(address: &str) -> u16 {
-    UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap().port()
-}
 
 /// Waits until somebody answers for `zone` there.
 fn wait_for(address: &str, port: u16, zone: &str) {
@@ -45,7 +40,7 @@ fn wait_for(address: &str, port: u16, zone: &str) {
 }
 
 fn knot(scratch: &Scratch, zone: &str, file: &str) -> (Peer, u16) {
-    let port = free_port(KNOT);
+    let port = dns_port(KNOT);
     let folder = scratch.path().display();
     let conf = format!(
         "server:\n  listen: {KNOT}@{port}\n  rundir: \"{folder}\"\n\
@@ -69,7 +64,7 @@ fn knot(scratch: &Scratch, zone: &str, file: &str) -> (Peer, u16) {
 }
 
 fn ours(zone: &str, file: &str) -> (Peer, u16) {
-    let port = free_port(OURS);
+    let port = dns_port(OURS);
     let child = Command::new(BINARY)
         .args(["dns", "--zone", &format!("{zone}={file}"), "--dns-threads", "1"])
         .args(["--listen", &format!("{OURS}:{port}")])

@@ -62,7 +62,7 @@ fn settings(world: &World) -> String {
     settings.join("\n")
 }
 
-fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
+pub(super) fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let about = fs::symlink_metadata(&path).unwrap();

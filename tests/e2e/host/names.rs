@@ -27,12 +27,12 @@ const PLAN_NAME: &str = "orders.corp.example";
 const KILLS: u32 = 15;
 
 /// A name server that answers whatever is asked with bytes that nobody would make up.
-struct Upstream {
+pub(super) struct Upstream {
     asked: Arc<AtomicU32>,
 }
 
 impl Upstream {
-    fn start(space: &Space) -> Self {
+    pub(super) fn start(space: &Space) -> Self {
         let socket = space.enter(|| UdpSocket::bind((UPSTREAM, 53)).unwrap());
         let asked = Arc::<AtomicU32>::default();
         let count = Arc::clone(&asked);
@@ -72,8 +72,13 @@ fn query(id: u16, name: &str) -> Vec<u8> {
 
 /// Where the VM's processes ask: what its resolv.conf names.
 fn server(world: &World) -> SocketAddr {
+    server_in(|| std::fs::read_to_string(world.etc().join("resolv.conf")).unwrap())
+}
+
+/// The same, of what stands in a resolv.conf.
+pub(super) fn server_in(text: impl Fn() -> String) -> SocketAddr {
     until("the VM asks the agent", || {
-        let text = std::fs::read_to_string(world.etc().join("resolv.conf")).unwrap();
+        let text = text();
         if !text.contains("crossfade") {
             return None;
         }
@@ -300,14 +305,14 @@ impl Drop for Manager {
 }
 
 /// A process of the VM that asks for a plan name and a foreign one in turn.
-struct Asking {
+pub(super) struct Asking {
     ends: Arc<AtomicBool>,
     asked: Arc<AtomicU32>,
     thread: JoinHandle<Vec<String>>,
 }
 
 impl Asking {
-    fn start(world: &World, at: SocketAddr) -> Self {
+    pub(super) fn start(world: &World, at: SocketAddr) -> Self {
         let (ends, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
         let (end, count) = (Arc::clone(&ends), Arc::clone(&asked));
         let work = move || {
@@ -332,14 +337,14 @@ impl Asking {
     }
 
     #[track_caller]
-    fn round(&self) {
+    pub(super) fn round(&self) {
         let before = self.asked.load(Ordering::Relaxed);
         until("some were answered", || {
             (self.asked.load(Ordering::Relaxed) >= before + 20).then_some(())
         });
     }
 
-    fn stop(self) -> (u32, Vec<String>) {
+    pub(super) fn stop(self) -> (u32, Vec<String>) {
         self.ends.store(true, Ordering::Relaxed);
         let failed = self.thread.join().unwrap();
         (self.asked.load(Ordering::Relaxed), failed)

@@ -306,14 +306,23 @@ pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 pub(crate) fn until_within<T>(
     patience: Duration,
     what: &str,
-    mut look: impl FnMut() -> Option<T>,
+    look: impl FnMut() -> Option<T>,
 ) -> T {
+    try_within(patience, look).unwrap_or_else(|| panic!("{what}: not within {patience:?}"))
+}
+
+/// The same; who calls says what was not found.
+pub(crate) fn try_until<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
+    try_within(PATIENCE, look)
+}
+
+fn try_within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || Instant::now() >= deadline {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }

@@ -37,13 +37,17 @@ pub struct Standing {
     pub own: Vec<SocketAddr>,
     /// `/etc/resolv.conf` before this product changed it.
     pub before: Option<Vec<u8>>,
+    /// Whether a helper changes the host: what may be written is as the host's first process sees
+    /// it then, not as this one does, whose unit keeps it from writing.
+    pub helped: bool,
 }
 
 impl Env {
     /// Reads the host whose root is `root`. What cannot be read counts as absent.
     #[must_use]
     pub fn read(root: &Path, standing: Standing) -> Self {
-        let mounts = text(&root.join("proc/self/mountinfo")).unwrap_or_default();
+        let whose = if standing.helped { "proc/1/mountinfo" } else { "proc/self/mountinfo" };
+        let mounts = text(&root.join(whose)).unwrap_or_default();
         let running = processes(root);
         let runs = |name: &str| running.iter().any(|process| process == name);
         let is_mount = |path: &str| mounted(&mounts, path).is_some();

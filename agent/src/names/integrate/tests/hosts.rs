@@ -123,6 +123,21 @@ fn a_host_with_network_manager_and_dnsmasq() {
 }
 
 #[test]
+fn where_a_helper_writes_it_is_the_host_that_says_what_may_be_written() {
+    let root = Root::new(
+        "helped",
+        &[
+            ("proc/self/mountinfo", "22 1 8:1 / / ro,relatime - ext4 /dev/sda1 rw\n"),
+            ("proc/1/mountinfo", "22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"),
+        ],
+    );
+    for (helped, etc) in [(false, Access::ReadOnly), (true, Access::Writable)] {
+        let env = Env::read(&root.0, Standing { helped, ..Standing::default() });
+        assert_eq!(env.etc, etc, "helped: {helped}");
+    }
+}
+
+#[test]
 fn both_kinds_of_resolvconf_are_told_apart() {
     for (text, folder, flavour) in [
         ("#!/bin/sh\n# openresolv\n", "interfaces", Flavour::Openresolv),

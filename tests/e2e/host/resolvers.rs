@@ -1,0 +1,135 @@
+//! A VM whose names are managed by real programs: systemd-resolved, NetworkManager, resolvconf. Its
+//! programs ask as they always did; plan names come from the agent, all others from whom they came before.
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+
+use super::leave::walk;
+use super::machine::{Machine, can_boot, fetched, package};
+use super::main_job::PLAN;
+use super::netns::Space;
+use super::world::{UPSTREAM, World, until};
+
+/// The name of the plan and what it leads to while the agent answers.
+const PLAN_NAME: (&str, &str) = ("orders.corp.example", "192.0.2.10");
+
+/// Any name, and what it leads to at the host's own name server, which knows only this.
+const OTHER: (&str, &str) = ("www.example.org", "198.51.100.7");
+
+/// A VM as it is found.
+struct Case {
+    /// What of Debian manages its names.
+    manager: &'static str,
+    /// Makes it one whose name server is [`UPSTREAM`].
+    host: &'static str,
+    /// The way that `doctor` chooses.
+    way: &'static str,
+    /// What makes the manager write or read everything anew.
+    again: &'static [&'static str],
+}
+
+const CASES: [Case; 3] = [
+    Case {
+        manager: "systemd-resolved",
+        host: "systemctl start systemd-resolved && resolvectl dns to30 10.30.0.2",
+        way: "systemd-resolved, by drop-in",
+        again: &["systemctl", "restart", "systemd-resolved"],
+    },
+    Case {
+        manager: "network-manager",
+        host: "printf '[main]\\n[global-dns-domain-*]\\nservers=10.30.0.2\\n' \
+               > /etc/NetworkManager/conf.d/dns.conf && systemctl restart NetworkManager",
+        way: "NetworkManager",
+        again: &["systemctl", "restart", "NetworkManager"],
+    },
+    Case {
+        manager: "resolvconf",
+        host: "systemctl start resolvconf && echo nameserver 10.30.0.2 | resolvconf -a to30.inet",
+        way: "resolvconf",
+        again: &["resolvconf", "-u"],
+    },
+];
+
+/// A name server that gives every name the same address, and has nothing else.
+fn name_server(space: &Space) {
+    let socket = space.enter(|| UdpSocket::bind((UPSTREAM, 53)).unwrap());
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut query) {
+            // Who asked may have gone.
+            let _ = socket.send_to(&answer(&query[..length]), from);
+        }
+    });
+}
+
+fn answer(query: &[u8]) -> Vec<u8> {
+    let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+    let mut answer = query[..end].to_vec();
+    let is_v4 = u8::from(answer[end - 4..end] == [0, 1, 0, 1]);
+    answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, is_v4, 0, 0, 0, 0]);
+    if is_v4 == 1 {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 198, 51, 100, 7]);
+    }
+    answer
+}
+
+/// What a program of the machine finds for a name.
+fn found(machine: &Machine, name: &str) -> String {
+    let said = machine.said(&["getent", "ahostsv4", name]);
+    said.out.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// Waits until both are found, each where it should be.
+#[track_caller]
+fn until_found(case: &Case, machine: &Machine, when: &str, plan_name: &str) {
+    until(&format!("{}, {when}", case.manager), || {
+        let other = found(machine, OTHER.0) == OTHER.1;
+        (other && found(machine, PLAN_NAME.0) == plan_name).then_some(())
+    });
+}
+
+fn etc(machine: &Machine) -> Vec<(String, String)> {
+    let mut all = std::collections::BTreeMap::new();
+    let etc = machine.path("/etc");
+    walk(&etc, &mut all);
+    // What resolv.conf leads to counts, wherever it lies.
+    let resolver = machine.text("/etc/resolv.conf");
+    all.into_iter().chain([("what it says".to_owned(), resolver)]).collect()
+}
+
+#[test]
+fn programs_ask_as_they_did_whoever_manages_names() {
+    let test = "programs_ask_as_they_did_whoever_manages_names";
+    for case in CASES {
+        let Some(world) = can_boot(test).then(|| World::new(test, PLAN)).flatten() else { return };
+        name_server(&world.net.legacy);
+        let ours = [package(&world, "1.0.0")];
+        let theirs = fetched(case.manager);
+        let all: Vec<PathBuf> = ours.iter().chain(&theirs).cloned().collect();
+        let machine = Machine::new(&world, &all);
+        machine.install(&theirs);
+        machine.install(&ours);
+        machine.run(&["sh", "-c", case.host]);
+        until_found(&case, &machine, "before", OTHER.1);
+        let before = etc(&machine);
+        let doctor = machine.said(&["crossfade", "agent", "doctor", "-o", "json"]);
+        let rows: serde_json::Value = serde_json::from_str(&doctor.out).unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["check"] == "resolver").unwrap();
+        assert_eq!(row["found"], case.way, "{}: {row}", case.manager);
+
+        machine.join(&world);
+        until_found(&case, &machine, "joined", PLAN_NAME.1);
+        machine.run(case.again);
+        until_found(&case, &machine, "again", PLAN_NAME.1);
+        machine.run(&["systemctl", "kill", "--signal=KILL", "crossfade-agent"]);
+        until_found(&case, &machine, "killed", PLAN_NAME.1);
+
+        machine.run(&["crossfade", "agent", "leave"]);
+        until_found(&case, &machine, "left", OTHER.1);
+        for (before, after) in before.iter().zip(etc(&machine)) {
+            assert_eq!(*before, after, "{}", case.manager);
+        }
+        machine.run(case.again);
+        until_found(&case, &machine, "left for good", OTHER.1);
+    }
+}
