@@ -109,9 +109,9 @@ pub(crate) fn python() -> String {
     std::env::var("CROSSFADE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
-/// A port of this address for a DNS server, outside of those that the kernel gives to clients: `dig`
-/// lets its socket share its port with others of its user, as our UDP threads do, so that the kernel
-/// could give it ours, and it would hear its own query.
+/// A port of this address for a DNS server, none that the kernel gives to clients: `dig` lets its
+/// socket share a port with others of its user, as our UDP threads do, so the kernel could give it
+/// ours, and it would hear its own query.
 pub(crate) fn dns_port(address: &str) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     loop {
