@@ -12,6 +12,7 @@ mod entry;
 pub mod helper;
 mod log;
 mod place;
+mod shared;
 mod sysctl;
 mod undo;
 
@@ -33,6 +34,7 @@ pub use self::log::OpenError;
 pub use self::place::{
     Attribute, BadPath, Bytes, FILE_BYTES_MAX, FileState, HostPath, LinkState, Moment, Owner, Place,
 };
+pub use self::shared::{Taken, take_out};
 pub use self::sysctl::{BadKey, Key, Setting};
 pub use self::undo::{Failed, Kept, Report};
 
@@ -166,6 +168,12 @@ impl Journal {
     /// It cannot be read, another process has it, or it is not what was written.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         Self::with(directory, Disk::new(PathBuf::from("/")))
+    }
+
+    /// Whether there is one in this directory, whosever it is.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(log::NAME).symlink_metadata().is_ok()
     }
 
     /// The same over a tree that stands for the host. Paths of changes stay absolute.

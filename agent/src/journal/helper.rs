@@ -7,6 +7,7 @@
 mod contents;
 
 use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::System;
 use super::place::{FILE_BYTES_MAX, HostPath};
 use super::sysctl::Key;
-use super::{Applied, Change, Journal, Report};
+use super::{Applied, Change, Journal, Report, Taken};
 
 /// The longest line, in bytes: a file in base64 with its path.
 const LINE_BYTES_MAX: u64 = 2 * FILE_BYTES_MAX as u64;
@@ -60,6 +61,10 @@ pub enum Ask {
     Apply(Change),
     /// Bring everything back.
     Undo,
+    /// Bring everything back but settings of the kernel.
+    UndoFiles,
+    /// Take what is ours out of files that others changed; the stub answers there.
+    TakeOut(Vec<SocketAddr>),
     /// What is changed?
     Pending,
 }
@@ -72,6 +77,8 @@ pub enum Answer {
     Applied(Applied),
     /// To [`Ask::Undo`].
     Undone(Report),
+    /// To [`Ask::TakeOut`].
+    TakenOut(Taken),
     /// To [`Ask::Pending`].
     Pending(Vec<String>),
     /// It was not done, in words.
@@ -126,14 +133,14 @@ fn is_file(path: &HostPath) -> bool {
     DIRECTORIES.iter().any(inside) && name.contains("crossfade")
 }
 
-/// Forwarding, filters of reverse paths, and what keeps a default route while forwarding.
+/// Forwarding, and what keeps a default route while forwarding.
 fn is_setting(key: &Key) -> bool {
     let text = String::from(key.clone());
     let parts: Vec<&str> = text.split('/').collect();
     matches!(
         parts.as_slice(),
         ["net", "ipv4", "ip_forward"]
-            | ["net", "ipv4", "conf", _, "rp_filter" | "route_localnet" | "forwarding"]
+            | ["net", "ipv4", "conf", _, "forwarding"]
             | ["net", "ipv6", "conf", _, "accept_ra" | "forwarding"]
     )
 }
@@ -179,6 +186,8 @@ pub fn serve<S: System>(
 fn answer<S: System>(ask: Ask, journal: &mut Journal<S>) -> Answer {
     match ask {
         Ask::Undo => Answer::Undone(journal.undo()),
+        Ask::UndoFiles => Answer::Undone(journal.undo_files()),
+        Ask::TakeOut(stub) => Answer::TakenOut(journal.take_out(&stub)),
         Ask::Pending => Answer::Pending(journal.pending()),
         Ask::Apply(change) => {
             if let Err(refused) = allowed(&change) {
@@ -227,8 +236,29 @@ impl Helper {
     /// # Errors
     /// There is no answer; it may be done.
     pub fn undo(&mut self) -> Result<Report, AskError> {
-        let answer = self.ask(&Ask::Undo)?;
+        self.undone(&Ask::Undo)
+    }
+
+    /// Has everything brought back but settings of the kernel.
+    ///
+    /// # Errors
+    /// There is no answer; it may be done.
+    pub fn undo_files(&mut self) -> Result<Report, AskError> {
+        self.undone(&Ask::UndoFiles)
+    }
+
+    fn undone(&mut self, ask: &Ask) -> Result<Report, AskError> {
+        let answer = self.ask(ask)?;
         if let Answer::Undone(report) = answer { Ok(report) } else { Err(unexpected(answer)) }
+    }
+
+    /// Has what is ours taken out of files that others changed.
+    ///
+    /// # Errors
+    /// There is no answer; it may be done.
+    pub fn take_out(&mut self, stub: &[SocketAddr]) -> Result<Taken, AskError> {
+        let answer = self.ask(&Ask::TakeOut(stub.to_vec()))?;
+        if let Answer::TakenOut(taken) = answer { Ok(taken) } else { Err(unexpected(answer)) }
     }
 
     /// What is changed.
@@ -252,7 +282,7 @@ impl Helper {
 fn unexpected(answer: Answer) -> AskError {
     match answer {
         Answer::Refused(words) => AskError::Refused(words),
-        Answer::Applied(_) | Answer::Undone(_) | Answer::Pending(_) => {
+        Answer::Applied(_) | Answer::Undone(_) | Answer::TakenOut(_) | Answer::Pending(_) => {
             AskError::Refused("the answer is to another question".to_owned())
         }
     }

@@ -1,14 +1,17 @@
 //! The journal's file: added to at its end, on disk before anything else goes on.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 
 use super::entry::{self, Damage, HEAD, Record, Step};
 
 /// The name of the file in its directory.
-const NAME: &str = "journal";
+pub(super) const NAME: &str = "journal";
 
 /// The longest journal, in bytes: each step keeps one file of at most 1 MiB before and after, and a
 /// host needs a dozen steps.
@@ -30,6 +33,9 @@ pub enum OpenError {
     /// Another process has it.
     #[error("{} is in use by another process", .0.display())]
     Busy(PathBuf),
+    /// Another user can write it: what it says is not done with our rights.
+    #[error("{} is no file or directory of this user's alone, so it is not followed", .0.display())]
+    Foreign(PathBuf),
     /// It is no journal, or not what was written. Nothing is undone by it.
     #[error("{}: {damage}", path.display())]
     Damaged {
@@ -70,6 +76,10 @@ impl Log {
             .create(directory)
             .map_err(failed("make", directory))?;
         let opened = File::open(directory).map_err(failed("open", directory))?;
+        let about = opened.metadata().map_err(failed("open", directory))?;
+        if !is_ours(&about) {
+            return Err(OpenError::Foreign(directory.to_path_buf()));
+        }
         opened.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::Busy(directory.to_path_buf()),
             TryLockError::Error(source) => failed("lock", directory)(source),
@@ -82,6 +92,10 @@ impl Log {
             file => file,
         };
         let file = file.map_err(failed("open", &log.path))?;
+        let about = file.metadata().map_err(failed("open", &log.path))?;
+        if !(about.is_file() && is_ours(&about)) {
+            return Err(OpenError::Foreign(log.path));
+        }
         let mut bytes = Vec::new();
         (&file).take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed("read", &log.path))?;
         if bytes.len() as u64 > BYTES_MAX {
@@ -97,7 +111,7 @@ impl Log {
 
     fn existing(&self, write: bool) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(write).custom_flags(nofollow()).open(&self.path)
+        options.read(true).write(write).custom_flags(guarded()).open(&self.path)
     }
 
     /// How long it is, in bytes.
@@ -115,7 +129,7 @@ impl Log {
         let fresh = self.path.with_extension("new");
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let file = options.custom_flags(nofollow()).open(&fresh)?;
+        let file = options.custom_flags(guarded()).open(&fresh)?;
         file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
         fs::rename(&fresh, &self.path)?;
@@ -134,7 +148,7 @@ impl Log {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
-            self.file = Some(options.custom_flags(nofollow()).open(&self.path)?);
+            self.file = Some(options.custom_flags(guarded()).open(&self.path)?);
             self.directory.sync_all()?;
         }
         let Some(file) = &self.file else {
@@ -174,6 +188,11 @@ impl Log {
     }
 }
 
-fn nofollow() -> i32 {
-    nix::fcntl::OFlag::O_NOFOLLOW.bits()
+/// No link is followed, and no pipe waited for.
+fn guarded() -> i32 {
+    (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()
+}
+
+fn is_ours(about: &Metadata) -> bool {
+    about.uid() == geteuid().as_raw()
 }

@@ -85,12 +85,26 @@ impl<S: System> Journal<S> {
     /// Brings everything back, newest first. What cannot be brought back now stays in the journal
     /// for the next time; when nothing is left, the journal is gone.
     pub fn undo(&mut self) -> Report {
+        self.undo_but(false)
+    }
+
+    /// The same but for settings of the kernel, which are needed still; they are among what failed.
+    pub fn undo_files(&mut self) -> Report {
+        self.undo_but(true)
+    }
+
+    fn undo_but(&mut self, keep_settings: bool) -> Report {
         let mut report = Report::default();
         // Not before what lies in or on it: a directory, or an older change of the same path.
         let mut blocked: Vec<HostPath> = Vec::new();
         for step in self.steps.clone().into_iter().rev().filter(|step| !step.undone) {
             let (what, path) = (step.action.to_string(), path(&step.action));
             if path.is_some_and(|p| blocked.iter().any(|b| b.as_path().starts_with(p.as_path()))) {
+                continue;
+            }
+            if keep_settings && matches!(step.action, Action::Sysctl { .. }) {
+                let why = "rules that need it are in the kernel still".to_owned();
+                report.failed.push(Failed { what, why, again: true });
                 continue;
             }
             match self.undo_step(&step) {

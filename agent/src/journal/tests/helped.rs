@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::super::helper::{AskError, Helper, allowed, serve};
-use super::super::{Applied, Bytes, Change, Report};
+use super::super::{Applied, Bytes, Change, Report, Taken};
 use super::tree::{Scratch, path};
 
 fn write(at: &str, mode: u32) -> Change {
@@ -46,6 +46,8 @@ fn only_what_is_on_the_list_is_allowed() {
         (set("net/ipv6/conf/eth0.7/accept_ra"), true),
         (set("kernel.core_pattern"), false),
         (set("net.ipv4.tcp_syncookies"), false),
+        (set("net.ipv4.conf.all.route_localnet"), false),
+        (set("net.ipv4.conf.eth0.rp_filter"), false),
         (run(&["systemctl", "try-reload-or-restart", "systemd-resolved.service"]), true),
         (run(&["systemctl", "try-reload-or-restart", "ssh.service"]), false),
         (run(&["systemctl"]), false),
@@ -94,4 +96,48 @@ fn an_agent_has_its_changes_made_and_brought_back_by_the_helper() {
     });
     assert_eq!(scratch.seen(), before);
     assert!(matches!(Helper::connect(Path::new("/nowhere")), Err(AskError::Gone(_))));
+}
+
+/// The agent's end and the helper's, which answers one connection through this journal.
+fn helped(scratch: &Scratch, ask: impl FnOnce(&mut Helper)) {
+    let at = scratch.place().join("one");
+    let listener = UnixListener::bind(&at).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (stream, _) = listener.accept().unwrap();
+            serve(BufReader::new(&stream), &stream, &mut scratch.journal()).unwrap();
+        });
+        ask(&mut Helper::connect(&at).unwrap());
+    });
+}
+
+#[test]
+fn what_others_changed_is_cleared_of_ours_by_the_helper_too() {
+    let scratch = Scratch::host();
+    let (ours, theirs) = ("192.0.2.10 orders.corp.example\n", "127.0.0.1 localhost\n10.0.0.1 x\n");
+    let both =
+        format!("# Begin of what crossfade wrote\n{ours}# End of what crossfade wrote\n{theirs}");
+    scratch.write("etc/hosts", &both);
+    helped(&scratch, |helper| {
+        assert_eq!(helper.take_out(&[]).unwrap().files, ["/etc/hosts"]);
+        assert_eq!(helper.take_out(&[]).unwrap(), Taken::default());
+    });
+    assert_eq!(std::fs::read_to_string(scratch.root().join("etc/hosts")).unwrap(), theirs);
+}
+
+#[test]
+fn settings_that_are_needed_still_stay_and_are_told() {
+    let scratch = Scratch::host();
+    let before = scratch.seen();
+    helped(&scratch, |helper| {
+        helper.apply(&set("net.ipv4.ip_forward")).unwrap();
+        helper.apply(&write("/etc/resolv.conf", 0o644)).unwrap();
+        let report = helper.undo_files().unwrap();
+        assert_eq!(report.undone, ["/etc/resolv.conf"]);
+        let [failed] = report.failed.as_slice() else { panic!("{report:?}") };
+        assert!(failed.what.contains("ip_forward") && failed.again, "{failed:?}");
+        assert_eq!(helper.pending().unwrap().len(), 1);
+        assert_eq!(helper.undo().unwrap().failed, []);
+    });
+    assert_eq!(scratch.seen(), before);
 }

@@ -211,3 +211,35 @@ fn no_link_is_followed_to_the_journal() {
     assert_eq!(scratch.journal().undo().undone, ["/etc/tool.conf"]);
     assert_eq!(scratch.seen(), before);
 }
+
+/// Whoever can write the directory or the file would have us run what it says.
+#[test]
+fn what_another_user_can_write_is_no_journal() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    for theirs in ["state", "state/journal"] {
+        let scratch = Scratch::host();
+        let mut journal = scratch.journal();
+        journal.remove(Path::new("/etc/tool.conf")).unwrap();
+        drop(journal);
+        assert!(Journal::is_in(&scratch.state()));
+        let theirs = scratch.place().join(theirs);
+        std::os::unix::fs::chown(&theirs, Some(4_711), None).unwrap();
+        let error = Journal::open(&scratch.state()).unwrap_err();
+        assert!(matches!(&error, OpenError::Foreign(path) if *path == theirs), "{error}");
+        std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
+        assert_eq!(scratch.journal().undo().undone, ["/etc/tool.conf"]);
+    }
+}
+
+#[test]
+fn no_pipe_is_waited_for() {
+    let scratch = Scratch::host();
+    drop(scratch.journal());
+    let path = scratch.state().join("journal");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = Journal::open(&scratch.state()).unwrap_err();
+    assert!(matches!(error, OpenError::Foreign(_)), "{error}");
+}

@@ -1,0 +1,59 @@
+//! Files of others in which something of ours can stand after they changed them: they are theirs
+//! now, and what is ours goes all the same.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Journal;
+use super::disk::System;
+use super::place::{HostPath, Place};
+use super::undo::Failed;
+use crate::names::integrate;
+
+/// What became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[must_use = "what failed is to be told"]
+pub struct Taken {
+    /// Something of ours was in these, and is not any more.
+    pub files: Vec<String>,
+    /// It is in these still.
+    pub failed: Vec<Failed>,
+}
+
+/// Takes what is ours out of the files of others; `stub` is where we answered names.
+pub fn take_out(system: &mut impl System, stub: &[SocketAddr]) -> Taken {
+    let mut taken = Taken::default();
+    for file in integrate::SHARED {
+        match take_out_of(system, file, stub) {
+            Ok(true) => taken.files.push(file.to_owned()),
+            Ok(false) => {}
+            Err(error) => {
+                let (what, why) = (file.to_owned(), error.to_string());
+                taken.failed.push(Failed { what, why, again: true });
+            }
+        }
+    }
+    taken
+}
+
+fn take_out_of(system: &mut impl System, file: &str, stub: &[SocketAddr]) -> io::Result<bool> {
+    let path = HostPath::try_from(PathBuf::from(file)).map_err(io::Error::other)?;
+    let Place::File(found) = system.look(&path)? else { return Ok(false) };
+    let Some(others) = integrate::without_ours(path.as_path(), &found.bytes.0, stub) else {
+        return Ok(false);
+    };
+    // In place: whose file it is, and what else is said of it, stays.
+    system.overwrite(&path, &others)?;
+    Ok(true)
+}
+
+impl<S: System> Journal<S> {
+    /// [`take_out`] on the journal's host.
+    pub fn take_out(&mut self, stub: &[SocketAddr]) -> Taken {
+        take_out(&mut self.system, stub)
+    }
+}
