@@ -1,6 +1,7 @@
 //! Whatever ends the process, and whenever: an identity is there.
 
 use std::io;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use agent::identity::key::Key;
@@ -177,5 +178,43 @@ fn what_is_forgotten_is_gone() {
     for _ in 0..2 {
         found.store.forget().unwrap();
         assert!(!folder.identity().exists());
+    }
+}
+
+/// Whoever owns the directory above may plant something there for root, who joins.
+#[test]
+fn links_lead_to_nobody_elses_files() {
+    let folder = Folder::new();
+    let directory = folder.identity();
+    let above = directory.parent().unwrap();
+    std::fs::create_dir_all(above).unwrap();
+    let (victim, elsewhere) = (above.join("victim"), above.join("elsewhere"));
+    std::fs::write(&victim, "theirs").unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::set_permissions(&elsewhere, std::fs::Permissions::from_mode(0o755)).unwrap();
+
+    symlink(&elsewhere, &directory).unwrap();
+    assert!(Store::open(&directory).is_err());
+    let mode = std::fs::metadata(&elsewhere).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    std::fs::remove_file(&directory).unwrap();
+
+    let mut found = Store::open(&directory).unwrap();
+    symlink(&victim, directory.join("pending.new")).unwrap();
+    symlink(&victim, directory.join("pending")).unwrap();
+    let key = found.store.prepare(b"a").unwrap();
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "theirs");
+    found.store.install(&issued(&issuer(), key)).unwrap();
+    assert!(Store::open(&directory).unwrap().identity.is_some());
+
+    // Nobody waits for a pipe.
+    let mut found = Store::open(&directory).unwrap();
+    nix::unistd::mkfifo(&directory.join("pending"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    found.store.prepare(b"b").unwrap();
+
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&directory, Some(4_711), None).unwrap();
+        assert!(Store::open(&directory).is_err(), "another user's");
     }
 }

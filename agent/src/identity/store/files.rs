@@ -2,19 +2,25 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 
 /// The steps of which a store's work consists. Each is done or not; only [`Files::write`] and
 /// [`Files::remove`] may be done in part.
 pub trait Files: Send {
-    /// A directory for its owner alone, with those above it, if it is not there.
+    /// A directory for its owner alone, with those above it, if it is not there. One that is there
+    /// is no link, and ours or its parent's owner's.
     ///
     /// # Errors
     /// The operating system's.
     fn directory(&mut self, path: &Path) -> io::Result<()>;
 
-    /// A file for its owner alone, written over whatever is there, and on the disk.
+    /// A file for its owner alone, in place of whatever is there, and on the disk.
     ///
     /// # Errors
     /// The operating system's.
@@ -49,8 +55,14 @@ pub trait Files: Send {
     /// # Errors
     /// The operating system's.
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        // No link is followed, and no pipe waited for.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        }
         let mut bytes = Vec::new();
-        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+        file.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -85,18 +97,32 @@ pub struct Disk;
 
 impl Files for Disk {
     fn directory(&mut self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if path.symlink_metadata().is_err() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        }
+        // Whoever has the directory above may have put something else here, while we are root.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let mut options = OpenOptions::new();
+        let directory = options.read(true).custom_flags(flags.bits()).open(path)?;
+        let about = directory.metadata()?;
+        if about.uid() != geteuid().as_raw() && Some(about.uid()) != owner_above(path) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
+        }
         // One that was there may be open to others. Where it is not, its disk may be read-only.
-        if std::fs::metadata(path)?.permissions().mode() & 0o777 == 0o700 {
+        if about.permissions().mode() & 0o777 == 0o700 {
             return Ok(());
         }
-        std::fs::set_permissions(path, Permissions::from_mode(0o700))
+        directory.set_permissions(Permissions::from_mode(0o700))
     }
 
     fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        // Made anew: no link is followed that others may have put there.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
     }
@@ -124,4 +150,9 @@ impl Files for Disk {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Who owns the directory that this is in.
+fn owner_above(path: &Path) -> Option<u32> {
+    path.parent()?.metadata().map(|above| above.uid()).ok()
 }
