@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plan::{GateName, Override, PlanName, Split};
 
-use crate::cli::args::{ClientArg, ServerUrl, Subject, Wait};
+use crate::cli::args::{ClientArg, Subject, Wait};
 pub(crate) use crate::cli::follow::{Dns, Relay};
 
 /// Moves the live traffic of services from legacy VMs to Kubernetes, a percentage at a time, and
@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// The controller: `http://HOST:PORT` or `unix:PATH`. Without it: the socket in the default
     /// data directory, else http://127.0.0.1:7400
     #[arg(long, global = true, value_name = "URL", env = "CROSSFADE_SERVER")]
-    pub(crate) server: Option<ServerUrl>,
+    pub(crate) server: Option<String>,
     /// Text for people or JSON for scripts
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Output,

@@ -27,12 +27,16 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 /// A controller's API.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    server: ServerUrl,
+    /// Or why what was named is none: verbs that ask no controller do not mind.
+    server: Result<ServerUrl, String>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
+    /// What was named is no controller.
+    #[error("--server or CROSSFADE_SERVER: {0}")]
+    NoServer(String),
     /// Nobody is there.
     #[error(
         "no controller answers at {server}; start one with `crossfade serve`, or name one with \
@@ -112,12 +116,25 @@ pub(crate) struct Event {
 
 impl Client {
     /// The controller that was named, else the socket in the default data directory, else loopback.
-    pub(crate) fn new(server: Option<&ServerUrl>) -> Self {
-        let named = server.cloned();
+    /// An empty name is none.
+    pub(crate) fn named(server: Option<&str>) -> Self {
+        let named = server.filter(|text| !text.is_empty());
+        match named.map(str::parse).transpose() {
+            Ok(named) => Self::new(named),
+            Err(why) => Self { server: Err(why) },
+        }
+    }
+
+    /// The same, for one that is known.
+    pub(crate) fn new(named: Option<ServerUrl>) -> Self {
         let socket = || default_data().map(|data| data.join(SOCKET)).filter(|path| path.exists());
         let local = || socket().map(|path: PathBuf| ServerUrl::Unix { path });
         let loopback = || ServerUrl::Http { authority: "127.0.0.1:7400".to_owned() };
-        Self { server: named.or_else(local).unwrap_or_else(loopback) }
+        Self { server: Ok(named.or_else(local).unwrap_or_else(loopback)) }
+    }
+
+    fn server(&self) -> Result<ServerUrl, ClientError> {
+        self.server.clone().map_err(ClientError::NoServer)
     }
 
     /// Reads.
@@ -170,7 +187,7 @@ impl Client {
         if !answer.status().is_success() {
             return Err(self.refusal(answer).await);
         }
-        Ok(Events { server: self.server.clone(), body: answer.into_body(), text: String::new() })
+        Ok(Events { server: self.server()?, body: answer.into_body(), text: String::new() })
     }
 
     fn request(
@@ -180,7 +197,8 @@ impl Client {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, ClientError> {
-        let host = match &self.server {
+        let server = self.server()?;
+        let host = match &server {
             ServerUrl::Http { authority } => authority,
             ServerUrl::Unix { .. } => "localhost",
         };
@@ -192,14 +210,15 @@ impl Client {
     }
 
     async fn open(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        let server = self.server()?;
         let unreachable = |source: std::io::Error| {
-            let server = self.server.clone();
+            let server = server.clone();
             if source.kind() == std::io::ErrorKind::PermissionDenied {
                 return ClientError::Forbidden { server, source };
             }
             ClientError::Unreachable { server, source }
         };
-        match &self.server {
+        match &server {
             ServerUrl::Http { authority } => {
                 let connect = TcpStream::connect(authority);
                 let stream = self.within(CONNECT_TIME_MAX, connect).await?.map_err(unreachable)?;
@@ -221,7 +240,8 @@ impl Client {
     where
         S: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     {
-        let broken = |source| ClientError::Broken { server: self.server.clone(), source };
+        let server = self.server()?;
+        let broken = |source| ClientError::Broken { server: server.clone(), source };
         let (mut sender, connection) = http1::handshake(stream).await.map_err(broken)?;
         // Ends with the answer; what it would say, the answer says.
         tokio::spawn(connection);
@@ -233,7 +253,8 @@ impl Client {
         limit: Duration,
         work: impl Future<Output = T>,
     ) -> Result<T, ClientError> {
-        let slow = |_| ClientError::Slow { server: self.server.clone(), limit };
+        let server = self.server()?;
+        let slow = |_| ClientError::Slow { server, limit };
         tokio::time::timeout(limit, work).await.map_err(slow)
     }
 
@@ -277,14 +298,18 @@ impl Client {
     }
 
     fn foreign(&self, what: String) -> ClientError {
-        ClientError::Foreign { server: self.server.clone(), what }
+        self.server().map_or_else(|error| error, |server| ClientError::Foreign { server, what })
     }
 }
 
 impl ClientError {
     /// The exit code: what the operator typed was wrong, the rules said no, or it failed.
     pub(crate) fn exit_code(&self) -> u8 {
-        let Self::Problem(problem) = self else { return 1 };
+        let problem = match self {
+            Self::Problem(problem) => problem,
+            Self::NoServer(_) => return 2,
+            _ => return 1,
+        };
         match problem.code.as_str() {
             "refused" | "stale" => 3,
             "bad-request" | "bad-body" | "not-found" | "too-large" | "invalid-plan"
@@ -312,7 +337,8 @@ impl Events {
                 return Ok(Some(event));
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
-            let broken = |source| ClientError::Broken { server: self.server.clone(), source };
+            let server = self.server.clone();
+            let broken = |source| ClientError::Broken { server: server.clone(), source };
             let Ok(bytes) = frame.map_err(broken)?.into_data() else { continue };
             self.text.push_str(&String::from_utf8_lossy(&bytes));
             if self.text.len() > Self::TEXT_BYTES_MAX {
@@ -373,5 +399,15 @@ mod tests {
         assert_eq!((event.id.as_str(), event.data.as_str()), ("1.2", "{\n}"));
         assert_eq!(take_event(&mut text), None);
         assert_eq!(text, "id: 1.3\nda", "the rest waits for more");
+    }
+
+    #[test]
+    fn what_is_no_controller_is_told_by_verbs_that_ask_one() {
+        for named in ["http://127.0.0.1:7400", "unix:/run/socket", ""] {
+            assert!(Client::named(Some(named)).server().is_ok(), "{named}");
+        }
+        let error = Client::named(Some("nonsense")).server().unwrap_err();
+        assert!(error.to_string().contains("CROSSFADE_SERVER"), "{error}");
+        assert_eq!(error.exit_code(), 2);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Demo, context: &Context) -> Result<Exit, Failure> 
     let world = World::start().await.map_err(failed)?;
     let data = Scratch::new()?;
     let serving = serve::start(&config(&data.path)).await?;
-    let client = Client::new(Some(&ServerUrl::Unix { path: serving.socket.clone() }));
+    let client = Client::new(Some(ServerUrl::Unix { path: serving.socket.clone() }));
     let yaml = world.plan(proxy.is_some()).into_bytes();
     let apply = client.send::<Value>(Method::PUT, "/v1/plans/demo", &[], "application/yaml", yaml);
     apply.await?;

@@ -140,7 +140,7 @@ pub(crate) fn problem_lines(problems: &[FileProblem]) -> String {
 /// Runs the verb that was typed.
 pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let context = Context {
-        client: Client::new(cli.global.server.as_ref()),
+        client: Client::named(cli.global.server.as_deref()),
         output: cli.global.output,
         paint: Paint::stdout(),
     };
