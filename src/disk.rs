@@ -1,27 +1,48 @@
 //! What programs keep on disk beside tables: values as JSON, each file whole or not at all.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::verbs::Failure;
+
+/// The longest file that is read, in bytes: marks of 4 095 services are far shorter.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// What was kept in this file of `directory`; `None`: nothing.
 pub(crate) fn read<T: DeserializeOwned>(
     directory: &Path,
     name: &str,
 ) -> Result<Option<T>, Failure> {
-    let bytes = match fs::read(directory.join(name)) {
+    let bytes = match bytes(&directory.join(name)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", directory, name)(error)),
     };
     let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|error| failed("understand", directory, name)(error.into()))
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    plain(File::options().read(true), path)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file, and nothing else: whoever owns the directory may have put a link there, which root
+/// must not follow, or a pipe, which nobody is to wait for.
+pub(crate) fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = options.custom_flags(flags.bits()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"))
 }
 
 /// Keeps this in a file of `directory`.

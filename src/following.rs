@@ -1,6 +1,6 @@
 //! What replicas and relays share: a directory, a name, whom to dial, and reporting.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -22,10 +22,11 @@ use xds::follow::{Applied, Link};
 
 use crate::cli::follow::Following;
 use crate::config::default_data;
+use crate::disk;
 use crate::verbs::Failure;
 
 /// Who has the directory.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// How often to report unless the controller says otherwise.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -59,13 +60,12 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
         move |source| Failure::File { what, path, source }
     };
     std::fs::create_dir_all(&directory).map_err(failed("make"))?;
-    let path = directory.join(LOCK);
-    let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let opened = lock(&directory, File::options().write(true).create(true).truncate(false));
     let (lock, is_writable) = match opened {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            let opened = lock(&directory, &mut File::options());
             // Nobody was ever here: that it is read-only is why, not that there is no lock.
-            let lock = File::open(&path).map_err(|_| failed("open the lock in")(error))?;
-            (lock, false)
+            (opened.map_err(|_| failed("open the lock in")(error))?, false)
         }
         opened => (opened.map_err(failed("open the lock in"))?, true),
     };
@@ -93,16 +93,29 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
     Ok(Place { directory, _lock: lock })
 }
 
+/// Opens the lock. Whoever owns the directory may have put something else in its place, which root
+/// must neither follow nor write to: a link, or another name of another user's file.
+fn lock(directory: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let lock = disk::plain(options.read(true), &directory.join(LOCK))?;
+    let (about, above) = (lock.metadata()?, directory.metadata()?);
+    let is_ours = [nix::unistd::geteuid().as_raw(), above.uid()].contains(&about.uid());
+    if is_ours && about.nlink() <= 1 {
+        return Ok(lock);
+    }
+    let why = "the lock is another user's file, or has another name; remove it";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
 /// Whether a process has the directory.
 pub(crate) fn is_taken(directory: &Path) -> bool {
-    File::open(directory.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
+    lock(directory, &mut File::options()).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
 /// The process that has the directory. What is written there may be of one before it, and the
 /// directory may be another's, while root ends what this names: only a process of ours that has the
 /// very file open is meant.
 pub(crate) fn owner(directory: &Path) -> Option<i32> {
-    let file = File::open(directory.join(LOCK)).ok()?;
+    let file = lock(directory, &mut File::options()).ok()?;
     let about = file.metadata().ok()?;
     let mut written = String::new();
     file.take(32).read_to_string(&mut written).ok()?;
@@ -302,6 +315,33 @@ mod tests {
         assert_eq!(u32::try_from(found), Ok(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Whoever owns the directory may plant something in the lock's place.
+    #[test]
+    fn a_lock_is_a_file_of_its_own() {
+        let directory = std::env::temp_dir().join(format!("cf-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (path, victim) = (directory.join(LOCK), directory.join("victim"));
+        std::fs::write(&victim, "more than eleven bytes of theirs").unwrap();
+        let plants: [&dyn Fn(); 3] = [
+            &|| std::os::unix::fs::symlink(&victim, &path).unwrap(),
+            &|| std::fs::hard_link(&victim, &path).unwrap(),
+            &|| nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        ];
+        for plant in plants {
+            plant();
+            assert!(take(directory.clone()).is_err());
+            assert!(!is_taken(&directory));
+            assert_eq!(owner(&directory), None);
+            std::fs::remove_file(&path).unwrap();
+        }
+        let text = std::fs::read_to_string(&victim).unwrap();
+        assert_eq!(text, "more than eleven bytes of theirs");
+        let place = take(directory.clone()).unwrap();
+        assert!(is_taken(&directory));
+        drop(place);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }
