@@ -60,6 +60,8 @@ pub struct Findings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Wishes {
+    /// The host has joined already.
+    pub joined: bool,
     /// Clients other than this host's own processes reach services here.
     pub serves_others: bool,
     /// Legacy or target is on other hosts: packets have to be forwarded.

@@ -1,6 +1,5 @@
 //! `crossfade agent doctor`, which `join` runs first.
 
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,48 +27,47 @@ pub(super) async fn run(args: &Doctor, context: &Context) -> Result<Exit, Failur
     };
     let wishes = wishes(true, args.names, args.envoy.is_some());
     // What is joined has the port of names already.
-    let wishes = if known.is_some() { Wishes { stub: None, ..wishes } } else { wishes };
+    let joined = known.is_some();
+    let wishes = if joined { Wishes { stub: None, joined, ..wishes } } else { wishes };
     let rows = look(&directory, args.envoy.as_ref(), &wishes, &controllers).await.1;
     show(&rows, context)?;
     match doctor::worst(&rows) {
+        Verdict::Fail if joined => {
+            Err(Failure::Failed("this VM has joined, and something fails on it now".to_owned()))
+        }
         Verdict::Fail => Err(Failure::Failed("this VM cannot join as it is".to_owned())),
         Verdict::Good | Verdict::Note | Verdict::Warn => Ok(Exit::Done),
     }
 }
 
-/// What a join goes by: refused where something fails, unless forced.
+/// What a join goes by: refused where something fails, unless forced. Gives the rows that are worth
+/// knowing; for people they are printed.
 pub(super) async fn before_join(
     args: &Join,
     ticket: &Ticket,
     directory: &Path,
     context: &Context,
-) -> Result<(), Failure> {
+) -> Result<Vec<Row>, Failure> {
     let wishes = wishes(!args.no_names, args.names, args.envoy.is_some());
     let (_, rows) = look(directory, args.envoy.as_ref(), &wishes, &ticket.controllers).await;
     let told: Vec<Row> = rows.into_iter().filter(|row| row.verdict >= Verdict::Warn).collect();
-    if !told.is_empty() {
+    let is_refused = doctor::worst(&told) == Verdict::Fail && !args.force;
+    // For scripts they are part of what joining prints.
+    if !told.is_empty() && (is_refused || context.output == Output::Text) {
         show(&told, context)?;
     }
-    if doctor::worst(&told) == Verdict::Fail && !args.force {
+    if is_refused {
         return Err(Failure::Refused(
             "this VM cannot join as it is: mend what fails above, or join with --force; all of it: \
              crossfade agent doctor"
                 .to_owned(),
         ));
     }
-    Ok(())
+    Ok(told)
 }
 
 fn wishes(names: bool, stub: Option<SocketAddr>, envoy: bool) -> Wishes {
-    Wishes {
-        serves_others: true,
-        forwards: true,
-        envoy,
-        preserve_source: false,
-        names,
-        stub,
-        addresses: BTreeSet::new(),
-    }
+    Wishes { serves_others: true, forwards: true, envoy, names, stub, ..Wishes::default() }
 }
 
 async fn look(
@@ -110,20 +108,26 @@ async fn reach(controllers: &[String]) -> Option<Reach> {
     let tried = tokio::task::spawn_blocking(move || {
         let mut last = None;
         for text in controllers {
-            let tried = text.to_socket_addrs().and_then(|mut found| {
-                let none = || std::io::Error::other("it has no address");
-                TcpStream::connect_timeout(&found.next().ok_or_else(none)?, REACH_WITHIN)
-            });
-            match tried {
+            match connect(&text) {
                 Ok(_) => return Some(Reach::Answered(text)),
-                Err(error) => {
-                    last = Some(Reach::Silent(format!("{text}: {error}")));
-                }
+                Err(error) => last = Some(Reach::Silent(format!("{text}: {error}"))),
             }
         }
         last
     });
     tried.await.ok().flatten()
+}
+
+/// Connects to a controller, by whichever of its addresses answers.
+pub(super) fn connect(controller: &str) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::other("it has no address");
+    for address in controller.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, REACH_WITHIN) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn show(rows: &[Row], context: &Context) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
         envoy(findings, wishes),
         clock(&findings.clock),
         state(findings),
-        controller(findings),
+        controller(findings, wishes),
     ]
 }
 
@@ -146,7 +146,7 @@ fn state(findings: &Findings) -> Row {
     row(check, Verdict::Good, found, "it is used", why)
 }
 
-fn controller(findings: &Findings) -> Row {
+fn controller(findings: &Findings, wishes: &Wishes) -> Row {
     let check = Check::Controller;
     let why = "a table comes from there; without it the last one stays in force";
     match &findings.controller {
@@ -154,10 +154,14 @@ fn controller(findings: &Findings) -> Row {
         Some(Reach::Answered(at)) => {
             row(check, Verdict::Good, format!("{at} answers"), "it is followed", why)
         }
-        Some(Reach::Silent(words)) => {
-            let chosen = "joining is refused; an agent that has joined goes on";
-            row(check, Verdict::Fail, words.clone(), chosen, why)
+        Some(Reach::Silent(words)) if wishes.joined => {
+            let chosen = "what was held stays in force, and it is asked again and again";
+            row(check, Verdict::Warn, words.clone(), chosen, why)
                 .mend("crossfade agent status; check the address and the firewall on the way")
+        }
+        Some(Reach::Silent(words)) => {
+            row(check, Verdict::Fail, words.clone(), "joining is refused", why)
+                .mend("check HOST:PORT, the firewall on the way, and `serve --advertise` there")
         }
     }
 }

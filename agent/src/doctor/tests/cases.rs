@@ -155,7 +155,7 @@ pub(super) const NETWORK: [Case; 29] = [
     case("down", (Check::Mtu, Note), "nothing", None, |f, _| f.mtu = None),
 ];
 
-pub(super) const HOST: [Case; 21] = [
+pub(super) const HOST: [Case; 22] = [
     case("a way", (Check::Resolver, Good), "drop-in", None, |_, _| {}),
     case("no way", (Check::Resolver, Warn), "addresses work", Some("resolv.conf"), |f, _| {
         f.names = None;
@@ -206,8 +206,12 @@ pub(super) const HOST: [Case; 21] = [
         f.space.as_mut().unwrap().refuses = Some("Permission denied".into());
     }),
     case("no state", (Check::State, Fail), "nothing", Some("install -d"), |f, _| f.space = None),
-    case("silent", (Check::Controller, Fail), "goes on", Some("agent status"), |f, _| {
+    case("silent", (Check::Controller, Fail), "refused", Some("--advertise"), |f, _| {
         f.controller = Some(Reach::Silent("connection refused".into()));
+    }),
+    case("silent, joined", (Check::Controller, Warn), "stays", Some("agent status"), |f, w| {
+        f.controller = Some(Reach::Silent("connection refused".into()));
+        w.joined = true;
     }),
     case("not asked", (Check::Controller, Note), "nothing", None, |f, _| f.controller = None),
 ];
