@@ -58,6 +58,7 @@ use self::files::{Names, Settings};
 use self::kernel::Kernel;
 use self::report::InForce;
 use self::returns::Proved;
+use self::trial::Lost;
 use self::world::World;
 use crate::cli::agent::Run;
 use crate::cli::page;
@@ -77,6 +78,11 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let directory = &place.directory;
     let settings = chosen(&args, directory)?;
     let mut descriptors = Descriptors::take();
+    if trial::is_over(directory, &settings) {
+        ready();
+        let kernel = Kernel::taking(descriptors.rules()).map_err(|error| chain(&error));
+        return trial::undo(directory, &settings, kernel, trial::begun()).await;
+    }
     let standing = standing(directory, &settings)?;
     let node = follow::node(&settings.name, env!("CARGO_PKG_VERSION"), &[("role", "agent")]);
     let (follower, damaged) = Follower::open(follow::Settings {
@@ -97,12 +103,9 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let kernel = Kernel::taking(descriptors.rules()).map_err(local("rules cannot be kept"))?;
     let names = names::start(directory, &settings, &leaves, descriptors.names())?;
     let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings, beside };
-    let ended = Box::pin(parts.run(follower, node, names, standing)).await?;
-    let directory = directory.clone();
-    drop(place);
-    match ended {
+    match Box::pin(parts.run(follower, node, names, standing)).await? {
         Ended::Told => Ok(Exit::Done),
-        Ended::Lost(why) => undo(&directory, why).await,
+        Ended::Lost(lost, kernel) => trial::undo(directory, &settings, Ok(kernel), lost).await,
     }
 }
 
@@ -110,20 +113,8 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
 enum Ended {
     /// It was told to: everything stays in force.
     Told,
-    /// Its join was on trial, and was lost.
-    Lost(&'static str),
-}
-
-/// Takes the host out again.
-async fn undo(directory: &Path, why: &str) -> Result<Exit, Failure> {
-    tracing::error!(why, "the join undoes itself");
-    let left = leave::leave(directory).await?;
-    for kept in &left.kept {
-        tracing::warn!(%kept, "left as others made it");
-    }
-    let joined_again =
-        "at the controller run `crossfade token create NAME --replace` and join again";
-    Err(Failure::Failed(format!("{why}: the host is as it was before; {joined_again}")))
+    /// Its join was on trial, and was lost; with the socket that owns the table.
+    Lost(Lost, Kernel),
 }
 
 fn local<E: std::error::Error + Send + Sync + 'static>(
@@ -237,6 +228,7 @@ impl Parts<'_> {
         page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
         ready();
         forward(directory, settings).await;
+        let lost = trial::lost(directory, settings, links.subscribe(), farewell.clone());
         let say = async move || ReportRequest {
             leaving: farewell.is_due(),
             ..report::of(&seen.borrow().clone())
@@ -247,23 +239,21 @@ impl Parts<'_> {
         let news = survey::News { capture: beside.capture(), proved: proved.clone() };
         let survey = survey::go_on(settings.clone(), host, asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
-        let lost = trial::lost(directory, settings, links.subscribe());
-        let upkeep = names::go_on(names, directory, settings);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
-        tokio::select! {
-            stopped = stopped() => stopped?,
-            why = lost => return Ok(Ended::Lost(why)),
-            () = actor.run(asked, &noticed) => {}
-            () = pump => {}
-            () = reports => {}
-            () = survey => {}
-            () = returns => {}
-            () = serving => {}
-            () = upkeep => {}
-            () = beside.go_on() => {}
-            () = standing.keep() => {}
-        }
-        Ok(Ended::Told)
+        let lost = tokio::select! {
+            lost = lost => Some(lost),
+            stopped = stopped() => stopped.map(|()| None)?,
+            () = actor.run(asked, &noticed) => None,
+            () = pump => None,
+            () = reports => None,
+            () = survey => None,
+            () = returns => None,
+            () = serving => None,
+            () = names::go_on(names, directory, settings) => None,
+            () = beside.go_on() => None,
+            () = standing.keep() => None,
+        };
+        Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
 }
 

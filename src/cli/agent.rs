@@ -145,6 +145,9 @@ pub(crate) struct Drain {
     /// The service (`plan/service`, or `service` where unique) or the plan
     #[arg(value_name = "SERVICE")]
     pub(crate) service: Subject,
+    /// Why, for the agent's log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) here: Here,
 }
@@ -152,6 +155,9 @@ pub(crate) struct Drain {
 /// `crossfade agent leave`.
 #[derive(Debug, Args)]
 pub(crate) struct Leave {
+    /// Why, for `left.log`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) here: Here,
 }

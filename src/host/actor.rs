@@ -85,7 +85,7 @@ impl Actor {
     }
 
     /// Runs until nobody asks.
-    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>, noticed: &Notify) {
+    pub(super) async fn run(&mut self, mut asks: mpsc::Receiver<Ask>, noticed: &Notify) {
         let [mut look, mut check, mut count] =
             [LOOK_EVERY, CHECK_EVERY, COUNT_EVERY].map(|every| {
                 let mut interval = tokio::time::interval(every);

@@ -20,6 +20,7 @@ use crate::host::actor::Ask;
 use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
 use crate::host::report::{self, InForce, ServiceInForce};
+use crate::host::trial;
 use crate::verbs::{Failure, chain};
 
 /// The longest question: a list of services.
@@ -41,6 +42,9 @@ pub(crate) enum Question {
     Drain {
         /// Of these services.
         services: Vec<ServiceId>,
+        /// Why, in the operator's words.
+        #[serde(default)]
+        reason: Option<String>,
     },
     /// The host leaves for good: the controller is told.
     Leave,
@@ -92,6 +96,9 @@ pub(crate) struct Status {
     pub(crate) notes: Vec<String>,
     /// Services that the host's own operator keeps on legacy; `*` for every one.
     pub(crate) break_glass: Vec<String>,
+    /// When the join undoes itself unless it is confirmed; `null`: it does not.
+    #[serde(default)]
+    pub(crate) trial: Option<Timestamp>,
     /// The certificate; `null`: the host has not joined.
     pub(crate) identity: Option<IdentityStatus>,
     /// The stub DNS server; `null`: names are left alone.
@@ -170,7 +177,7 @@ pub(super) struct Control {
 /// Answers on the socket in `directory`, for its owner alone. Where there can be none, as on a disk
 /// that is read-only, that is told, and everything else goes on.
 pub(super) fn serve(directory: &Path, control: Control) -> impl Future<Output = ()> + use<> {
-    let listener = listen(directory);
+    let (listener, directory) = (listen(directory), Arc::<Path>::from(directory));
     async move {
         let listener = match listener {
             Ok(listener) => listener,
@@ -184,9 +191,9 @@ pub(super) fn serve(directory: &Path, control: Control) -> impl Future<Output = 
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let control = control.clone();
+                    let (control, directory) = (control.clone(), Arc::clone(&directory));
                     tokio::spawn(async move {
-                        let answered = control.answer(stream);
+                        let answered = control.answer(stream, &directory);
                         match tokio::time::timeout(ANSWER_WITHIN, answered).await {
                             Ok(Ok(())) => {}
                             Ok(Err(error)) => tracing::debug!(%error, "a command has gone"),
@@ -218,13 +225,16 @@ fn listen(directory: &Path) -> Result<UnixListener, Failure> {
 }
 
 impl Control {
-    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
+    async fn answer(&self, stream: UnixStream, directory: &Path) -> io::Result<()> {
         let (reading, mut writing) = stream.into_split();
         let mut line = String::new();
         BufReader::new(reading.take(QUESTION_MAX)).read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(Question::Status) => Answer::Status(Box::new(self.status())),
-            Ok(Question::Drain { services }) => {
+            Ok(Question::Status) => Answer::Status(Box::new(self.status(directory))),
+            Ok(Question::Drain { services, reason }) => {
+                let on: Vec<String> = services.iter().map(ToString::to_string).collect();
+                let (on, reason) = (on.join(", "), reason.unwrap_or_default());
+                tracing::info!(%on, %reason, "an operator drains");
                 let (done, drained) = oneshot::channel();
                 // The actor goes only with the process.
                 let _ = self.asks.send(Ask::Drain { services, done }).await;
@@ -241,7 +251,7 @@ impl Control {
         writing.write_all(&text).await
     }
 
-    fn status(&self) -> Status {
+    fn status(&self, directory: &Path) -> Status {
         let in_force = self.in_force.borrow().clone();
         let force = in_force.force.iter().map(|force| {
             force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string)
@@ -257,6 +267,7 @@ impl Control {
             table: in_force.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
             notes: in_force.told.into_iter().chain(notes.into_iter().flatten()).collect(),
             break_glass: force.collect(),
+            trial: trial::ends(directory, &self.settings),
             identity: self.identity(),
             names: self.stub.as_ref().map(|stub| names(stub)),
             services: in_force.services.iter().map(service).collect(),

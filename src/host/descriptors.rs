@@ -75,6 +75,16 @@ pub(crate) fn keep_names(stub: &Stub) {
     }
 }
 
+/// Has the service manager close all of them: there is nothing to go on with.
+pub(crate) fn forget() {
+    for name in [RULES, NAMES] {
+        let forgotten = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+        if let Err(error) = forgotten {
+            tracing::warn!(name, %error, "the service manager keeps sockets of no use");
+        }
+    }
+}
+
 fn keep(name: &str, fds: &[std::os::fd::BorrowedFd<'_>]) {
     // What was kept under this name before is the same socket, or of no use any more.
     let removed = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);

@@ -92,6 +92,12 @@ pub(crate) fn directory(asked: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     following::directory(asked, DIRECTORY)
 }
 
+/// Whether the packaged agent is meant, which only root may ask: none was named.
+pub(crate) fn is_for_root(asked: &Path) -> bool {
+    let is_default = directory(None).is_ok_and(|default| default == asked);
+    !nix::unistd::geteuid().is_root() && is_default && Path::new(PACKAGED).is_dir()
+}
+
 /// Where changes of the host are written down: for the packaged agent a place that it cannot write
 /// to itself.
 pub(crate) fn journal(directory: &Path) -> PathBuf {
@@ -102,12 +108,13 @@ pub(crate) fn journal(directory: &Path) -> PathBuf {
     }
 }
 
-/// Makes the directory, for its owner alone.
+/// Makes a directory, for its owner alone. That of the packaged agent is the agent's, and no other:
+/// what root reads there as its own must be nobody else's to write.
 pub(crate) fn make(directory: &Path) -> Result<(), Failure> {
     let failed = |source| Failure::File { what: "make", path: directory.to_owned(), source };
     let is_new = !directory.exists();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-    if is_new && nix::unistd::geteuid().is_root() {
+    if is_new && directory == Path::new(PACKAGED) && nix::unistd::geteuid().is_root() {
         // Absent where nothing was installed: then the agent runs as whoever starts it.
         if let Ok(Some(user)) = nix::unistd::User::from_name(USER) {
             let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());

@@ -2,19 +2,19 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::journal::{self, Journal};
+use agent::journal::{Failed, Report, Taken};
 use controller::clock::Clock;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
 use serde::Serialize;
 
-use crate::following;
+use crate::disk;
+use crate::following::{self, Place};
+use crate::host::changes;
 use crate::host::control::{self, Answer, Question};
 use crate::host::envoy;
 use crate::host::files;
@@ -29,6 +29,8 @@ pub(crate) const LEFT: &str = "left.log";
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How many agents are ended: a loop of somebody's may start one anew before we have its directory.
+const AGENTS_MAX: u32 = 5;
 
 /// What was done.
 #[derive(Debug, Default, Serialize)]
@@ -36,6 +38,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Left {
     /// What the host was called, where that can still be read.
     pub(crate) name: Option<String>,
+    /// Why, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// Whether the controller was told, and expects this host no more.
     pub(crate) told: bool,
     /// Whether an agent ran and was ended.
@@ -50,45 +55,70 @@ pub(crate) struct Left {
     pub(crate) failed: Vec<String>,
 }
 
+impl Left {
+    /// Whether nothing of an agent was found.
+    pub(crate) fn is_nothing(&self) -> bool {
+        let Self { name, reason: _, told, ended, rules, undone, kept, failed } = self;
+        let lists = [undone, kept, failed];
+        name.is_none() && !(*told || *ended || *rules) && lists.iter().all(|list| list.is_empty())
+    }
+
+    fn take(&mut self, report: Report, taken: Taken) {
+        let words = |failed: Failed| format!("{}: {}", failed.what, failed.why);
+        self.undone.extend(report.undone);
+        let theirs = taken.files.iter().map(|file| format!("{file}: what was ours in it"));
+        self.undone.extend(theirs);
+        self.kept.extend(report.kept.iter().map(|kept| format!("{}: {}", kept.what, kept.why)));
+        self.failed.extend(report.failed.into_iter().chain(taken.failed).map(words));
+    }
+}
+
 /// Ends the agent, takes the rules out, puts back what was changed, and removes what is kept.
 /// Begun anew it goes on where it ended.
-pub(crate) async fn leave(directory: &Path) -> Result<Left, Failure> {
+pub(crate) async fn leave(directory: &Path, reason: Option<String>) -> Result<Left, Failure> {
     let told = control::ask(directory, &Question::Leave).await;
     let told = matches!(told, Ok(Some(Answer::Leaving { told: true })));
-    let name = files::settings(directory).ok().flatten().map(|settings| settings.name);
-    let mut left = Left { name, told, ended: end_agent(directory).await?, ..Left::default() };
-    match Kernel::open().and_then(|mut kernel| kernel.remove()) {
-        Ok(were) => left.rules = were,
-        Err(error) => left.failed.push(format!("rules in the kernel: {}", chain(&error))),
+    let (ended, place) = end_agents(directory).await?;
+    let mut left = Left { reason, told, ended, ..Left::default() };
+    left.name = files::settings(directory).ok().flatten().map(|settings| settings.name);
+    let mut kernel = Kernel::open().map_err(|error| chain(&error));
+    take_off(directory, &mut kernel, &mut left).await;
+    if directory.is_dir() {
+        clear(directory, &mut left);
+    }
+    drop(place);
+    Ok(left)
+}
+
+/// Takes everything off this host but what is kept in the directory, which this process has.
+pub(super) async fn take_off(
+    directory: &Path,
+    kernel: &mut Result<Kernel, String>,
+    left: &mut Left,
+) {
+    let removed = match kernel {
+        Ok(kernel) => kernel.remove().map_err(|error| chain(&error)),
+        Err(why) => Err(why.clone()),
+    };
+    // Who is sent on by rules that stay needs the host to forward.
+    let keep_settings = removed.is_err();
+    match removed {
+        Ok(were) => left.rules |= were,
+        Err(why) => left.failed.push(format!("rules in the kernel: {why}")),
     }
     // Nothing is redirected to it any more.
     if let Err(error) = envoy::end(directory).await {
         left.failed.push(chain(&error));
     }
-    let journal = files::journal(directory);
-    if journal != directory && journal.is_dir() {
-        undo(&journal, &mut left);
-    }
-    if directory.is_dir() {
-        undo(directory, &mut left);
-        take_out(directory, &mut left);
-        clear(directory, &mut left);
-    }
-    Ok(left)
-}
-
-/// What of us is in files that others changed, which are theirs now, goes all the same.
-fn take_out(directory: &Path, left: &mut Left) {
-    for taken in names::take_out(directory) {
-        match taken {
-            Ok(file) => left.undone.push(format!("{file}: what was ours in it")),
-            Err(why) => left.failed.push(why),
-        }
+    let stub = names::listening(directory);
+    match tokio::task::block_in_place(|| changes::undo(directory, &stub, keep_settings)) {
+        Ok((report, taken)) => left.take(report, taken),
+        Err(why) => left.failed.push(why),
     }
 }
 
 /// Leaves a line behind, and nothing else.
-fn clear(directory: &Path, left: &mut Left) {
+pub(super) fn clear(directory: &Path, left: &mut Left) {
     if access(directory, AccessFlags::W_OK) == Err(Errno::EROFS) {
         let directory = directory.display();
         let why = format!(
@@ -107,20 +137,48 @@ fn clear(directory: &Path, left: &mut Left) {
     }
 }
 
-/// Ends a running agent: by the service manager where it runs there, so that it is not started
-/// again.
-async fn end_agent(directory: &Path) -> Result<bool, Failure> {
-    if Path::new("/run/systemd/system").is_dir() {
-        let units = ["crossfade-agent.service", "crossfade-restore.service"];
-        let disabled = tokio::process::Command::new("systemctl")
-            .args(["disable", "--now", "--quiet"])
-            .args(units)
-            .output()
-            .await;
-        if let Err(error) = disabled {
+/// Ends what runs, and has its directory then: whoever starts an agent anew does so in vain.
+async fn end_agents(directory: &Path) -> Result<(bool, Option<Place>), Failure> {
+    stop_units().await;
+    let mut ended = false;
+    for again in (0..AGENTS_MAX).rev() {
+        ended |= end_agent(directory).await?;
+        if !directory.is_dir() {
+            return Ok((ended, None));
+        }
+        match following::take(directory.to_owned()) {
+            Ok(place) => return Ok((ended, Some(place))),
+            Err(_) if again > 0 && following::is_taken(directory) => {}
+            Err(error) if following::is_taken(directory) => return Err(error),
+            // What is there is no lock, or cannot be opened: whatever state the host is in.
+            Err(error) => {
+                tracing::warn!(why = %chain(&error), "an agent may be started meanwhile");
+                return Ok((ended, None));
+            }
+        }
+    }
+    Ok((ended, None))
+}
+
+/// By the service manager where it runs there, so that it is not started again, and what is kept
+/// for it goes: the socket that owns the table, and those of names.
+async fn stop_units() {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return;
+    }
+    let agent = "crossfade-agent.service";
+    let disable: &[&str] = &["disable", "--now", "--quiet", agent, "crossfade-restore.service"];
+    // Known to systemd 254, which is also the first to keep them for a unit that is stopped.
+    let clean: &[&str] = &["clean", "--what=fdstore", agent];
+    for words in [disable, clean] {
+        if let Err(error) = tokio::process::Command::new("systemctl").args(words).output().await {
             tracing::debug!(%error, "systemctl does not run");
         }
     }
+}
+
+/// Ends a running agent.
+async fn end_agent(directory: &Path) -> Result<bool, Failure> {
     if !following::is_taken(directory) {
         return Ok(false);
     }
@@ -154,18 +212,6 @@ async fn end_agent(directory: &Path) -> Result<bool, Failure> {
     Err(Failure::Failed(format!("the agent {pid} does not end; leave again when it has")))
 }
 
-/// Puts back what was changed on the host.
-fn undo(directory: &Path, left: &mut Left) {
-    let mut journal = match Journal::open(directory) {
-        Ok(journal) => journal,
-        Err(error) => return left.failed.push(chain(&error)),
-    };
-    let journal::Report { undone, kept, failed, .. } = journal.undo();
-    left.undone.extend(undone);
-    left.kept.extend(kept.iter().map(|kept| format!("{}: {}", kept.what, kept.why)));
-    left.failed.extend(failed.iter().map(|failed| format!("{}: {}", failed.what, failed.why)));
-}
-
 fn write_down(directory: &Path, left: &Left) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Line<'a> {
@@ -178,8 +224,11 @@ fn write_down(directory: &Path, left: &Left) -> Result<(), Failure> {
     let line = Line { at: Clock::start().now(), left };
     let mut text = serde_json::to_vec(&line).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
-    let mut options = fs::File::options();
-    let file = options.append(true).create(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        // No log of ours.
+        remove(&path).map_err(failed)?;
+    }
+    let file = disk::plain(fs::File::options().append(true).create(true), &path);
     let written = file.and_then(|mut file| {
         file.write_all(&text)?;
         file.sync_all()
@@ -187,26 +236,29 @@ fn write_down(directory: &Path, left: &Left) -> Result<(), Failure> {
     written.map_err(failed)
 }
 
-/// Removes what is kept, but for what tells of it: break-glass and leaving.
+/// Removes what is kept, but for what tells of it: break-glass and leaving. First what makes this a
+/// host that has joined, and the lock last: whoever starts an agent meanwhile is refused.
 fn remove_state(directory: &Path) -> Result<(), Failure> {
     let failed = |source| Failure::File { what: "clear", path: directory.to_owned(), source };
+    let stays = [LEFT, crate::glass::FILE, files::SETTINGS, following::LOCK];
+    remove(&directory.join(files::SETTINGS)).map_err(failed)?;
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name == LEFT || name == crate::glass::FILE {
-            continue;
-        }
-        let is_directory = entry.file_type().map_err(failed)?.is_dir();
-        let removed = if is_directory {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+        if !stays.iter().any(|name| entry.file_name() == *name) {
+            remove(&entry.path()).map_err(failed)?;
         }
     }
-    Ok(())
+    remove(&directory.join(following::LOCK)).map_err(failed)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -177,17 +177,9 @@ fn written(choice: &Choice) -> impl Iterator<Item = (&Path, &[u8])> {
     })
 }
 
-/// Takes what is ours out of the files of others that they changed after us; which.
-pub(super) fn take_out(directory: &Path) -> Vec<Result<&'static str, String>> {
-    let listen = kept(directory).listen;
-    let out = integrate::SHARED.into_iter().filter_map(|file| {
-        let path = Path::new(file);
-        let others = integrate::without_ours(path, &fs::read(path).ok()?, &listen)?;
-        // In place: whose file it is, and what else is said of it, stays.
-        let taken = fs::write(path, others).map(|()| file);
-        Some(taken.map_err(|error| format!("{file}: {error}")))
-    });
-    out.collect()
+/// Where names were answered last.
+pub(super) fn listening(directory: &Path) -> Vec<SocketAddr> {
+    kept(directory).listen
 }
 
 /// The way in which this host would be brought to ask us, and why.

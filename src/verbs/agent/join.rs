@@ -1,18 +1,23 @@
 //! `crossfade agent join`: a token becomes an identity, and this VM follows the controller.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use agent::doctor::Row;
+use agent::journal::Change;
+use serde::Serialize;
 use tokio::time::Instant;
 use xds::join::Ticket;
 
 use super::doctor;
 use crate::cli::agent::Join;
-use crate::cli::page;
+use crate::cli::{Output, page};
 use crate::following;
+use crate::host::changes::Changer;
 use crate::host::control::{self, Answer, Question, Status};
 use crate::host::files::{self, EnvoySettings, Names, Settings};
 use crate::host::trial::TRIAL;
@@ -23,6 +28,22 @@ use crate::verbs::{Context, Exit, Failure};
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What joining did, for scripts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Joined {
+    name: String,
+    controllers: Vec<String>,
+    /// Whether the service was started.
+    started: bool,
+    /// Whether the join stays; else it undoes itself within a minute.
+    confirmed: bool,
+    /// What is worth knowing of this VM.
+    doctor: Vec<Row>,
+    /// What the agent says of itself, where it was started.
+    status: Option<Box<Status>>,
+}
 
 /// Joins.
 pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure> {
@@ -35,7 +56,7 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
         ticket.controllers.clone_from(&args.controller);
     }
     let known = files::settings(&directory)?;
-    if let Some(known) = known.filter(|known| known.name != ticket.name.to_string()) {
+    if let Some(known) = known.as_ref().filter(|known| known.name != ticket.name.to_string()) {
         return Err(Failure::Refused(format!(
             "this VM has joined as {}; first: crossfade agent leave",
             known.name
@@ -48,34 +69,71 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
         ));
     }
     files::make(&directory)?;
-    doctor::before_join(args, &ticket, &directory, context).await?;
+    let doctor = doctor::before_join(args, &ticket, &directory, context).await?;
     // Nobody else is at work here meanwhile.
     let place = following::take(directory.clone())?;
     let settings = enroll(args, &ticket, &directory).await?;
+    // As it was, and confirmed: what it does to this VM is proved.
+    if known.as_ref() != Some(&settings) || !files::is_confirmed(&directory) {
+        files::begin_trial(&directory)?;
+    }
     files::put_settings(&directory, &settings)?;
-    files::begin_trial(&directory)?;
-    page::print(&format!("{} has joined {}\n", settings.name, settings.controllers.join(", ")))?;
+    say(context, &format!("{} has joined {}\n", settings.name, settings.controllers.join(", ")))?;
     files::give_to_owner(&directory)?;
     drop(place);
-    if args.no_start || !start()? {
-        let then = if args.yes {
-            files::confirm(&directory)?;
-            "start it: crossfade agent run\n"
-        } else {
-            "start it: crossfade agent run; then, within a minute: crossfade agent confirm\n"
-        };
-        page::print(then)?;
-        return Ok(Exit::Done);
+    let started = !args.no_start && start(&directory)?;
+    let status = if started { Some(connected(&directory).await?) } else { None };
+    if let Some(status) = &status {
+        say(context, &told(status))?;
     }
-    let status = connected(&directory).await?;
-    page::print(&told(&status))?;
-    if args.yes || is_well()? {
+    if args.yes {
         files::confirm(&directory)?;
-        page::print("confirmed: this VM stays joined\n")?;
-    } else {
-        page::print("not confirmed: the join undoes itself within a minute\n")?;
+    }
+    settle(&directory, context, started)?;
+    if context.output == Output::Json {
+        let Settings { name, controllers, .. } = settings;
+        let confirmed = files::is_confirmed(&directory);
+        page::json(&Joined { name, controllers, started, confirmed, doctor, status })?;
     }
     Ok(Exit::Done)
+}
+
+/// Whether this join stays, as far as that is known now, and what is to be done for it.
+fn settle(directory: &Path, context: &Context, started: bool) -> Result<(), Failure> {
+    let seconds = TRIAL.as_secs();
+    let confirmed = files::is_confirmed(directory);
+    match (started, confirmed) {
+        (false, true) => say(context, "start it: crossfade agent run\n"),
+        (false, false) => say(
+            context,
+            &format!(
+                "start it: crossfade agent run; then, within {seconds} s: crossfade agent confirm\n"
+            ),
+        ),
+        (true, true) => say(context, "confirmed: this VM stays joined\n"),
+        (true, false) if context.output == Output::Json => Ok(()),
+        (true, false) => match is_well()? {
+            Some(true) => {
+                files::confirm(directory)?;
+                say(context, "confirmed: this VM stays joined\n")
+            }
+            Some(false) => say(context, "not confirmed: the join undoes itself within a minute\n"),
+            None => say(
+                context,
+                &format!(
+                    "within {seconds} s, once you see that all is well: crossfade agent confirm\n"
+                ),
+            ),
+        },
+    }
+}
+
+/// For people; scripts get one object at the end.
+fn say(context: &Context, words: &str) -> Result<(), Failure> {
+    match context.output {
+        Output::Text => Ok(page::print(words)?),
+        Output::Json => Ok(()),
+    }
 }
 
 async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settings, Failure> {
@@ -102,8 +160,12 @@ async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settin
     })
 }
 
-/// The address that this host shows to the controller.
+/// The address that this host shows to the controller: that of a connection, where one answers.
 fn towards(controllers: &[String]) -> Result<IpAddr, Failure> {
+    let answered = controllers.iter().find_map(|text| doctor::connect(text).ok());
+    if let Some(local) = answered.and_then(|stream| stream.local_addr().ok()) {
+        return Ok(local.ip().to_canonical());
+    }
     let addresses = controllers.iter().filter_map(|text| text.to_socket_addrs().ok()).flatten();
     for address in addresses {
         let any: IpAddr = match address {
@@ -126,8 +188,9 @@ fn towards(controllers: &[String]) -> Result<IpAddr, Failure> {
     ))
 }
 
-/// Starts the service; `false`: there is no service manager, or no unit.
-fn start() -> Result<bool, Failure> {
+/// Starts the service; `false`: there is no service manager, or no unit. That it is enabled is a
+/// change of this host as others are: written down first, and undone with them.
+fn start(directory: &Path) -> Result<bool, Failure> {
     let unit = "crossfade-agent.service";
     if !Path::new("/run/systemd/system").is_dir() {
         return Ok(false);
@@ -137,25 +200,37 @@ fn start() -> Result<bool, Failure> {
         return Ok(false);
     }
     let units = ["crossfade-restore.service", unit];
-    let started = Command::new("systemctl").args(["enable", "--quiet"]).args(units).status();
-    let started =
-        started.and_then(|_| Command::new("systemctl").args(["restart", unit]).status()).map_err(
-            |source| Failure::Local { what: "systemctl does not run", source: source.into() },
-        )?;
-    if started.success() {
+    let systemctl = |verb: &[&str], units: &[&str]| {
+        let status = Command::new("systemctl").args(verb).args(units).status();
+        let failed = |source: std::io::Error| Failure::Local {
+            what: "systemctl does not run",
+            source: source.into(),
+        };
+        status.map(|status| status.success()).map_err(failed)
+    };
+    for unit in units {
+        if !systemctl(&["is-enabled", "--quiet"], &[unit])? {
+            let argv = ["systemctl", "disable", "--quiet", unit].map(str::to_owned).to_vec();
+            let written =
+                Changer::take(directory).and_then(|mut it| it.apply(&Change::OnUndo { argv }));
+            written.map_err(Failure::Failed)?;
+            systemctl(&["enable", "--quiet"], &[unit])?;
+        }
+    }
+    if systemctl(&["restart"], &[unit])? {
         return Ok(true);
     }
     Err(Failure::Failed(format!("{unit} does not start; see: journalctl -u {unit}")))
 }
 
 /// Waits until the agent has reached the controller and the kernel holds what it should.
-async fn connected(directory: &Path) -> Result<Status, Failure> {
+async fn connected(directory: &Path) -> Result<Box<Status>, Failure> {
     let end = Instant::now() + CONNECT_WITHIN;
     loop {
         if let Ok(Some(Answer::Status(status))) = control::ask(directory, &Question::Status).await
             && (Instant::now() >= end || (status.controller.is_some() && status.broken.is_none()))
         {
-            return Ok(*status);
+            return Ok(status);
         }
         if Instant::now() >= end {
             return Err(Failure::Failed(
@@ -175,18 +250,14 @@ fn told(status: &Status) -> String {
     format!("controller {controller}; rules {rules}; {services} services\n")
 }
 
-/// Asks the operator, who can only answer where the way in still works.
-fn is_well() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        let seconds = TRIAL.as_secs();
-        page::print(&format!(
-            "within {seconds} s, once you see that all is well: crossfade agent confirm\n"
-        ))?;
-        return Ok(false);
-    }
-    page::print("is this VM well, and do you still reach it? [y/N] ")?;
-    std::io::stdout().flush()?;
+/// Asks the operator, who can only answer where the way in still works: on the terminal, as the
+/// token came by standard input. `None`: there is none.
+fn is_well() -> Result<Option<bool>, Failure> {
+    let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
+        return Ok(None);
+    };
+    (&terminal).write_all(b"is this VM well, and do you still reach it? [y/N] ")?;
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    BufReader::new(&terminal).read_line(&mut answer)?;
+    Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
 }

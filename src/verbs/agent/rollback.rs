@@ -14,7 +14,7 @@ use crate::glass::{self, Act, Glass, Log};
 use crate::host::actor::{BY_RULES, NOT_BY_US};
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
-use crate::host::{changes, files};
+use crate::host::{changes, files, trial};
 use crate::verbs::among::among;
 use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
@@ -139,7 +139,9 @@ fn put(directory: &Path, world: &World, force: &[Option<ServiceId>]) -> Result<(
 /// Puts in force what was held, before the network is up: the agent comes later.
 pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
     let directory = files::directory(args.data.as_ref())?;
-    if files::settings(&directory)?.is_none() {
+    let Some(settings) = files::settings(&directory)? else { return Ok(Exit::Done) };
+    if trial::is_over(&directory, &settings) {
+        eprintln!("nobody confirmed the join: the agent takes it out");
         return Ok(Exit::Done);
     }
     let failed = |error: DataplaneError| Failure::Failed(chain(&error));

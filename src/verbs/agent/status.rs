@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use controller::clock::Clock;
+
 use super::not_running;
 use crate::cli::agent::Here;
 use crate::cli::paint::Paint;
@@ -47,6 +49,12 @@ fn text(status: &Status, paint: Paint) -> String {
             .as_ref()
             .map_or_else(String::new, |trouble| format!("  {}", paint.bad(trouble)));
         let _ = writeln!(text, "  identity    {} until {}{trouble}", identity.id, identity.expires);
+    }
+    if let Some(end) = status.trial {
+        let left = end.since(Clock::start().now()).as_secs();
+        let words = format!("undoes itself in {left} s unless you say that all is well");
+        let _ = writeln!(text, "  trial       {}", paint.warn(&words));
+        let _ = writeln!(text, "          {}", paint.bold("crossfade agent confirm"));
     }
     let table = match (&status.broken, &status.table) {
         (Some(why), _) => paint.bad(why),

@@ -22,7 +22,7 @@ const CLIENTS: u16 = 200;
 const OTHERS: [&str; 8] =
     ["passwd", "passwd-", "shadow", "shadow-", "group", "group-", "gshadow", "gshadow-"];
 
-fn etc(machine: &Machine) -> BTreeMap<String, String> {
+pub(super) fn etc(machine: &Machine) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let etc = machine.path("/etc");
     walk(&etc, &mut found);
@@ -34,7 +34,7 @@ fn etc(machine: &Machine) -> BTreeMap<String, String> {
 
 /// The agent that systemd runs, other than `not`, once it answers.
 #[track_caller]
-fn ready(machine: &Machine, not: u32) -> u32 {
+pub(super) fn ready(machine: &Machine, not: u32) -> u32 {
     let mut said = String::new();
     let found = try_until(|| {
         let pid = machine.main_pid("crossfade-agent");
@@ -118,15 +118,19 @@ fn a_package_from_joining_over_an_upgrade_and_a_boot_to_its_removal() {
     world.until_acked();
     world.shift("orders", "20%");
 
-    // And gone.
+    is_gone(&world, &machine, &rules, &before);
+}
+
+/// Removed, and purged: the host is as it was before.
+fn is_gone(world: &World, machine: &Machine, rules: &str, before: &BTreeMap<String, String>) {
     machine.run(&["dpkg", "--remove", "crossfade"]);
     assert_eq!(world.rules(), rules);
     let left = world.controller().json(&["agents"]);
     assert_eq!(left[0]["state"], "revoked", "{left}");
     machine.run(&["dpkg", "--purge", "crossfade"]);
     assert!(!machine.path("/var/lib/crossfade").exists());
-    let after = etc(&machine);
-    for (path, what) in &before {
+    let after = etc(machine);
+    for (path, what) in before {
         assert_eq!(after.get(path), Some(what), "{path}");
     }
     let more: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();

@@ -5,8 +5,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
+use agent::journal::Journal;
+
 use super::main_job::PLAN;
 use super::world::{Agent, World, until};
+use crate::harness::BINARY;
 
 /// Rules of somebody else, which have handles of their own.
 const FOREIGN: &str = "
@@ -160,7 +163,8 @@ fn killed_half_joined_and_frozen() {
     same(&before, &host(&world));
     // Joined, and never run.
     world.join_with(&world.token(&["vm-1", "--replace"]), &[]).ok();
-    world.vm(&["agent", "leave"]).ok();
+    let said = world.vm(&["agent", "leave"]).ok();
+    assert!(said.contains("not told") && said.contains("crossfade revoke vm-1"), "{said}");
     same(&before, &host(&world));
     // Killed as soon as it begins to change the host.
     for round in 0..5 {
@@ -190,7 +194,10 @@ fn what_others_changed_meanwhile_is_kept_and_told() {
     let _agent = world.joined(&[]);
     until_asked(&world);
     let others = "# by somebody else\nnameserver 10.30.0.3\n";
-    fs::write(world.etc().join("resolv.conf"), others).unwrap();
+    // At once, as programs do: the agent must not stand before a file that is half written.
+    let fresh = world.etc().join("resolv.conf.theirs");
+    fs::write(&fresh, others).unwrap();
+    fs::rename(&fresh, world.etc().join("resolv.conf")).unwrap();
     let said = world.vm(&["agent", "leave"]).ok();
     assert!(said.contains("left as others made it") && said.contains("resolv.conf"), "{said}");
     assert_eq!(resolver(&world), others);
@@ -212,4 +219,46 @@ fn a_link_is_a_link_again() {
     world.vm(&["agent", "leave"]).ok();
     same(&before, &host(&world));
     assert!(fs::symlink_metadata(etc.join("resolv.conf")).unwrap().is_symlink());
+}
+
+/// Somebody's loop, or another service manager.
+#[test]
+fn who_starts_it_again_and_again_does_not_bring_it_back() {
+    let Some((world, before)) = world("who_starts_it_again_and_again_does_not_bring_it_back")
+    else {
+        return;
+    };
+    world.join_with(&world.token(&["vm-1"]), &["--yes"]).ok();
+    let mut command = world.on_vm("sh");
+    command.args(["-c", "while :; do \"$0\" agent run; sleep 0.02; done", BINARY]);
+    let agent = Agent::start_unasked(&world, command);
+    world.until_acked();
+    until_asked(&world);
+    let said = world.vm(&["agent", "leave", "--reason", "it moves"]).ok();
+    assert!(said.contains("the agent was ended"), "{said}");
+    until("it is refused", || agent.log().contains("has not joined").then_some(()));
+    same(&before, &host(&world));
+    let line = fs::read_to_string(world.data().join("left.log")).unwrap();
+    assert!(line.contains("it moves"), "{line}");
+}
+
+/// Whoever took the agent over can write in its directory, and root leaves.
+#[test]
+fn what_an_agent_planted_is_not_done_by_root() {
+    let test = "what_an_agent_planted_is_not_done_by_root";
+    let Some(world) = World::beside(test, PLAN) else { return };
+    let before = settled(&world);
+    world.join_with(&world.token(&["vm-1"]), &[]).ok();
+    let done = world.scratch.path().join("done");
+    let mut planted = Journal::open(&world.data()).unwrap();
+    planted.on_undo(&["touch", done.to_str().unwrap()]).unwrap();
+    drop(planted);
+    // And what it waits for.
+    fs::remove_file(world.data().join("lock")).unwrap();
+    for name in ["lock", "left.log", "names.json"] {
+        nix::unistd::mkfifo(&world.data().join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    world.vm(&["agent", "leave"]).ok();
+    assert!(!done.exists());
+    same(&before, &host(&world));
 }

@@ -1,6 +1,6 @@
-//! A VM whose systemd is the real one: booted in the namespace of a world's VM, with the Debian package
-//! of the binary under test. Its files are this machine's, changed on a disk of its own that it keeps
-//! over boots.
+//! A VM whose systemd is the real one: booted in the namespace of a world's VM, with the Debian
+//! package of the binary under test. Its files are this machine's, changed on a disk of its own
+//! that it keeps over boots.
 
 use std::fs;
 use std::io::Write as _;
@@ -156,15 +156,21 @@ impl Machine {
     /// Joins with a token of `vm-1`, and confirms.
     #[track_caller]
     pub(crate) fn join(&self, world: &World) -> String {
-        let mut command = self.command("crossfade");
-        command.args(["agent", "join", "--yes"]).stdin(Stdio::piped());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let token = world.token(&["vm-1", "--replace"]);
-        child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
-        let said = Said::of(child.wait_with_output().unwrap());
+        let said = self.join_as(world, &["--yes"]);
         assert_eq!(said.code, 0, "{said:?}\n{}", self.log());
         world.until_acked();
         said.out
+    }
+
+    /// Pastes the line of a token of `vm-1`, with more words.
+    pub(crate) fn join_as(&self, world: &World, more: &[&str]) -> Said {
+        let mut command = self.command("crossfade");
+        command.args(["agent", "join"]).args(more).stdin(Stdio::piped());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let token = world.token(&["vm-1", "--replace"]);
+        child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
+        Said::of(child.wait_with_output().unwrap())
     }
 
     /// The main process of a unit, as it is numbered there; 0: none runs.

@@ -1,13 +1,23 @@
 //! A join that nobody confirms undoes itself.
 
+use std::fs;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::booted::{self, ready};
 use super::leave::{host, same, settled};
+use super::machine::{Machine, can_boot, package};
 use super::main_job::PLAN;
-use super::world::{Agent, World, until_within};
+use super::world::{Agent, World, until, until_within};
 
 /// A trial of a minute, and some to undo.
 const TRIAL: Duration = Duration::from_secs(90);
+
+/// The last line of what was done on leaving.
+fn left(text: &str) -> Value {
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
 
 #[test]
 fn a_join_that_loses_the_controller_undoes_itself() {
@@ -23,6 +33,7 @@ fn a_join_that_loses_the_controller_undoes_itself() {
     assert_eq!(code, 1, "{}", agent.log());
     let log = agent.log();
     assert!(log.contains("no controller is reached") && log.contains("join again"), "{log}");
+    assert!(log.contains("crossfade revoke vm-1"), "{log}");
     same(&before, &host(&world));
 }
 
@@ -35,6 +46,8 @@ fn a_join_that_nobody_confirms_undoes_itself() {
     world.join_with(&world.token(&["vm-1"]), &[]).ok();
     let agent = Agent::start(&world);
     world.until_acked();
+    let ends = world.status().unwrap()["trial"].clone();
+    assert!(ends.is_string(), "{ends}");
     // Who restarts it does not win it.
     agent.kill();
     let mut agent = Agent::start(&world);
@@ -43,4 +56,91 @@ fn a_join_that_nobody_confirms_undoes_itself() {
     let log = agent.log();
     assert!(log.contains("nobody confirmed the join"), "{log}");
     same(&before, &host(&world));
+    // The controller was told, and no plan waits for it.
+    let left = left(&fs::read_to_string(world.data().join("left.log")).unwrap());
+    assert_eq!(left["told"], true, "{left}");
+    assert_eq!(world.controller().json(&["agents"])[0]["state"], "revoked");
+    assert!(world.sink().is_none());
+}
+
+#[test]
+fn a_trial_that_was_over_before_a_start_is_undone_first() {
+    let test = "a_trial_that_was_over_before_a_start_is_undone_first";
+    let Some(world) = World::beside(test, PLAN) else { return };
+    let before = settled(&world);
+    world.join_with(&world.token(&["vm-1"]), &[]).ok();
+    let agent = Agent::start(&world);
+    world.until_acked();
+    agent.kill();
+    fs::write(world.data().join("trial.json"), "\"2026-01-01T00:00:00Z\"").unwrap();
+    world.vm(&["agent", "restore"]).ok();
+    let mut command = world.on_vm(crate::harness::BINARY);
+    command.args(["agent", "run"]);
+    let mut agent = Agent::start_unasked(&world, command);
+    assert_eq!(agent.ended(), 1);
+    let log = agent.log();
+    assert!(log.contains("nobody confirmed the join: the host is as it was"), "{log}");
+    same(&before, &host(&world));
+}
+
+#[test]
+fn who_joins_anew_as_before_is_not_on_trial() {
+    let Some(world) = World::beside("who_joins_anew_as_before_is_not_on_trial", PLAN) else {
+        return;
+    };
+    let agent = world.joined(&[]);
+    world.controller().run(&["revoke", "vm-1"]).ok();
+    agent.kill();
+    let again = |more: &[&str]| world.join_with(&world.token(&["vm-1", "--replace"]), more).ok();
+    let said = again(&[]);
+    assert!(!said.contains("confirm"), "{said}");
+    let agent = Agent::start(&world);
+    world.until_acked();
+    assert!(world.status().unwrap()["trial"].is_null());
+    // Otherwise than before: that is to be proved.
+    agent.kill();
+    let said = again(&["--no-names", "-o", "json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["name"], &said["confirmed"]), (&"vm-1".into(), &false.into()), "{said}");
+    let _agent = Agent::start(&world);
+    until("it is on trial", || world.status()?["trial"].is_string().then_some(()));
+}
+
+/// As the package runs it: the agent is not root, and its helper is away at first.
+#[test]
+fn a_packaged_join_that_nobody_confirms_undoes_itself() {
+    let test = "a_packaged_join_that_nobody_confirms_undoes_itself";
+    let Some(world) = can_boot(test).then(|| World::new(test, PLAN)).flatten() else { return };
+    let packages = [package(&world, "1.0.0")];
+    let machine = Machine::new(&world, &packages);
+    machine.install(&packages);
+    let (rules, before) = (world.rules(), booted::etc(&machine));
+    let forward = || world.net.vm.run("sysctl", &["-n", "net.ipv4.ip_forward"]);
+    let said = machine.join_as(&world, &[]);
+    assert!(said.code == 0 && said.out.contains("crossfade agent confirm"), "{said:?}");
+    world.until_acked();
+    let is_ours = || machine.text("/etc/resolv.conf").contains("crossfade");
+    until("the VM asks the agent", || is_ours().then_some(()));
+    assert_eq!(forward().trim(), "1");
+    let agent = ready(&machine, 0);
+    machine.run(&["systemctl", "stop", "crossfade-host.socket"]);
+
+    until_within(TRIAL, "it cannot put back everything", || {
+        machine.log().contains("not everything was put back").then_some(())
+    });
+    assert!(is_ours() && !machine.log().contains("as it was before"), "{}", machine.log());
+    assert_eq!(world.rules(), rules);
+    // Started anew it goes on, and puts nothing in force; its helper comes with it.
+    machine.run(&["kill", "-KILL", &agent.to_string()]);
+    until("the join undoes itself", || {
+        let is_over = machine.agent_is("ActiveState") == "inactive" && !is_ours();
+        (is_over && machine.log().contains("as it was before")).then_some(())
+    });
+    assert_eq!(world.rules(), rules);
+    assert_eq!(forward().trim(), "0");
+    let after = booted::etc(&machine);
+    let differ: Vec<_> =
+        before.iter().filter(|(path, what)| after.get(*path) != Some(what)).collect();
+    assert!(differ.is_empty() && before.len() == after.len(), "{differ:?} {after:?}");
+    assert_eq!(world.controller().json(&["agents"])[0]["state"], "revoked");
 }
