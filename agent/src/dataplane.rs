@@ -15,11 +15,12 @@ mod held;
 mod netlink;
 mod socket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use plan::split::Side;
 
-use crate::rules::{Name, Table, Transport};
+use crate::rules::{Key, Mark, Name, Table, Transport};
 
 pub(crate) use self::answer::Attributes;
 pub use self::error::DataplaneError;
@@ -73,6 +74,13 @@ pub trait Dataplane: Send {
         value: u32,
         transport: Option<Transport>,
     ) -> Result<Flushed, DataplaneError>;
+
+    /// Forgets flows as [`Self::flush_flows`] does, however many services they are of: the kernel's
+    /// table is not walked for each.
+    ///
+    /// # Errors
+    /// The kernel refused; some flows may be forgotten already.
+    fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError>;
 
     /// Takes the table out of the kernel; nothing of ours stays. `false`: there was none.
     ///
@@ -135,6 +143,25 @@ pub struct Straggler {
     pub tally: Tally,
     /// Milliseconds until it is forgotten if nothing more comes.
     pub expires_ms: u64,
+}
+
+/// Flows to be forgotten: of datagrams, and where it is said of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forget {
+    /// Those that were led to a side of a service.
+    pub marked: BTreeSet<(Mark, Side)>,
+    /// Those that are older than our rules, by where they are sent to: they have no mark of ours,
+    /// or that of target without going there.
+    pub older: BTreeSet<Key>,
+    /// Connections too.
+    pub connections: bool,
+}
+
+impl Forget {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.marked.is_empty() && self.older.is_empty()
+    }
 }
 
 /// How flows were forgotten.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::errno::Errno;
 
 use super::error::DataplaneError;
-use super::{Adopted, Committed, Dataplane, Flushed, Ownership, Straggler, Tally};
+use super::{Adopted, Committed, Dataplane, Flushed, Forget, Ownership, Straggler, Tally};
 use crate::rules::fake::Kernel;
 use crate::rules::{Name, Table, Transport};
 
@@ -84,6 +84,11 @@ impl Dataplane for Fake {
     ) -> Result<Flushed, DataplaneError> {
         let count = self.kernel(|kernel| kernel.flush(mask, value, transport));
         Ok(Flushed::OneByOne(count))
+    }
+
+    fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
+        self.kernel(|kernel| kernel.forget(which));
+        Ok(())
     }
 
     fn remove(&mut self) -> Result<bool, DataplaneError> {

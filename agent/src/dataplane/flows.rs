@@ -1,16 +1,18 @@
-//! Forgets flows of connection tracking by their mark (`linux/netfilter/nfnetlink_conntrack.h`).
+//! Forgets flows of connection tracking by their mark, and by where they were sent to
+//! (`linux/netfilter/nfnetlink_conntrack.h`).
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 
-use super::Flushed;
 use super::answer::Attributes;
 use super::encode::rule::{TRANSLATED, V4, V6, octets, protocol};
 use super::encode::{ACK, DUMP};
 use super::error::DataplaneError;
 use super::socket::Socket;
-use crate::rules::{Transport, mark};
+use super::{Flushed, Forget};
+use crate::rules::{Key, Transport, mark};
 
 /// `IPCTNL_MSG_CT_GET`.
 const LIST: u16 = 1;
@@ -53,6 +55,10 @@ const AT_ONCE: usize = 200;
 /// Flows listed at most: a table of connection tracking seldom holds more (`nf_conntrack_max`).
 const LISTED_MAX: usize = 1 << 20;
 
+/// The most services whose flows are forgotten by a message each, for which the kernel walks its
+/// table once or twice; for more of them it is listed.
+const WALKS_MAX: usize = 8;
+
 /// Which flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Which {
@@ -93,7 +99,50 @@ pub(super) fn flush(
             outcome => return outcome.map_err(refused),
         }
     }
-    let listed = list(socket, which, transport)?;
+    let listed = list(socket, transport, Some((which.mask, which.value)), |flow| {
+        // Asked again: a kernel without the filter lists all.
+        let others = which.translated() && !flow.translated;
+        flow.mark & which.mask == which.value && !others
+    })?;
+    each(socket, &listed).map(Flushed::OneByOne)
+}
+
+/// Forgets flows of any number of services.
+pub(super) fn forget(
+    socket: &mut Socket,
+    which: &Forget,
+    one_by_one: bool,
+) -> Result<(), DataplaneError> {
+    let mask = mark::SIDE | mark::INDEX;
+    let values = which.marked.iter().map(|(mark, side)| mark.value(*side, false) & mask);
+    let values: BTreeSet<u32> = values.collect();
+    if which.older.is_empty() && values.len() <= WALKS_MAX {
+        let transport = (!which.connections).then_some(Transport::Udp);
+        for value in values {
+            flush(socket, Which { mask, value, transport }, one_by_one)?;
+        }
+        return Ok(());
+    }
+    for transport in [Transport::Udp, Transport::Tcp] {
+        if transport == Transport::Tcp && !which.connections {
+            continue;
+        }
+        let listed = list(socket, transport, None, |flow| {
+            let value = flow.mark & mask;
+            let on_target = value & mark::SIDE != 0;
+            let is_older = value & mark::INDEX == 0 || (on_target && !flow.translated);
+            match is_older {
+                true => which.older.contains(&flow.to),
+                false => values.contains(&value),
+            }
+        })?;
+        each(socket, &listed)?;
+    }
+    Ok(())
+}
+
+/// Forgets these; how many of them still were.
+fn each(socket: &mut Socket, listed: &[Listed]) -> Result<u64, DataplaneError> {
     let mut count = 0;
     for some in listed.chunks(AT_ONCE) {
         let mut messages = socket.messages();
@@ -113,7 +162,7 @@ pub(super) fn flush(
             }
         }
     }
-    Ok(Flushed::OneByOne(count))
+    Ok(count)
 }
 
 /// What is tracked of flows, for whoever opened one.
@@ -196,36 +245,63 @@ fn at_once(socket: &mut Socket, which: Which) -> Result<Result<Flushed, Errno>, 
     Ok(outcomes.into_iter().collect::<Result<(), _>>().map(|()| Flushed::AtOnce))
 }
 
+/// What is looked at of a flow that was listed.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    mark: u32,
+    translated: bool,
+    /// Where its first packet was sent to.
+    to: Key,
+}
+
+/// The flows of a transport that are wanted; where all of them have a value under a mask of their
+/// marks, others are not listed at all.
 fn list(
     socket: &mut Socket,
-    which: Which,
     transport: Transport,
+    marked: Option<(u32, u32)>,
+    is_wanted: impl Fn(Seen) -> bool,
 ) -> Result<Vec<Listed>, DataplaneError> {
     let mut found = Vec::new();
     for family in [V4, V6] {
         let mut messages = socket.messages();
         messages.flows(LIST, DUMP, family, |to| {
-            to.number(MARK, which.value);
-            to.number(MARK_MASK, which.mask);
+            if let Some((mask, value)) = marked {
+                to.number(MARK, value);
+                to.number(MARK_MASK, mask);
+            }
         });
         // Flows come and go while they are listed; those that stay are all in it.
         socket.dump(&messages, |it| {
             if found.len() < LISTED_MAX {
-                found.extend(listed(it, which, transport, family));
+                found.extend(listed(it, transport, family, &is_wanted));
             }
         })?;
     }
     Ok(found)
 }
 
-fn listed(it: Attributes<'_>, which: Which, transport: Transport, family: u8) -> Option<Listed> {
+fn listed(
+    it: Attributes<'_>,
+    transport: Transport,
+    family: u8,
+    is_wanted: impl Fn(Seen) -> bool,
+) -> Option<Listed> {
     let tuple = it.find(ORIGINAL)?;
-    let number = tuple.nest().nest(TUPLE_PROTOCOL)?.find(PROTOCOL_NUMBER)?;
+    let ends = tuple.nest().nest(TUPLE_PROTOCOL)?;
+    if ends.find(PROTOCOL_NUMBER)?.value != [protocol(transport)] {
+        return None;
+    }
+    let [_, to] = if family == V4 { ADDRESSES_V4 } else { ADDRESSES_V6 };
+    let [_, port] = PORTS;
+    let to = Key {
+        address: address(tuple.nest().nest(TUPLE_ADDRESSES)?.find(to)?.value)?,
+        transport,
+        port: u16::from_be_bytes(ends.find(port)?.value.try_into().ok()?),
+    };
     let mark = it.number(MARK).unwrap_or_default();
-    // Asked again: a kernel without the filter lists all.
-    let status = it.number(STATUS).unwrap_or_default();
-    let others = which.translated() && status & TRANSLATED == 0;
-    if number.value != [protocol(transport)] || mark & which.mask != which.value || others {
+    let translated = it.number(STATUS).unwrap_or_default() & TRANSLATED != 0;
+    if !is_wanted(Seen { mark, translated, to }) {
         return None;
     }
     let whole = |kind| it.find(kind).map(|attribute| attribute.value.to_vec());

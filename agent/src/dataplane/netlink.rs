@@ -12,7 +12,9 @@ use super::encode::{Messages, Verb, object};
 use super::error::DataplaneError;
 use super::held::{self, Held};
 use super::socket::Socket;
-use super::{Adopted, Committed, Dataplane, Flushed, Ownership, SIGN, Straggler, Tally, flows};
+use super::{
+    Adopted, Committed, Dataplane, Flushed, Forget, Ownership, SIGN, Straggler, Tally, flows,
+};
 use crate::rules::{Name, Table, Transport};
 
 /// The longest comment: `nft` prints up to 128 bytes.
@@ -273,6 +275,10 @@ impl Dataplane for Netlink {
     ) -> Result<Flushed, DataplaneError> {
         let which = flows::Which { mask, value, transport };
         flows::flush(&mut self.socket, which, self.settings.old_kernel)
+    }
+
+    fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
+        flows::forget(&mut self.socket, which, self.settings.old_kernel)
     }
 
     fn remove(&mut self) -> Result<bool, DataplaneError> {

@@ -23,10 +23,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use plan::split::Side;
 
 pub use self::check::Refused;
 pub use self::flow::{Flow, Packet, Sender};
 use self::walk::Walk;
+use crate::dataplane::Forget;
 use crate::rules::mark;
 use crate::rules::table::{Family, Hook, Name, Table, Transport};
 
@@ -145,6 +147,22 @@ impl Kernel {
             flow.mark & mask != value || another || others
         });
         (before - self.flows.len()).try_into().unwrap_or(u64::MAX)
+    }
+
+    /// Forgets flows of any number of services.
+    pub fn forget(&mut self, which: &Forget) {
+        self.flows.retain(|packet, flow| {
+            let value = flow.mark & (mark::SIDE | mark::INDEX);
+            let is_its = |(mark, side): &(mark::Mark, Side)| mark.value(*side, false) == value;
+            let on_target = value & mark::SIDE != 0;
+            let is_older = value & mark::INDEX == 0 || (on_target && !flow.translated);
+            let found = match is_older {
+                true => which.older.contains(&packet.key()),
+                false => which.marked.iter().any(is_its),
+            };
+            let is_spared = packet.transport != Transport::Udp && !which.connections;
+            is_spared || !found
+        });
     }
 
     /// How many flows a counter has seen; 0 where there is none.

@@ -4,8 +4,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use agent::dataplane::{Dataplane as _, Flushed, Netlink, Ownership, Tracked};
-use agent::rules::Transport;
+use agent::dataplane::{Dataplane as _, Flushed, Forget, Netlink, Ownership, Tracked};
+use agent::rules::{Key, Marks, Transport};
+use plan::{ServiceId, Side};
 
 use crate::backends::Backends;
 use crate::netns::{Space, World, allowed};
@@ -117,6 +118,58 @@ fn flows_stay_until_they_are_forgotten() {
         };
         assert!(ends.iter().all(reset), "no hang: {ends:?}");
         assert_eq!(open.datagrams(), vec![b'T']);
+    }
+}
+
+/// Flows that are older than any rule of ours stay as they are; those of many services are found by
+/// one look.
+#[test]
+fn datagrams_that_are_older_and_those_of_many_services_are_decided_anew() {
+    if !allowed("datagrams_that_are_older_and_those_of_many_services_are_decided_anew") {
+        return;
+    }
+    let ids: Vec<ServiceId> = (0..20).map(|at| format!("shop/s{at:02}").parse().unwrap()).collect();
+    let marks = Marks::default().assign(ids.iter()).unwrap();
+    for old_kernel in [false, true] {
+        let world = World::new();
+        let _backends = Backends::start(&world);
+        // Where no rule of NAT stood, ours mark a flow that nobody answered and leave it as it is.
+        let kind = if old_kernel { "nat" } else { "filter" };
+        let chain = format!("type {kind} hook prerouting priority 0; ct state new counter");
+        let tracking = format!("table inet other {{\n chain in {{\n {chain}\n }}\n}}\n");
+        assert!(world.vm.nft_file(&tracking).status.success());
+        let socket = world.client.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect((LOGICAL[0], 8080)).unwrap();
+        let ask = || {
+            let mut bytes = [0; 2];
+            socket.send(b"?")?;
+            socket.recv(&mut bytes).map(|_| bytes[1])
+        };
+        assert_eq!(ask().unwrap_err().kind(), ErrorKind::ConnectionRefused, "nobody is there");
+        let mut settings = settings(Ownership::Persistent);
+        settings.old_kernel = old_kernel;
+        let mut netlink = world.vm.enter(|| Netlink::open(settings).unwrap());
+        netlink.commit(&service(Shape { split: 10_000, ..SHAPE })).unwrap();
+        assert_eq!(ask().unwrap_err().kind(), ErrorKind::ConnectionRefused, "the flow is older");
+        let key = |port| {
+            let address = LOGICAL[0].parse().unwrap();
+            Key { address, transport: Transport::Udp, port }
+        };
+        let at = |port| Forget { older: [key(port)].into(), ..Forget::default() };
+        netlink.forget(&at(8081)).unwrap();
+        assert_eq!(ask().unwrap_err().kind(), ErrorKind::ConnectionRefused, "another's");
+        netlink.forget(&at(8080)).unwrap();
+        assert_eq!(ask().unwrap(), b'T');
+        netlink.commit(&service(Shape { split: 0, ..SHAPE })).unwrap();
+        let of = |side| {
+            let all = ids.iter().filter_map(|id| Some((marks.of(id)?, side)));
+            Forget { marked: all.collect(), ..Forget::default() }
+        };
+        netlink.forget(&of(Side::Legacy)).unwrap();
+        assert_eq!(ask().unwrap(), b'T', "on the other side");
+        netlink.forget(&of(Side::Target)).unwrap();
+        assert_eq!(ask().unwrap(), b'L');
     }
 }
 
