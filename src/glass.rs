@@ -39,6 +39,10 @@ const WAITS_MAX: u32 = 50;
 /// A longer one is no log of people's acts.
 const BYTES_MAX: u64 = 16 << 20;
 
+/// Root opens it in a directory that is the agent's: a link there leads it nowhere, and a pipe
+/// keeps it from nothing.
+const FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK);
+
 /// The longest reason and name, in bytes.
 const TEXT_MAX: usize = 1_000;
 
@@ -129,7 +133,7 @@ pub(crate) enum GlassError {
 /// Reads the file in `directory`; none is nothing in force.
 pub(crate) fn read(directory: &Path) -> Result<Glass, GlassError> {
     let path = directory.join(FILE);
-    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
+    let opened = OpenOptions::new().read(true).custom_flags(FLAGS.bits()).open(&path);
     match opened {
         Ok(file) => read_file(&file, &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Glass::nothing()),
@@ -161,9 +165,16 @@ impl Stamp {
     }
 }
 
+fn is_file(file: &File) -> io::Result<()> {
+    match file.metadata()?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no regular file; move it away")),
+    }
+}
+
 fn read_file(file: &File, path: &Path) -> Result<Glass, GlassError> {
     let mut bytes = Vec::new();
-    let read = file.take(BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = is_file(file).and_then(|()| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
     read.map_err(|source| GlassError::File { what: "read", path: path.to_owned(), source })?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(GlassError::TooLong { path: path.to_owned() });
@@ -227,10 +238,10 @@ impl Log {
             .read(true)
             .append(true)
             .create(true)
-            // Root writes in a directory that is the agent's: a link there leads it nowhere.
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .custom_flags(FLAGS.bits())
             .open(&path)
             .map_err(failed("open"))?;
+        is_file(&file).map_err(failed("open"))?;
         Ok(Self { file, path, new })
     }
 
@@ -355,6 +366,11 @@ impl Glass {
         if self.force.is_empty() {
             tracing::warn!("break-glass is over");
         }
+    }
+
+    /// What is in force, by services; `None`: every service.
+    pub(crate) fn services(&self) -> Vec<Option<ServiceId>> {
+        self.force.iter().map(|force| force.service.clone()).collect()
     }
 
     /// What keeps this service on legacy here.

@@ -75,3 +75,13 @@ fn edits_of_the_log_are_found_and_a_torn_line_does_not_stop_the_next() {
     assert_eq!(services(&glass), ["shop/orders", "*"]);
     assert_eq!(glass.problems, ["line 2 is damaged"]);
 }
+
+/// What stands in the place of the log keeps nobody waiting.
+#[test]
+fn a_pipe_is_no_log() {
+    let scratch = Scratch::new("pipe");
+    nix::unistd::mkfifo(&scratch.0.join(FILE), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for error in [read(&scratch.0).unwrap_err(), Log::open(&scratch.0).unwrap_err()] {
+        assert!(chain(&error).contains("no regular file"), "{error}");
+    }
+}
