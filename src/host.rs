@@ -6,6 +6,7 @@
 //! | [`world`] | tables of plans to the leaves of this host, and to rules |
 //! | [`actor`] | the one task that changes the host's rules |
 //! | [`survey`] | what addresses the host has, and what no rule may touch |
+//! | [`controllers`] | where the controllers are, as it was last found |
 //! | [`kernel`] | our table, and that of break-glass |
 //! | [`names`] | the stub DNS server, and bringing the host to ask it |
 //! | [`changes`] | settings and files of the host, changed by its journal |
@@ -21,6 +22,7 @@
 pub(crate) mod actor;
 pub(crate) mod changes;
 pub(crate) mod control;
+mod controllers;
 pub(crate) mod descriptors;
 pub(crate) mod envoy;
 mod farewell;
@@ -32,7 +34,7 @@ pub(crate) mod leave;
 pub(crate) mod names;
 mod report;
 mod returns;
-mod survey;
+pub(crate) mod survey;
 pub(crate) mod trial;
 pub(crate) mod world;
 
@@ -40,6 +42,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::rules::Host;
 use controller::clock::Clock;
 use plan::Token;
 use proto::crossfade::v1::ReportRequest;
@@ -51,6 +54,7 @@ use xds::follow::{self, Again, Follower, Link};
 use xds::join::Kind;
 
 use self::actor::{Actor, Following, Shared, State};
+use self::controllers::Controllers;
 use self::descriptors::Descriptors;
 use self::envoy::Beside;
 use self::farewell::Farewell;
@@ -63,6 +67,7 @@ use self::world::World;
 use crate::cli::agent::Run;
 use crate::cli::page;
 use crate::following;
+use crate::glass;
 use crate::identity::Standing;
 use crate::serve::{log, stopped};
 use crate::verbs::{Context, Exit, Failure, chain};
@@ -96,13 +101,17 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
         tracing::error!(path = %damage.path.display(), why = damage.why, "a slot is damaged");
     }
     let beside = Beside::begin(directory, &settings, &standing);
-    let mut world = held(directory, &settings, &follower);
+    let controllers = watch::channel(Controllers::kept(directory, &settings)).0;
+    let host = survey::host(&settings, &controllers.borrow());
+    let mut world = held(directory, host, &follower);
     world.host.capture = *beside.capture().borrow();
     tell_start(&world);
-    let leaves = world.leaves();
+    // As break-glass has them from the first packet.
+    let leaves = actor::on_legacy(world.leaves(), &glass::read_or_nothing(directory).force);
     let kernel = Kernel::taking(descriptors.rules()).map_err(local("rules cannot be kept"))?;
     let names = names::start(directory, &settings, &leaves, descriptors.names())?;
-    let parts = Parts { world: Shared::new(world), kernel, directory, settings: &settings, beside };
+    let world = Shared::new(world);
+    let parts = Parts { world, kernel, directory, settings: &settings, controllers, beside };
     match Box::pin(parts.run(follower, node, names, standing)).await? {
         Ended::Told => Ok(Exit::Done),
         Ended::Lost(lost, kernel) => trial::undo(directory, &settings, Ok(kernel), lost).await,
@@ -161,8 +170,8 @@ fn standing(directory: &Path, settings: &Settings) -> Result<Standing, Failure> 
 }
 
 /// What was held when it last ran.
-fn held(directory: &Path, settings: &Settings, follower: &Follower) -> World {
-    let mut world = World::new(survey::host(settings), files::marks(directory));
+fn held(directory: &Path, host: Host, follower: &Follower) -> World {
+    let mut world = World::new(host, files::marks(directory));
     follower.held().for_each(|held| world.take(held));
     world
 }
@@ -182,6 +191,7 @@ struct Parts<'a> {
     kernel: Kernel,
     directory: &'a Path,
     settings: &'a Settings,
+    controllers: watch::Sender<Controllers>,
     beside: Beside,
 }
 
@@ -193,7 +203,7 @@ impl Parts<'_> {
         names: Option<names::Serving>,
         standing: Standing,
     ) -> Result<Ended, Failure> {
-        let Self { world, kernel, directory, settings, beside } = self;
+        let Self { world, kernel, directory, settings, controllers, beside } = self;
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let links = watch::channel::<Option<Link>>(None).0;
         let again = watch::channel(Again::default()).0;
@@ -236,7 +246,7 @@ impl Parts<'_> {
         let reports = following::report(node, links.subscribe(), &noticed, say);
         let host = world.lock().host.clone();
         let (proving, proved) = watch::channel(Proved::default());
-        let news = survey::News { capture: beside.capture(), proved: proved.clone() };
+        let news = survey::News::of(&beside, proved, &controllers);
         let survey = survey::go_on(settings.clone(), host, asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
@@ -247,6 +257,7 @@ impl Parts<'_> {
             () = pump => None,
             () = reports => None,
             () = survey => None,
+            () = controllers::go_on(directory, &controllers) => None,
             () = returns => None,
             () = serving => None,
             () = names::go_on(names, directory, settings) => None,

@@ -4,6 +4,7 @@
 mod ask;
 mod flows;
 mod glass;
+mod known;
 #[cfg(test)]
 mod tests;
 
@@ -12,24 +13,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::dataplane::Ownership;
-use agent::names::{Answers, Stub};
+use agent::dataplane::{Forget, Ownership};
+use agent::names::Stub;
 use agent::rules::{self, Compiled, Counted, Told};
 use controller::clock::Clock;
 use plan::snapshot::Service;
-use plan::{Digest, PlanName, ServiceId, Side, Token};
+use plan::{Digest, PlanName, ServiceId, Token};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use xds::follow::{Again, Applied, Link, Refusal};
 use xds::{Name, TypeUrl};
 
 pub(in crate::host) use self::ask::{Ask, Following, Shared};
+pub(crate) use self::flows::has_datagrams;
+pub(in crate::host) use self::glass::on_legacy;
 pub(crate) use self::glass::{BY_RULES, NOT_BY_US};
+pub(in crate::host) use self::known::Flows;
+use self::known::Known;
 use crate::disk;
 use crate::glass::{Force, LOOK_EVERY, Stamp};
 use crate::host::files;
 use crate::host::kernel::Kernel;
-use crate::host::report::{self, Baselines, InForce};
+use crate::host::report::{self, InForce};
 use crate::verbs::chain;
 
 /// How often the kernel is asked whether it holds what it should, and whether break-glass is there.
@@ -70,8 +75,11 @@ pub(super) struct State {
     untold: bool,
     ownership: Option<Ownership>,
     retry: Option<Instant>,
-    baselines: Baselines,
-    drains: BTreeMap<ServiceId, (Instant, Side)>,
+    known: Known,
+    /// What of it is not written down.
+    unkept: bool,
+    /// What is to be decided anew.
+    due: Forget,
     /// Of the rules of break-glass, as they are on disk.
     written: Option<Digest>,
 }
@@ -79,8 +87,9 @@ pub(super) struct State {
 impl Actor {
     /// Puts in force what was held when the agent last ran, break-glass too.
     pub(super) fn begin(&mut self) {
-        self.enforce();
+        self.state.known = Known::kept(&self.directory);
         self.begin_glass();
+        self.settle();
         self.show();
     }
 
@@ -137,6 +146,7 @@ impl Actor {
                 self.dissolve(confirmed);
                 // The pump waits for it, or has gone.
                 let _ = done.send(self.applied());
+                tokio::task::block_in_place(|| self.settle());
                 self.show();
             }
             Ask::Applied { done } => {
@@ -148,7 +158,10 @@ impl Actor {
             }
             Ask::Host(host) => {
                 self.world.lock().host = *host;
-                tokio::task::block_in_place(|| self.enforce());
+                tokio::task::block_in_place(|| {
+                    self.enforce();
+                    self.settle();
+                });
             }
         }
     }
@@ -156,9 +169,16 @@ impl Actor {
     /// Makes rules, names and the file of break-glass say what is held. What is on disk comes
     /// first, so that a restart finds it.
     fn enforce(&mut self) {
+        if self.bring() && !self.state.glass.is_empty() {
+            self.force();
+        }
+    }
+
+    /// The same but for break-glass; `false`: nothing is done.
+    fn bring(&mut self) -> bool {
         if self.holds_nothing() && self.kernel.is_standing() {
             // What stands in the kernel may be all that is left of what was held.
-            return;
+            return false;
         }
         let (compiled, marks) = {
             let mut world = self.world.lock();
@@ -178,7 +198,7 @@ impl Actor {
             Ok((compiled, ownership))
         });
         match committed {
-            Ok((compiled, ownership)) => self.in_force(compiled, ownership, &leaves),
+            Ok((compiled, ownership)) => self.in_force(&compiled, ownership, &leaves),
             Err(why) => {
                 if self.state.broken.as_ref() != Some(&why) {
                     tracing::error!(%why, "the kernel does not hold what it should");
@@ -188,17 +208,20 @@ impl Actor {
                 self.state.retry = Some(Instant::now() + RETRY_AFTER);
             }
         }
+        self.publish();
+        true
+    }
+
+    /// Has names answered by what is held, and by break-glass.
+    fn publish(&self) {
         if let Some(stub) = &self.stub {
-            let answers: Answers = stub.answers().next(&leaves);
-            stub.publish(Arc::new(answers));
-        }
-        if !self.state.glass.is_empty() {
-            self.force();
+            let leaves = on_legacy(self.world.lock().leaves(), &self.state.glass);
+            stub.publish(Arc::new(stub.answers().next(&leaves)));
         }
     }
 
     /// Takes up that the kernel holds this.
-    fn in_force(&mut self, compiled: Compiled, ownership: Ownership, leaves: &[Arc<Service>]) {
+    fn in_force(&mut self, compiled: &Compiled, ownership: Ownership, leaves: &[Arc<Service>]) {
         let state = &mut self.state;
         state.ownership = Some(ownership);
         state.retry = None;
@@ -216,9 +239,8 @@ impl Actor {
         state.untold |= state.impossible != impossible;
         state.impossible = impossible;
         state.told = told;
-        state.otherwise = compiled.told;
-        state.counted = compiled.counted;
-        self.moved(leaves);
+        state.otherwise.clone_from(&compiled.told);
+        self.moved(compiled, leaves);
     }
 
     fn holds_nothing(&self) -> bool {
@@ -238,7 +260,8 @@ impl Actor {
             }
             self.enforce();
         }
-        self.drain_due(now);
+        self.drain_due();
+        self.settle();
     }
 
     /// What is refused: all of it while the kernel does not hold it, and plans that break-glass
@@ -285,12 +308,16 @@ impl Actor {
     }
 
     fn show(&mut self) {
-        let counted = self.kernel.counted().unwrap_or_default();
+        let counted = self.kernel.counted();
+        if let Ok(counted) = &counted {
+            self.state.unkept |= self.state.known.see(&self.state.counted, counted);
+        }
+        let counted = counted.unwrap_or_default();
         let in_force = {
             let state = &self.state;
             let services = state.leaves.iter().map(|leaf| {
                 let names = state.counted.get(&leaf.id);
-                report::service(leaf, names, &counted, &state.baselines)
+                report::service(leaf, names, &counted, state.known.flows(&leaf.id))
             });
             InForce {
                 services: services.collect(),

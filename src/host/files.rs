@@ -35,7 +35,7 @@ const CONFIRMED: &str = "confirmed";
 const TRIAL: &str = "trial.json";
 
 /// Where the packaged agent keeps what it has, and where its changes of the host are written down.
-const PACKAGED: &str = "/var/lib/crossfade/agent";
+pub(crate) const PACKAGED: &str = "/var/lib/crossfade/agent";
 const PACKAGED_HOST: &str = "/var/lib/crossfade/host";
 /// Who the packaged agent runs as.
 const USER: &str = "crossfade-agent";

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use agent::dataplane::{
-    Adopted, Dataplane, DataplaneError, Netlink, Ownership, Settings, Straggler,
+    Adopted, Dataplane, DataplaneError, Forget, Netlink, Ownership, Settings, Straggler, Tally,
 };
-use agent::rules::{Mark, Name, Table, Transport, mark};
-use plan::Side;
+use agent::rules::{Name, Table};
 
 use crate::host::descriptors;
 use crate::verbs::chain;
@@ -25,6 +24,8 @@ pub(crate) struct Kernel {
 pub(crate) struct Counted {
     /// Flows by counter.
     pub(crate) flows: BTreeMap<Name, u64>,
+    /// Those that break-glass took first.
+    pub(crate) glass: BTreeMap<Name, u64>,
     /// Networks by set.
     pub(crate) stragglers: BTreeMap<Name, Vec<Straggler>>,
 }
@@ -51,6 +52,12 @@ impl Kernel {
         };
         descriptors::keep_rules(&owner);
         Self::beside(owner)
+    }
+
+    /// Makes the kernel hold this table when the process has ended: an agent takes it over.
+    pub(crate) fn leave_behind(table: &Table) -> Result<(), DataplaneError> {
+        let [ours, _] = Self::TABLES;
+        left_behind(table, |ownership| Netlink::open(settings(ours, ownership)))
     }
 
     fn beside(ours: Netlink) -> Result<Self, DataplaneError> {
@@ -113,16 +120,23 @@ impl Kernel {
     /// What was counted so far.
     pub(crate) fn counted(&mut self) -> Result<Counted, DataplaneError> {
         self.adopt()?;
-        let tallies = self.ours.counters()?;
-        let flows = tallies.into_iter().map(|(name, tally)| (name, tally.packets)).collect();
-        Ok(Counted { flows, stragglers: self.ours.stragglers()? })
+        let packets = |tallies: BTreeMap<Name, Tally>| {
+            tallies.into_iter().map(|(name, tally)| (name, tally.packets)).collect()
+        };
+        Ok(Counted {
+            flows: packets(self.ours.counters()?),
+            // That table is seldom there.
+            glass: self.rollback.counters().map(packets).unwrap_or_default(),
+            stragglers: self.ours.stragglers()?,
+        })
     }
 
-    /// Forgets the flows of a service that are on one side.
-    pub(crate) fn flush(&mut self, mark: Mark, side: Side, transport: Option<Transport>) {
-        let mask = mark::SIDE | mark::INDEX;
-        let value = mark.value(side, false) & mask;
-        if let Err(error) = self.ours.flush_flows(mask, value, transport) {
+    /// Forgets flows: the next packet of each is decided anew.
+    pub(crate) fn forget(&mut self, which: &Forget) {
+        if which.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ours.forget(which) {
             tracing::error!(why = %chain(&error), "flows of the side that lost are not closed");
         }
     }
@@ -136,6 +150,24 @@ impl Kernel {
     }
 }
 
+/// Where the kernel cannot keep the table of a socket that is gone (before Linux 6.9), it is
+/// nobody's.
+fn left_behind<D: Dataplane>(
+    table: &Table,
+    open: impl Fn(Ownership) -> Result<D, DataplaneError>,
+) -> Result<(), DataplaneError> {
+    let mut owner = open(Ownership::Persistent)?;
+    owner.adopt()?;
+    if owner.commit(table)?.ownership != Ownership::Socket {
+        return Ok(());
+    }
+    owner.remove()?;
+    drop(owner);
+    let mut nobody = open(Ownership::Open)?;
+    nobody.adopt()?;
+    nobody.commit(table).map(drop)
+}
+
 fn ours() -> Settings {
     let [ours, _] = Kernel::TABLES;
     settings(ours, Ownership::Persistent)
@@ -145,4 +177,89 @@ fn ours() -> Settings {
 fn settings(table: &str, ownership: Ownership) -> Settings {
     let table = Name::new(table).expect("a word of ours");
     Settings { table, ownership, old_kernel: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use agent::dataplane::{Committed, Fake, Flushed};
+    use agent::rules::{Host, Marks, Transport, fake, rollback};
+
+    use super::*;
+
+    type InMemory = Arc<Mutex<fake::Kernel>>;
+
+    /// A kernel of before Linux 6.9: what a socket owns goes with it.
+    struct Old {
+        fake: Fake,
+        kernel: InMemory,
+        table: Name,
+        ownership: Ownership,
+    }
+
+    impl Drop for Old {
+        fn drop(&mut self) {
+            if self.ownership == Ownership::Socket {
+                self.kernel.lock().unwrap().delete(&self.table);
+            }
+        }
+    }
+
+    impl Dataplane for Old {
+        fn adopt(&mut self) -> Result<Adopted, DataplaneError> {
+            self.fake.adopt()
+        }
+
+        fn commit(&mut self, table: &Table) -> Result<Committed, DataplaneError> {
+            let ownership = self.ownership;
+            Ok(Committed { ownership, ..self.fake.commit(table)? })
+        }
+
+        fn counters(&mut self) -> Result<BTreeMap<Name, Tally>, DataplaneError> {
+            self.fake.counters()
+        }
+
+        fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError> {
+            self.fake.stragglers()
+        }
+
+        fn flush_flows(
+            &mut self,
+            mask: u32,
+            value: u32,
+            transport: Option<Transport>,
+        ) -> Result<Flushed, DataplaneError> {
+            self.fake.flush_flows(mask, value, transport)
+        }
+
+        fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
+            self.fake.forget(which)
+        }
+
+        fn remove(&mut self) -> Result<bool, DataplaneError> {
+            self.fake.remove()
+        }
+
+        fn is_intact(&mut self) -> Result<bool, DataplaneError> {
+            self.fake.is_intact()
+        }
+    }
+
+    #[test]
+    fn what_is_left_behind_outlives_who_left_it() {
+        let host = Host::new("10.50.0.1".parse().unwrap());
+        let none = xds::own::HostTable { services: Vec::new(), egress: Vec::new() };
+        let table = rollback(&none, &host, &Marks::default());
+        for best in [Ownership::Open, Ownership::Socket, Ownership::Persistent] {
+            let kernel = Arc::new(Mutex::new(fake::Kernel::new([], 1)));
+            let open = |asked: Ownership| {
+                let (kernel, name) = (Arc::clone(&kernel), table.name.clone());
+                let fake = Fake::new(Arc::clone(&kernel), name.clone());
+                Ok(Old { fake, kernel, table: name, ownership: asked.min(best) })
+            };
+            left_behind(&table, open).unwrap();
+            assert_eq!(kernel.lock().unwrap().table(&table.name), Some(&table), "{best:?}");
+        }
+    }
 }

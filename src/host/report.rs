@@ -1,6 +1,5 @@
 //! What is in force on this host and what was counted, for reports and for `agent status`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::dataplane::Ownership;
@@ -9,10 +8,11 @@ use agent::rules::{self, Told};
 use ipnet::IpNet;
 use plan::measure::Stragglers;
 use plan::snapshot::Service;
-use plan::{ServiceId, Split, Token};
+use plan::{Split, Token};
 use proto::crossfade::v1::{self as wire, ReportRequest, stragglers::Source};
 
 use crate::glass::Force;
+use crate::host::actor::Flows;
 use crate::host::kernel::Counted;
 
 /// What is in force.
@@ -50,72 +50,13 @@ pub(super) struct ServiceInForce {
     pub(super) stragglers: Vec<(IpNet, u64)>,
 }
 
-/// What counters stood at when a service last changed.
-#[derive(Debug, Default)]
-pub(super) struct Baselines {
-    at: BTreeMap<ServiceId, Flows>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Flows {
-    legacy: u64,
-    target: u64,
-    caught: u64,
-}
-
-impl Flows {
-    fn read(names: Option<&rules::Counted>, counted: &Counted) -> Self {
-        let Some(names) = names else { return Self::default() };
-        let of = |name: &rules::Name| counted.flows.get(name).copied().unwrap_or(0);
-        Self {
-            legacy: of(&names.legacy),
-            target: of(&names.target),
-            caught: names.caught.as_ref().map_or(0, of),
-        }
-    }
-
-    /// What came since; a counter that fell was made anew.
-    const fn since(self, before: Self) -> Self {
-        const fn risen(now: u64, before: u64) -> u64 {
-            match now.checked_sub(before) {
-                Some(risen) => risen,
-                None => now,
-            }
-        }
-        Self {
-            legacy: risen(self.legacy, before.legacy),
-            target: risen(self.target, before.target),
-            caught: risen(self.caught, before.caught),
-        }
-    }
-}
-
-impl Baselines {
-    /// Forgets the other services.
-    pub(super) fn keep(&mut self, keep: impl Fn(&ServiceId) -> bool) {
-        self.at.retain(|id, _| keep(id));
-    }
-
-    /// Counts of this service begin here.
-    pub(super) fn begin(
-        &mut self,
-        leaf: &Service,
-        names: Option<&rules::Counted>,
-        counted: &Counted,
-    ) {
-        self.at.insert(leaf.id.clone(), Flows::read(names, counted));
-    }
-}
-
 /// A service as it stands.
 pub(super) fn service(
     leaf: &Arc<Service>,
     names: Option<&rules::Counted>,
     counted: &Counted,
-    baselines: &Baselines,
+    flows: Flows,
 ) -> ServiceInForce {
-    let before = baselines.at.get(&leaf.id).copied().unwrap_or_default();
-    let flows = Flows::read(names, counted).since(before);
     let sets = names.into_iter().flat_map(|names| &names.stragglers);
     let found = sets.filter_map(|set| counted.stragglers.get(set)).flatten();
     let mut stragglers: Vec<_> = found.map(|found| (found.network, found.tally.packets)).collect();

@@ -1,7 +1,7 @@
 //! This host as it is now, looked at again and again: its addresses, and what no rule may touch.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, watch};
 
 use crate::host::actor::Ask;
+use crate::host::controllers::Controllers;
+use crate::host::envoy::Beside;
 use crate::host::files::Settings;
 use crate::host::returns::Proved;
 use crate::verbs::chain;
@@ -23,20 +25,29 @@ const EVERY: Duration = Duration::from_secs(2);
 /// The port of DNS.
 const DNS: u16 = 53;
 
-/// This host as it is now.
-pub(crate) fn host(settings: &Settings) -> Host {
-    let mut host = Host::new(settings.address);
-    host.own.extend(own_addresses());
-    host.exempt.clone_from(&settings.exempt);
-    host.carries = settings.envoy.is_some();
-    host.forbidden = forbidden(settings, &host.own);
+/// This host as it is now. Nobody is asked for it: names of controllers are as they were found.
+pub(super) fn host(settings: &Settings, controllers: &Controllers) -> Host {
+    let mut host = unguarded(Some(settings));
+    host.forbidden = forbidden(controllers, &host.own);
     host
 }
 
-/// This host where nobody joined it: an agent that follows loopback for a try.
-pub(crate) fn unjoined() -> Host {
-    let mut host = Host::new(IpAddr::from([127, 0, 0, 1]));
+/// The same for a command, which has looked up nothing.
+pub(crate) fn kept(directory: &Path, settings: &Settings) -> Host {
+    host(settings, &Controllers::kept(directory, settings))
+}
+
+/// The same without what no rule may touch, which rules that only lead to legacy do not look at.
+/// Without settings, as where an agent follows loopback for a try.
+pub(crate) fn unguarded(settings: Option<&Settings>) -> Host {
+    let address =
+        settings.map_or_else(|| IpAddr::from([127, 0, 0, 1]), |settings| settings.address);
+    let mut host = Host::new(address);
     host.own.extend(own_addresses());
+    if let Some(settings) = settings {
+        host.exempt.clone_from(&settings.exempt);
+        host.carries = settings.envoy.is_some();
+    }
     host
 }
 
@@ -65,9 +76,8 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// What no rule may be about: where we are led from, and where the operator comes in.
-fn forbidden(settings: &Settings, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
-    let controllers = settings.controllers.iter().flat_map(|text| resolved(text));
-    let controllers = controllers.map(|address| Forbidden {
+fn forbidden(controllers: &Controllers, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
+    let controllers = controllers.addresses().map(|address| Forbidden {
         net: IpNet::from(address.ip()),
         // A controller may run where services do; its own port is what must stay.
         port: Some(address.port()),
@@ -102,23 +112,24 @@ fn name_servers() -> Vec<IpAddr> {
     servers.filter(|address| !address.is_loopback()).collect()
 }
 
-/// Names are looked up once at start; what cannot be resolved now is not guarded.
-fn resolved(text: &str) -> Vec<SocketAddr> {
-    match text.to_socket_addrs() {
-        Ok(found) => found.collect(),
-        Err(error) => {
-            tracing::warn!(controller = text, %error, "the controller's name does not resolve");
-            Vec::new()
-        }
-    }
-}
-
 /// What others find out of this host.
 pub(super) struct News {
     /// Whether the Envoy beside the agent is well.
-    pub(super) capture: watch::Receiver<Option<Capture>>,
+    capture: watch::Receiver<Option<Capture>>,
     /// Which servers answer by way of this host.
-    pub(super) proved: watch::Receiver<Proved>,
+    proved: watch::Receiver<Proved>,
+    /// Where the controllers are.
+    controllers: watch::Receiver<Controllers>,
+}
+
+impl News {
+    pub(super) fn of(
+        beside: &Beside,
+        proved: watch::Receiver<Proved>,
+        controllers: &watch::Sender<Controllers>,
+    ) -> Self {
+        Self { capture: beside.capture(), proved, controllers: controllers.subscribe() }
+    }
 }
 
 /// Looks again and again, and tells the actor what changed.
@@ -126,7 +137,7 @@ pub(super) async fn go_on(
     settings: Settings,
     mut known: Host,
     asks: mpsc::Sender<Ask>,
-    News { mut capture, mut proved }: News,
+    News { mut capture, mut proved, mut controllers }: News,
 ) {
     let mut addresses = own_addresses();
     let mut tick = tokio::time::interval(EVERY);
@@ -135,6 +146,11 @@ pub(super) async fn go_on(
             // Without an Envoy nobody says anything more.
             Ok(()) = capture.changed() => {}
             Ok(()) = proved.changed() => {}
+            Ok(()) = controllers.changed() => {
+                let found = controllers.borrow_and_update().clone();
+                let Some(host) = look(&settings, found).await else { continue };
+                known = host;
+            }
             _ = tick.tick() => {
                 let found = own_addresses();
                 if found == addresses || found.is_empty() {
@@ -142,20 +158,27 @@ pub(super) async fn go_on(
                 }
                 tracing::info!(addresses = ?found, "other addresses are this host's now");
                 addresses = found;
-                let settings = settings.clone();
-                match tokio::task::spawn_blocking(move || host(&settings)).await {
-                    Ok(host) => known = host,
-                    Err(error) => {
-                        tracing::error!(why = %chain(&error), "the host cannot be looked at");
-                        continue;
-                    }
-                }
+                let guarded = controllers.borrow().clone();
+                let Some(host) = look(&settings, guarded).await else { continue };
+                known = host;
             }
         }
         known.capture = *capture.borrow_and_update();
         proved.borrow_and_update().tell(&mut known);
         if asks.send(Ask::Host(Box::new(known.clone()))).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Looks at files and processes, which may be many.
+async fn look(settings: &Settings, controllers: Controllers) -> Option<Host> {
+    let settings = settings.clone();
+    match tokio::task::spawn_blocking(move || host(&settings, &controllers)).await {
+        Ok(host) => Some(host),
+        Err(error) => {
+            tracing::error!(why = %chain(&error), "the host cannot be looked at");
+            None
         }
     }
 }

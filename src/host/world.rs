@@ -42,17 +42,25 @@ impl World {
         }
     }
 
-    /// What the agent of this directory holds, running or not.
+    /// What the agent of this directory holds, running or not, for a command that leads to legacy
+    /// or puts back what was judged before: with what no rule may touch left out, so that nobody is
+    /// asked for anything. Settings that cannot be read hold nothing up.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The tables cannot be read.
     pub(crate) fn read(directory: &Path) -> Result<Self, Failure> {
-        let settings = files::settings(directory)?;
-        let host = settings.as_ref().map_or_else(survey::unjoined, survey::host);
-        let mut world = Self::new(host, files::marks(directory));
+        let settings = files::settings(directory).unwrap_or_else(|error| {
+            eprintln!("crossfade: {}; going on without", chain(&error));
+            None
+        });
+        let mut world = Self::new(survey::unguarded(settings.as_ref()), files::marks(directory));
         let held = Held::read(directory, &TypeUrl::from(TypeUrl::HOST_TABLE))
             .map_err(|error| Failure::Failed(chain(&error)))?;
         world.take(&held);
+        // Where they were lost: without one a service would be left out.
+        if let Ok(marks) = marks(&world.marks, &world.merged(None)) {
+            world.marks = marks;
+        }
         Ok(world)
     }
 

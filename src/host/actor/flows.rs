@@ -1,45 +1,61 @@
-//! What becomes of flows when splits change.
+//! What becomes of flows when splits and endpoints change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agent::rules::Transport;
+use agent::dataplane::Forget;
+use agent::rules::{Compiled, Key, Mark, Transport};
 use plan::snapshot::Service;
+use plan::spec::Protocol;
 use plan::{ServiceId, Side, Split};
-use tokio::time::Instant;
 
 use super::Actor;
+use super::known::Moved;
+use crate::verbs::chain;
 
 impl Actor {
-    /// Takes up that splits are others now: datagrams of the side that lost go the new way at once,
-    /// and connections are closed when the plan says.
-    pub(super) fn moved(&mut self, leaves: &[Arc<Service>]) {
-        let counts = self.kernel.counted().unwrap_or_default();
+    /// Takes up that other leaves are in force: what is to be done about flows is done by
+    /// [`Actor::settle`], when whoever waits for the rules has been told.
+    pub(super) fn moved(&mut self, compiled: &Compiled, leaves: &[Arc<Service>]) {
+        let counted = self.kernel.counted().ok();
         let marks = self.world.lock().marks.clone();
+        let now = self.clock.now();
         let state = &mut self.state;
-        let known: BTreeSet<&ServiceId> = leaves.iter().map(|leaf| &leaf.id).collect();
-        state.baselines.keep(|id| known.contains(id));
-        state.drains.retain(|id, _| known.contains(id));
-        for leaf in leaves {
-            let at = state.leaves.binary_search_by(|old| old.id.cmp(&leaf.id));
-            let old = at.ok().and_then(|at| state.leaves.get(at)).cloned();
-            if old.as_ref().is_none_or(|old| old.since != leaf.since) {
-                state.baselines.begin(leaf, state.counted.get(&leaf.id), &counts);
-            }
-            let (Some(old), Some(mark)) = (old, marks.of(&leaf.id)) else { continue };
-            let (was, is) = (old.serving.split(), leaf.serving.split());
-            if was == is {
+        let before = state.known.clone();
+        if let Some(counted) = &counted {
+            state.known.see(&state.counted, counted);
+        }
+        let counted = counted.unwrap_or_default();
+        state.counted.clone_from(&compiled.counted);
+        let leaves_now = leaves.iter().map(AsRef::as_ref);
+        let moved = state.known.moved(leaves_now, &state.counted, &counted, now);
+        state.unkept |= state.known.differs(&before);
+        for Moved { id, sides, older } in moved {
+            let leaf = leaves.binary_search_by(|leaf| leaf.id.cmp(&id)).ok();
+            let leaf = leaf.and_then(|at| leaves.get(at));
+            let (Some(leaf), Some(mark)) = (leaf, marks.of(&id)) else { continue };
+            if !has_datagrams(leaf) {
                 continue;
             }
-            let lost = if is < was { Side::Target } else { Side::Legacy };
-            self.kernel.flush(mark, lost, Some(Transport::Udp));
-            state.drains.remove(&leaf.id);
-            let exact = is == Split::LEGACY || is == Split::TARGET;
-            if let Some(after) = leaf.drain.filter(|_| exact) {
-                state.drains.insert(leaf.id.clone(), (Instant::now() + after, lost));
+            state.due.marked.extend(sides.into_iter().map(|side| (mark, side)));
+            if older {
+                let full = leaf.serving.split() == Split::TARGET;
+                state.due.older.extend(keys(compiled, &id, full));
             }
         }
         state.leaves = leaves.to_vec();
+    }
+
+    /// Datagrams of a side that lost, or to an endpoint that is gone, go the new way. When that is
+    /// done it is written down.
+    pub(super) fn settle(&mut self) {
+        let due = std::mem::take(&mut self.state.due);
+        self.kernel.forget(&due);
+        if std::mem::take(&mut self.state.unkept)
+            && let Err(error) = self.state.known.put(&self.directory)
+        {
+            tracing::error!(why = %chain(&error), "what is known of flows cannot be kept");
+        }
     }
 
     /// Closes what is left on the side that lost; `false`: no such service, or it is on both.
@@ -51,21 +67,39 @@ impl Actor {
             Some(_) | None => return false,
         };
         let Some(mark) = self.world.lock().marks.of(id) else { return false };
-        self.kernel.flush(mark, lost, None);
+        self.kernel.forget(&closed([(mark, lost)]));
         true
     }
 
     /// Closes what the plan wants closed by now.
-    pub(super) fn drain_due(&mut self, now: Instant) {
-        let drains = std::mem::take(&mut self.state.drains);
-        let (due, later): (BTreeMap<_, _>, _) =
-            drains.into_iter().partition(|(_, (at, _))| *at <= now);
-        self.state.drains = later;
-        for (id, (_, lost)) in due {
-            let mark = self.world.lock().marks.of(&id);
-            if let Some(mark) = mark {
-                self.kernel.flush(mark, lost, None);
-            }
+    pub(super) fn drain_due(&mut self) {
+        let due = self.state.known.due(self.clock.now());
+        self.state.unkept |= !due.is_empty();
+        if due.is_empty() {
+            return;
         }
+        let marks = self.world.lock().marks.clone();
+        let marked = due.into_iter().filter_map(|(id, lost)| Some((marks.of(&id)?, lost)));
+        self.kernel.forget(&closed(marked));
     }
+}
+
+/// All flows of these.
+fn closed(marked: impl IntoIterator<Item = (Mark, Side)>) -> Forget {
+    Forget { marked: marked.into_iter().collect(), connections: true, ..Forget::default() }
+}
+
+/// Whether datagrams are among what it serves.
+pub(crate) fn has_datagrams(leaf: &Service) -> bool {
+    leaf.spec.ports.iter().any(|port| port.protocol == Protocol::Udp)
+}
+
+/// Where datagrams of a service are sent to; those to the host's own address where they are caught
+/// by now.
+fn keys(compiled: &Compiled, id: &ServiceId, full: bool) -> BTreeSet<Key> {
+    let (logical, own) = (format!("in/{id}"), format!("catch/{id}"));
+    let is_its = |chain: &str| chain == logical || (full && chain == own);
+    let maps = compiled.table.dispatch.values().flat_map(|map| &map.chains);
+    let its = maps.filter(|(key, chain)| key.transport == Transport::Udp && is_its(chain.as_str()));
+    its.map(|(key, _)| *key).collect()
 }

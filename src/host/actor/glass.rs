@@ -1,7 +1,9 @@
 //! Break-glass: what this host's operator does, with our command or with plain `nft`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use plan::snapshot::{Service, Serving};
 use plan::{PlanName, ServiceId};
 use tokio::sync::Notify;
 
@@ -15,10 +17,33 @@ pub(crate) const BY_RULES: &str = "nft";
 pub(crate) const NOT_BY_US: &str =
     "the table of break-glass came or went by other means than crossfade";
 
+/// These services with those on legacy that break-glass keeps there.
+pub(in crate::host) fn on_legacy(
+    mut leaves: Vec<Arc<Service>>,
+    glass: &[Force],
+) -> Vec<Arc<Service>> {
+    for leaf in &mut leaves {
+        if !glass.iter().any(|force| force.covers(&leaf.id)) {
+            continue;
+        }
+        let serving = match leaf.serving.clone() {
+            Serving::Both { legacy, target, .. }
+            | Serving::Target { legacy: Some(legacy), target } => {
+                Serving::Legacy { legacy, target: Some(target) }
+            }
+            // Nobody knows who would serve there.
+            Serving::Target { legacy: None, .. } | Serving::Legacy { .. } => continue,
+        };
+        *leaf = Arc::new(Service { serving, ..Service::clone(leaf) });
+    }
+    leaves
+}
+
 impl Actor {
-    /// Takes up what was in force when the agent last ran.
+    /// Puts in force what was when the agent last ran.
     pub(super) fn begin_glass(&mut self) {
         self.state.glass = glass::read_or_nothing(&self.directory).force;
+        self.bring();
         if !self.state.glass.is_empty() {
             tracing::warn!("break-glass is in force");
             // What stands may be more than what was written down: that is found by the next look.
@@ -48,6 +73,7 @@ impl Actor {
         if !self.state.glass.is_empty() {
             self.force();
         }
+        self.publish();
         // Whoever ended it has taken its rules out: the operator may put them back meanwhile.
         self.ask_again(noticed);
     }
@@ -80,6 +106,7 @@ impl Actor {
             if act == Act::Rollback { vec![all] } else { Vec::new() }
         });
         self.state.glass = force;
+        self.publish();
         self.ask_again(noticed);
     }
 
@@ -106,7 +133,9 @@ impl Actor {
 
     /// Ends break-glass where the controller itself says legacy by now.
     pub(super) fn dissolve(&mut self, confirmed: &BTreeSet<PlanName>) {
-        if self.state.glass.is_empty() {
+        // While the kernel does not hold what the controller says, break-glass alone is legacy;
+        // when it does, the controller says it once more.
+        if self.state.glass.is_empty() || self.state.broken.is_some() {
             return;
         }
         let done: Vec<Option<ServiceId>> = {

@@ -5,10 +5,11 @@ use agent::rules::fake;
 use agent::rules::{Forbidden, Host, Marks, Table};
 use plan::Split;
 use tokio::sync::oneshot;
+use xds::follow::Held;
 
 use super::*;
 use crate::glass::{self, Act, Log};
-use crate::host::fixture::{held, item};
+use crate::host::fixture::{held, item, item_of};
 use crate::host::world::World;
 
 /// An actor that has a kernel in memory, and a directory that goes with it.
@@ -61,12 +62,21 @@ impl Bench {
         bench
     }
 
+    /// Another process begins with what is on disk.
+    fn restarts(&mut self) {
+        self.actor.state = State::default();
+        self.actor.begin();
+    }
+
     /// The controller sends these plans: a name, and the split of its one service `web`.
     fn sends(&mut self, plans: &[(&str, Split)]) -> Applied {
         let items = (1..).zip(plans).map(|(at, (plan, split))| {
             item(plan, &format!("192.0.2.{at}"), *split, 10 + u64::from(split.bp()))
         });
-        let held = held(items);
+        self.sends_items(held(items))
+    }
+
+    fn sends_items(&mut self, held: Held) -> Applied {
         let named = held.resources.keys().cloned().collect();
         let (done, mut applied) = oneshot::channel();
         let ask = Ask::Apply { held: Arc::new(held), named, done };
@@ -105,6 +115,30 @@ impl Bench {
             format!("{service} by {}", force.by)
         });
         all.collect()
+    }
+
+    /// A service of datagrams at 192.0.2.1 with this split and target.
+    fn sends_datagrams(&mut self, split: Split, target: &str, revision: u64) {
+        let item = item_of("shop", "192.0.2.1", split, revision, ["udp", target]);
+        assert!(self.sends_items(held([item])).refused.is_empty());
+    }
+
+    /// Where a client's datagrams go.
+    fn datagram(&self) -> String {
+        let (source, destination) = ("10.20.0.9:4000", "192.0.2.1:8080");
+        let packet = fake::Packet {
+            transport: rules::Transport::Udp,
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+        };
+        self.kernel(|kernel| kernel.receive(packet)).destination.ip().to_string()
+    }
+
+    /// Flows to legacy and to target, as they are told.
+    fn measured(&mut self) -> [u64; 2] {
+        self.actor.show();
+        let in_force = self.actor.in_force.borrow();
+        in_force.services.first().map_or([0, 0], |one| [one.legacy, one.target])
     }
 
     fn refused(applied: &Applied) -> Vec<String> {
@@ -237,4 +271,96 @@ async fn the_controller_hears_of_plans_that_the_host_refuses_since_it_changed() 
     // The same again is nothing new.
     bench.actor.ask(Ask::Host(Box::new(host)), &mut bench.confirmed);
     assert!(!bench.actor.state.untold);
+}
+
+/// Rules that do not stand are no reason to end break-glass, whatever the controller says.
+#[tokio::test(flavor = "multi_thread")]
+async fn break_glass_does_not_end_while_the_kernel_holds_something_else() {
+    let mut bench = Bench::new("broken");
+    bench.sends(&[("shop", half())]);
+    let directory = bench.actor.directory.clone();
+    let mut log = Log::open(&directory).unwrap();
+    command(&bench, &mut log, &["shop/web"], Act::Rollback, None);
+    drop(log);
+    bench.actor.glass_changed(&bench.noticed);
+    let [wrong, rollback] = ["another", "crossfade_rollback"]
+        .map(|table| Fake::new(Arc::clone(&bench.kernel), name(table)));
+    let [ours, kept] =
+        Kernel::TABLES.map(|table| Fake::new(Arc::clone(&bench.kernel), name(table)));
+    bench.actor.kernel = Kernel::new(wrong, rollback);
+    assert_eq!(Bench::refused(&bench.sends(&[("shop", Split::LEGACY)])), ["shop"]);
+    assert_eq!(bench.glass(), ["* by uid:0"]);
+    assert!(bench.table("crossfade_rollback").is_some(), "the kernel still splits");
+    // It holds it again, and the controller says the same once more.
+    bench.actor.kernel = Kernel::new(ours, kept);
+    assert!(bench.sends(&[("shop", Split::LEGACY)]).refused.is_empty());
+    assert_eq!(bench.table("crossfade_rollback"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_leave_an_endpoint_that_is_gone_and_legacy_that_lost() {
+    let mut bench = Bench::new("datagrams");
+    // Before the service is in any plan.
+    assert_eq!(bench.datagram(), "192.0.2.1");
+    bench.sends_datagrams(Split::LEGACY, "10.40.0.2", 1);
+    assert_eq!(bench.datagram(), "192.0.2.1", "at 0 % it is left alone");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.2", 2);
+    assert_eq!(bench.datagram(), "10.40.0.2");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.3", 3);
+    assert_eq!(bench.datagram(), "10.40.0.3");
+    bench.sends_datagrams(Split::LEGACY, "10.40.0.3", 4);
+    assert_eq!(bench.datagram(), "10.30.0.2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_loses_no_count_and_nothing_that_was_to_be_done() {
+    let mut bench = Bench::new("restart");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.2", 1);
+    bench.datagram();
+    assert_eq!(bench.measured(), [0, 1]);
+    bench.restarts();
+    assert_eq!(bench.measured(), [0, 1]);
+    // Killed when the table stood, and nothing else was done.
+    let leaves = |bench: &Bench| bench.actor.world.lock().leaves();
+    let item = item_of("shop", "192.0.2.1", Split::LEGACY, 2, ["udp", "10.40.0.2"]);
+    bench.actor.world.lock().take(&held([item]));
+    bench.actor.enforce();
+    assert_eq!(leaves(&bench)[0].serving.split(), Split::LEGACY);
+    assert_eq!(bench.datagram(), "10.40.0.2");
+    bench.restarts();
+    assert_eq!(bench.datagram(), "10.30.0.2");
+}
+
+/// What break-glass takes first is counted in its own table.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_break_glass_takes_is_measured_as_legacy() {
+    let mut bench = Bench::new("measured");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.2", 1);
+    bench.put(bench.rollback_of(&["shop/web"]));
+    assert_eq!(bench.datagram(), "10.30.0.2");
+    assert_eq!(bench.measured(), [1, 0]);
+    // It ends, and its counters with it.
+    bench.kernel(|kernel| kernel.delete(&name("crossfade_rollback")));
+    assert_eq!(bench.measured(), [1, 0]);
+}
+
+#[test]
+fn names_are_answered_as_break_glass_says() {
+    let mut world = World::new(Host::new("10.50.0.1".parse().unwrap()), Marks::default());
+    let items = [("book", "192.0.2.1"), ("shop", "192.0.2.2")]
+        .map(|(plan, address)| item(plan, address, Split::TARGET, 1));
+    world.take(&held(items));
+    let force = Force {
+        service: Some("shop/web".parse().unwrap()),
+        since: plan::Timestamp::from_millis(1),
+        by: "uid:0".to_owned(),
+        reason: String::new(),
+    };
+    let splits = |glass: &[Force]| {
+        let leaves = on_legacy(world.leaves(), glass);
+        leaves.iter().map(|leaf| leaf.serving.split()).collect::<Vec<_>>()
+    };
+    assert_eq!(splits(&[]), [Split::TARGET, Split::TARGET]);
+    assert_eq!(splits(std::slice::from_ref(&force)), [Split::TARGET, Split::LEGACY]);
+    assert_eq!(splits(&[Force { service: None, ..force }]), [Split::LEGACY, Split::LEGACY]);
 }

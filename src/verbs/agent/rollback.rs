@@ -1,44 +1,44 @@
 //! `crossfade agent rollback`: legacy on this VM, with no controller, agent or network.
 
 use std::path::Path;
+use std::{fs, io};
 
-use agent::dataplane::DataplaneError;
-use agent::rules;
+use agent::dataplane::{DataplaneError, Forget};
 use controller::clock::Clock;
-use plan::ServiceId;
+use plan::{ServiceId, Side};
 
 use super::{held, not_joined};
 use crate::cli::agent::{Here, Rollback};
 use crate::following;
-use crate::glass::{self, Act, Glass, Log};
-use crate::host::actor::{BY_RULES, NOT_BY_US};
+use crate::glass::{self, Act, Glass, GlassError, Log};
+use crate::host::actor::{BY_RULES, NOT_BY_US, has_datagrams};
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
-use crate::host::{changes, files, trial};
+use crate::host::{changes, files, survey, trial};
 use crate::verbs::among::among;
 use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
 
-/// Changes the kernel first and writes it down then: the disk may be full.
+/// Changes the kernel first and writes it down then: the disk may be full, and a process that hangs
+/// may have the log.
 pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
     let directory = files::directory(args.here.data.as_ref())?;
-    if !directory.is_dir() {
-        return Err(not_joined(&directory));
-    }
+    open_to_us(&directory, args)?;
     let act = if args.undo { Act::Undo } else { Act::Rollback };
+    let by_nft = |failure| by_nft(failure, &directory, act);
     let services = match &args.service {
         None => vec![None],
         Some(subject) => {
-            let found = among(subject, &held(&directory)?, "this VM")?;
-            found.into_iter().map(Some).collect()
+            let held = held(&directory).map_err(by_nft)?;
+            among(subject, &held, "this VM")?.into_iter().map(Some).collect()
         }
     };
-    // Held over what follows: the agent is not to take a change of ours in the kernel for
-    // another's.
-    let mut log = Log::open(&directory);
+    // Held over what follows where it can be had at once: the agent is not to take a change of ours
+    // in the kernel for another's.
+    let log = Log::try_open(&directory);
     let before = glass::read_or_nothing(&directory);
-    let world = World::read(&directory)?;
-    let by_others = is_by_others(&directory, &before, &world)?;
+    let world = World::read(&directory).map_err(by_nft)?;
+    let by_others = is_by_others(&before, &world).map_err(by_nft)?;
     match (by_others, args.undo, &args.service) {
         (true, true, Some(_)) => {
             let why = "break-glass is in force for everything, by plain nft, and not for some \
@@ -55,19 +55,15 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
         // For everything: naming a service takes nothing of that away.
         acts.insert(0, (Act::Rollback, None, By { by: BY_RULES, reason: NOT_BY_US }));
     }
-    put(&directory, &world, &forced(&before, &acts))?;
-    let mut glass = before;
-    for (act, service, By { by, reason }) in &acts {
-        let now = Clock::start().now();
-        let written = log.as_mut().map_err(|error| chain(error)).and_then(|log| {
-            let written = log.append(*act, service.as_ref(), by, reason, now);
-            written.map_err(|error| chain(&error))
-        });
-        glass = written.map_err(|why| {
-            Failure::Failed(format!("it is in force in the kernel, and not written down: {why}"))
-        })?;
-    }
-    drop(log);
+    let force = forced(&before, &acts);
+    put(&world, &force).map_err(by_nft)?;
+    let written = write_down(&directory, log, before, &acts);
+    // What others wrote down meanwhile is in force too.
+    let all = written.as_ref().map_or(Vec::new(), Glass::services);
+    let more = all.iter().any(|service| !force.contains(service));
+    let all = if more { put(&world, &all).map(|()| all).map_err(by_nft)? } else { force };
+    forget_datagrams(&world, &all);
+    let glass = written?;
     // Root made the file; the agent is to write in it too.
     if let Err(error) = files::give_to_owner(&directory) {
         tracing::warn!(why = %chain(&error), "the agent cannot write break-glass down");
@@ -79,6 +75,55 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
     print(&glass, following::is_taken(&directory), after, context)
 }
 
+/// That the directory is there and is ours to read. What is not ours is not absent.
+fn open_to_us(directory: &Path, args: &Rollback) -> Result<(), Failure> {
+    let denied = |directory: &Path| {
+        Failure::Failed(format!(
+            "{} is for root alone: sudo crossfade agent rollback …; or sudo {}",
+            directory.display(),
+            nft(directory, if args.undo { Act::Undo } else { Act::Rollback })
+        ))
+    };
+    let packaged = Path::new(files::PACKAGED);
+    match fs::read_dir(directory) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(denied(directory)),
+        // Without root another directory is looked at where none is named.
+        Err(_) if directory != packaged && args.here.data.is_none() && is_there(packaged) => {
+            Err(denied(packaged))
+        }
+        Err(_) => Err(not_joined(directory)),
+    }
+}
+
+/// Whether a directory is there, if it can be told.
+fn is_there(directory: &Path) -> bool {
+    match directory.try_exists() {
+        Ok(there) => there,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
+/// Writes down what was done; waits a moment for the log where somebody else has it.
+fn write_down(
+    directory: &Path,
+    log: Result<Option<Log>, GlassError>,
+    mut glass: Glass,
+    acts: &[(Act, Option<ServiceId>, By<'_>)],
+) -> Result<Glass, Failure> {
+    let failed = |error: GlassError| {
+        let why = chain(&error);
+        Failure::Failed(format!("it is in force in the kernel, and not written down: {why}"))
+    };
+    let log = log.and_then(|log| log.map_or_else(|| Log::open(directory), Ok));
+    let mut log = log.map_err(failed)?;
+    for (act, service, By { by, reason }) in acts {
+        let now = Clock::start().now();
+        glass = log.append(*act, service.as_ref(), by, reason, now).map_err(failed)?;
+    }
+    Ok(glass)
+}
+
 /// Who does something, and why.
 #[derive(Clone, Copy)]
 struct By<'a> {
@@ -87,9 +132,9 @@ struct By<'a> {
 }
 
 /// Whether rules of break-glass are in the kernel for more than what was written down.
-fn is_by_others(directory: &Path, before: &Glass, world: &World) -> Result<bool, Failure> {
+fn is_by_others(before: &Glass, world: &World) -> Result<bool, Failure> {
     let looked = Kernel::open().and_then(|mut kernel| kernel.glass());
-    let Some(found) = looked.map_err(|error| unchanged(directory, &error))? else {
+    let Some(found) = looked.map_err(|error| unchanged(&error))? else {
         return Ok(false);
     };
     let ours = world.rollback(|id| before.on(id).is_some());
@@ -110,30 +155,50 @@ fn forced(before: &Glass, acts: &[(Act, Option<ServiceId>, By<'_>)]) -> Vec<Opti
 }
 
 /// What a command says that could not change the kernel.
-fn unchanged(directory: &Path, error: &DataplaneError) -> Failure {
-    Failure::Failed(format!(
-        "the rules cannot be changed: {}; as root: nft -f {}",
-        chain(error),
-        directory.join(files::ROLLBACK).display()
-    ))
+fn unchanged(error: &DataplaneError) -> Failure {
+    Failure::Failed(format!("the rules cannot be changed: {}", chain(error)))
+}
+
+/// The same with nothing of ours.
+fn nft(directory: &Path, act: Act) -> String {
+    match act {
+        Act::Rollback => format!("nft -f {}", directory.join(files::ROLLBACK).display()),
+        Act::Undo | Act::Dissolved => {
+            let [_, table] = Kernel::TABLES;
+            format!("nft delete table inet {table}")
+        }
+    }
+}
+
+/// Whatever this command cannot do, plain `nft` does.
+fn by_nft(failure: Failure, directory: &Path, act: Act) -> Failure {
+    Failure::Failed(format!("{}; as root: {}", chain(&failure), nft(directory, act)))
+}
+
+/// Whether this is in force by what is said.
+fn is_covered(force: &[Option<ServiceId>], id: &ServiceId) -> bool {
+    force.iter().any(|one| one.as_ref().is_none_or(|one| one == id))
 }
 
 /// Makes the kernel say so.
-fn put(directory: &Path, world: &World, force: &[Option<ServiceId>]) -> Result<(), Failure> {
-    let failed = |error| unchanged(directory, &error);
+fn put(world: &World, force: &[Option<ServiceId>]) -> Result<(), Failure> {
+    let failed = |error| unchanged(&error);
     let mut kernel = Kernel::open().map_err(failed)?;
     if force.is_empty() {
         return kernel.end_glass().map(drop).map_err(failed);
     }
-    let covered = |id: &ServiceId| force.iter().any(|one| one.as_ref().is_none_or(|one| one == id));
-    let table = world.rollback(covered);
-    kernel.break_glass(&table).map_err(failed)?;
+    kernel.break_glass(&world.rollback(|id| is_covered(force, id))).map_err(failed)
+}
+
+/// Datagrams that are under way go to legacy too.
+fn forget_datagrams(world: &World, force: &[Option<ServiceId>]) {
     let leaves = world.leaves();
-    let covered = leaves.iter().map(|leaf| &leaf.id).filter(|id| covered(id));
-    for mark in covered.filter_map(|id| world.marks.of(id)) {
-        kernel.flush(mark, plan::Side::Target, Some(rules::Transport::Udp));
+    let covered = leaves.iter().filter(|leaf| has_datagrams(leaf) && is_covered(force, &leaf.id));
+    let marked = covered.filter_map(|leaf| Some((world.marks.of(&leaf.id)?, Side::Target)));
+    let which = Forget { marked: marked.collect(), ..Forget::default() };
+    if let Ok(mut kernel) = Kernel::open() {
+        kernel.forget(&which);
     }
-    Ok(())
 }
 
 /// Puts in force what was held, before the network is up: the agent comes later.
@@ -146,13 +211,12 @@ pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
     }
     let failed = |error: DataplaneError| Failure::Failed(chain(&error));
     let mut world = World::read(&directory)?;
+    world.host = survey::kept(&directory, &settings);
     let compiled = world.compile().map_err(Failure::Failed)?;
-    let mut kernel = Kernel::open().map_err(failed)?;
-    kernel.commit(&compiled.table).map_err(failed)?;
-    let glass = glass::read(&directory).map_err(|error| Failure::Failed(chain(&error)))?;
-    let force: Vec<_> = glass.force.iter().map(|force| force.service.clone()).collect();
+    Kernel::leave_behind(&compiled.table).map_err(failed)?;
+    let force = glass::read_or_nothing(&directory).services();
     if !force.is_empty() {
-        put(&directory, &world, &force)?;
+        put(&world, &force)?;
     }
     // The agent tries again: rules alone are worth having.
     for why in changes::forward(&directory).await.failed {

@@ -1,12 +1,17 @@
 //! Break-glass on the VM: legacy at once, with no controller and the agent hung.
 
-use std::time::Instant;
+use std::fs;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 
 use super::main_job::{LOGICAL, PLAN};
+use super::names::{Upstream, server_in};
 use super::peers::sides;
-use super::world::{Agent, World, until};
+use super::world::{Agent, UPSTREAM, World, until};
+use crate::harness::{BINARY, Said};
 
 /// How many clients are looked at.
 const CLIENTS: u16 = 100;
@@ -28,7 +33,7 @@ fn all_on_legacy(world: &World) {
 
 /// The acts that are written down, without their times and digests.
 fn acts(world: &World) -> Vec<(String, String, String)> {
-    let text = std::fs::read_to_string(world.data().join("break-glass.log")).unwrap_or_default();
+    let text = fs::read_to_string(world.data().join("break-glass.log")).unwrap_or_default();
     let line = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let word = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
@@ -104,4 +109,108 @@ fn what_nft_did_is_written_down() {
     let acts: Vec<_> = acts(&world).into_iter().map(|(act, by, _)| (act, by)).collect();
     let nft = |act: &str| (act.to_owned(), "nft".to_owned());
     assert_eq!(acts, [nft("rollback"), nft("undo")]);
+}
+
+/// The C library asks a name server that is silent for this long at least.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The controller is known by name, and whom the VM asks for names does not answer: it may be the
+/// agent, which hangs.
+#[test]
+fn a_name_server_that_is_silent_holds_nothing_up() {
+    let test = "a_name_server_that_is_silent_holds_nothing_up";
+    let Some((mut world, agent, before)) = at_half(test) else { return };
+    let _silent = world.net.legacy.enter(|| UdpSocket::bind((UPSTREAM, 53)).unwrap());
+    fs::write(world.etc().join("resolv.conf"), format!("nameserver {UPSTREAM}\n")).unwrap();
+    let settings = world.data().join("agent.json");
+    let joined = fs::read_to_string(&settings).unwrap();
+    let named = joined.replace("10.50.0.2:7410", "controller.corp.example:7410");
+    assert_ne!(named, joined);
+    fs::write(&settings, named).unwrap();
+    agent.signal(Signal::SIGSTOP);
+    world.kill_controller();
+    let began = Instant::now();
+    world.vm(&["agent", "rollback"]).ok();
+    let took = began.elapsed();
+    all_on_legacy(&world);
+    assert!(took < SILENCE / 2, "rollback: {took:?}");
+    world.vm(&["agent", "rollback", "--undo"]).ok();
+    // The agent begins as quickly.
+    agent.signal(Signal::SIGCONT);
+    agent.kill();
+    world.net.vm.run("nft", &["delete", "table", "inet", "crossfade"]);
+    let began = Instant::now();
+    let _agent = Agent::start(&world);
+    let took = began.elapsed();
+    assert_eq!(sides(&world.net, CLIENTS, LOGICAL), before);
+    assert!(took < SILENCE / 2, "start: {took:?}");
+}
+
+/// What cannot be read or written keeps an operator from nothing, and who may not is told so.
+#[test]
+fn damaged_files_and_an_operator_who_is_not_root() {
+    let test = "damaged_files_and_an_operator_who_is_not_root";
+    let Some((world, agent, _)) = at_half(test) else { return };
+    agent.kill();
+    for name in ["agent.json", "marks.json"] {
+        fs::write(world.data().join(name), "{ \"na").unwrap();
+    }
+    nix::unistd::mkfifo(&world.data().join("break-glass.log"), Mode::S_IRWXU).unwrap();
+    let said = world.vm(&["agent", "rollback"]);
+    assert!(said.code == 1 && said.err.contains("not written down"), "{said:?}");
+    assert!(said.err.contains("agent.json"), "{said:?}");
+    all_on_legacy(&world);
+    let mut nobody = world.on_vm("setpriv");
+    nobody.args(["--reuid=65534", "--clear-groups", BINARY, "agent", "rollback"]);
+    nobody.env("HOME", "/nonexistent");
+    let said = Said::of(nobody.output().unwrap());
+    assert!(said.code == 1 && said.err.contains("sudo nft -f /var/lib/crossfade"), "{said:?}");
+}
+
+/// A plan of one service that moves by its name alone.
+const NAMED: &str = "
+apiVersion: crossfade.dev/v1alpha1
+kind: CutoverPlan
+metadata: { name: shop }
+spec:
+  zones: [{ name: corp.example. }]
+  steps: [{ split: 100%, bake: 1h }]
+  services:
+    - name: mail
+      hosts: [mail.corp.example]
+      ports: [{ name: smtp, port: 25, protocol: tcp }]
+      legacy: { endpoints: [10.30.0.2] }
+      target: { endpoints: [10.40.0.2] }
+";
+
+/// Such a service comes back by its name: by our command, and by plain nft as soon
+/// as the agent has seen it.
+#[test]
+fn names_without_an_address_are_legacy_too() {
+    let test = "names_without_an_address_are_legacy_too";
+    let Some(world) = World::new(test, NAMED) else { return };
+    let _upstream = Upstream::start(&world.net.legacy);
+    let agent = world.joined(&[]);
+    server_in(|| fs::read_to_string(world.etc().join("resolv.conf")).unwrap());
+    world.controller().run(&["shift", "shop", "100%", "--no-wait"]).ok();
+    let said = |address: &str| {
+        until(&format!("mail is at {address}"), || {
+            let mut asked = world.on_vm("getent");
+            let said = Said::of(asked.args(["ahostsv4", "mail.corp.example"]).output().unwrap());
+            said.out.starts_with(address).then_some(())
+        });
+    };
+    said("10.40.0.2");
+    world.vm(&["agent", "rollback", "shop/mail"]).ok();
+    said("10.30.0.2");
+    // From the first answer of the next agent.
+    agent.kill();
+    let _agent = Agent::start(&world);
+    said("10.30.0.2");
+    world.vm(&["agent", "rollback", "--undo", "shop/mail"]).ok();
+    said("10.40.0.2");
+    world.net.vm.run("nft", &["-f", world.data().join("rollback.nft").to_str().unwrap()]);
+    said("10.30.0.2");
+    world.net.vm.run("nft", &["delete", "table", "inet", "crossfade_rollback"]);
+    said("10.40.0.2");
 }

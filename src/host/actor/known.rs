@@ -1,0 +1,306 @@
+//! What is known of the flows of each service: what was counted since it last changed, and what is
+//! still to be done about those of a side that lost. It is kept over restarts, written down when
+//! that was done: what a process that was killed has left undone is done by the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use agent::rules;
+use plan::endpoint::{Endpoint, Pool};
+use plan::snapshot::Service;
+use plan::{ServiceId, Side, Split, Timestamp, Token};
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::host::kernel::Counted;
+use crate::verbs::{Failure, chain};
+
+/// The file.
+const KEPT: &str = "flows.json";
+
+/// Every service that is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in crate::host) struct Known(BTreeMap<ServiceId, One>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct One {
+    /// When it last changed.
+    since: Token,
+    split: Split,
+    legacy: BTreeSet<Endpoint>,
+    target: BTreeSet<Endpoint>,
+    tallies: Tallies,
+    /// What is to be closed later.
+    drain: Option<Drain>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    at: Timestamp,
+    lost: Side,
+}
+
+/// What counters say of a service, by what they count.
+type Read = [u64; 4];
+
+/// A counter, from when the service last changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meter {
+    /// What it stood at.
+    at: u64,
+    /// What came since.
+    came: u64,
+}
+
+impl Meter {
+    /// It stands at this now; `true`: it was made anew meanwhile.
+    const fn see(&mut self, now: u64) -> bool {
+        let risen = now.checked_sub(self.at);
+        self.came = self.came.saturating_add(match risen {
+            Some(risen) => risen,
+            None => now,
+        });
+        self.at = now;
+        risen.is_none()
+    }
+}
+
+/// Legacy, target, caught, and legacy by the rules of break-glass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Tallies([Meter; 4]);
+
+/// Flows of a service since it last changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::host) struct Flows {
+    pub(in crate::host) legacy: u64,
+    pub(in crate::host) target: u64,
+    pub(in crate::host) caught: u64,
+}
+
+/// A service whose datagrams are to be decided anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) id: ServiceId,
+    /// On these sides.
+    pub(super) sides: BTreeSet<Side>,
+    /// Also those that are older than the service's rules, which go to legacy.
+    pub(super) older: bool,
+}
+
+/// What the counters of a service say.
+fn read(names: Option<&rules::Counted>, counted: &Counted) -> Read {
+    let Some(names) = names else { return Read::default() };
+    let of = |name: &rules::Name| counted.flows.get(name).copied().unwrap_or(0);
+    [
+        of(&names.legacy),
+        of(&names.target),
+        names.caught.as_ref().map_or(0, of),
+        // It has the same name there.
+        counted.glass.get(&names.legacy).copied().unwrap_or(0),
+    ]
+}
+
+fn endpoints(pool: Option<&Pool>) -> BTreeSet<Endpoint> {
+    pool.into_iter().flat_map(|pool| pool.serving.iter().copied()).collect()
+}
+
+impl One {
+    fn of(leaf: &Service, read: Read) -> Self {
+        Self {
+            since: leaf.since,
+            split: leaf.serving.split(),
+            legacy: endpoints(leaf.serving.legacy()),
+            target: endpoints(leaf.serving.target()),
+            tallies: Tallies(read.map(|at| Meter { at, came: 0 })),
+            drain: None,
+        }
+    }
+
+    /// What becomes of the flows of before, and what is known from now on.
+    fn follow(&mut self, leaf: &Service, read: Read, now: Timestamp) -> Moved {
+        let next = Self::of(leaf, read);
+        let mut sides = BTreeSet::new();
+        // Forget to an endpoint that is gone would go there for as long as they come.
+        for (side, was, is) in
+            [(Side::Legacy, &self.legacy, &next.legacy), (Side::Target, &self.target, &next.target)]
+        {
+            if !was.is_subset(is) {
+                sides.insert(side);
+            }
+        }
+        let mut drain = self.drain;
+        if next.split != self.split {
+            let lost = if next.split < self.split { Side::Target } else { Side::Legacy };
+            sides.insert(lost);
+            let exact = next.split == Split::LEGACY || next.split == Split::TARGET;
+            let after = leaf.drain.filter(|_| exact);
+            drain = after.map(|after| Drain { at: later(now, after), lost });
+        }
+        let older = next.split > self.split;
+        let tallies = if next.since == self.since { self.tallies } else { next.tallies };
+        *self = Self { drain, tallies, ..next };
+        Moved { id: leaf.id.clone(), sides, older }
+    }
+}
+
+fn later(now: Timestamp, after: std::time::Duration) -> Timestamp {
+    let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.millis().saturating_add(after))
+}
+
+impl Known {
+    /// What was kept; what cannot be understood is told and begun anew.
+    pub(super) fn kept(directory: &Path) -> Self {
+        let kept = disk::read(directory, KEPT).unwrap_or_else(|error| {
+            tracing::error!(why = %chain(&error), "flows are counted and closed anew");
+            None
+        });
+        kept.unwrap_or_default()
+    }
+
+    /// Keeps it.
+    pub(super) fn put(&self, directory: &Path) -> Result<(), Failure> {
+        disk::put(directory, KEPT, self)
+    }
+
+    /// Takes up that these services are in force: whose datagrams are decided anew. Counters that
+    /// are not known now are begun from nothing.
+    pub(super) fn moved<'a>(
+        &mut self,
+        leaves: impl Iterator<Item = &'a Service>,
+        names: &BTreeMap<ServiceId, rules::Counted>,
+        counted: &Counted,
+        now: Timestamp,
+    ) -> Vec<Moved> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut all = Vec::new();
+        for leaf in leaves {
+            let read = read(names.get(&leaf.id), counted);
+            let (one, moved) = match before.remove(&leaf.id) {
+                Some(mut one) => {
+                    let moved = one.follow(leaf, read, now);
+                    (one, moved)
+                }
+                None => {
+                    let one = One::of(leaf, read);
+                    let older = one.split > Split::LEGACY;
+                    (one, Moved { id: leaf.id.clone(), sides: BTreeSet::new(), older })
+                }
+            };
+            self.0.insert(leaf.id.clone(), one);
+            if moved.older || !moved.sides.is_empty() {
+                all.push(moved);
+            }
+        }
+        all
+    }
+
+    /// Takes up what counters stand at; `true`: some were made anew.
+    pub(super) fn see(
+        &mut self,
+        names: &BTreeMap<ServiceId, rules::Counted>,
+        counted: &Counted,
+    ) -> bool {
+        let mut anew = false;
+        for (id, one) in &mut self.0 {
+            let Some(names) = names.get(id) else { continue };
+            let Tallies(meters) = &mut one.tallies;
+            for (meter, now) in meters.iter_mut().zip(read(Some(names), counted)) {
+                anew |= meter.see(now);
+            }
+        }
+        anew
+    }
+
+    /// What is to be closed by now, once.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<(ServiceId, Side)> {
+        let mut due = Vec::new();
+        for (id, one) in &mut self.0 {
+            if let Some(drain) = one.drain.take_if(|drain| drain.at <= now) {
+                due.push((id.clone(), drain.lost));
+            }
+        }
+        due
+    }
+
+    /// The flows of a service.
+    pub(super) fn flows(&self, id: &ServiceId) -> Flows {
+        let Some(one) = self.0.get(id) else { return Flows::default() };
+        let Tallies([legacy, target, caught, glass]) = one.tallies;
+        let legacy = legacy.came.saturating_add(glass.came);
+        Flows { legacy, target: target.came, caught: caught.came }
+    }
+
+    /// Whether it says something else than what was written down, but for what was counted: that
+    /// is added up from what stands in the kernel.
+    pub(super) fn differs(&self, before: &Self) -> bool {
+        let uncounted = |one: &One| One { tallies: Tallies::default(), ..one.clone() };
+        self.0.len() != before.0.len()
+            || self.0.iter().any(|(id, one)| {
+                before.0.get(id).is_none_or(|old| uncounted(old) != uncounted(one))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixture::{held, item};
+    use crate::host::world::World;
+
+    /// The one service of a plan.
+    fn leaf(bp: u16, revision: u64, drain: Option<u64>) -> Service {
+        let host = rules::Host::new("10.50.0.1".parse().unwrap());
+        let mut world = World::new(host, rules::Marks::default());
+        let split = Split::from_bp(bp).unwrap();
+        world.take(&held([item("shop", "192.0.2.1", split, revision)]));
+        let drain = drain.map(std::time::Duration::from_secs);
+        Service { drain, ..Service::clone(&world.leaves()[0]) }
+    }
+
+    fn moved(known: &mut Known, leaf: &Service, now: i64) -> Vec<(Vec<Side>, bool)> {
+        let now = Timestamp::from_millis(now);
+        let names = BTreeMap::new();
+        let moved = known.moved(std::iter::once(leaf), &names, &Counted::default(), now);
+        moved.into_iter().map(|one| (one.sides.into_iter().collect(), one.older)).collect()
+    }
+
+    #[test]
+    fn what_is_to_be_closed_is_known_after_a_restart() {
+        let directory =
+            std::env::temp_dir().join(format!("crossfade-known-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut known = Known::default();
+        assert_eq!(moved(&mut known, &leaf(0, 1, Some(5)), 0), []);
+        assert_eq!(moved(&mut known, &leaf(5_000, 2, Some(5)), 0), [(vec![Side::Legacy], true)]);
+        assert_eq!(moved(&mut known, &leaf(0, 3, Some(5)), 1_000), [(vec![Side::Target], false)]);
+        known.put(&directory).unwrap();
+        let mut again = Known::kept(&directory);
+        assert_eq!(again, known);
+        // The same once more takes nothing back.
+        assert_eq!(moved(&mut again, &leaf(0, 3, Some(5)), 2_000), []);
+        assert!(!again.differs(&known));
+        assert_eq!(again.due(Timestamp::from_millis(5_999)), []);
+        let id: ServiceId = "shop/web".parse().unwrap();
+        assert_eq!(again.due(Timestamp::from_millis(6_000)), [(id, Side::Target)]);
+        assert_eq!(again.due(Timestamp::from_millis(6_000)), [], "once");
+        assert!(again.differs(&known));
+        std::fs::write(directory.join(KEPT), "{ cut").unwrap();
+        assert_eq!(Known::kept(&directory), Known::default());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_counter_that_was_made_anew_loses_nothing() {
+        let mut meter = Meter { at: 10, came: 0 };
+        assert!(!meter.see(15));
+        assert!(meter.see(3));
+        assert!(!meter.see(4));
+        assert_eq!(meter.came, 5 + 3 + 1);
+    }
+}
