@@ -21,6 +21,7 @@ mod routes;
 mod service;
 mod shared;
 mod status;
+mod strangers;
 mod stream;
 mod sweep;
 mod tls;

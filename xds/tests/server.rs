@@ -22,6 +22,8 @@ mod loads;
 mod paths;
 #[path = "server/registry.rs"]
 mod registry;
+#[path = "server/strangers.rs"]
+mod strangers;
 #[path = "server/tls.rs"]
 mod tls;
 #[path = "server/world.rs"]

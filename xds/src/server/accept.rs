@@ -120,7 +120,8 @@ impl Door {
             // Those that take their time, or never ask, hold nobody up for longer.
             let _ = tokio::time::timeout(FILLING_WAIT, shared.grown.notified()).await;
         }
-        let Some(guard) = shared.enter(peer) else {
+        let to_be_known = self.tls.is_some() && matches!(stream, Arrived::Tcp(_));
+        let Some(guard) = shared.enter(peer, to_be_known) else {
             shared.counters.refused.add(1);
             return shared.bad(Bad::Crowd, peer, &"there are as many connections as are taken");
         };

@@ -103,11 +103,28 @@ pub(super) fn admit(
     });
     match admitted {
         Ok(None) => Ok(None),
-        Ok(Some(identity)) => line.known(identity).map(Some),
+        Ok(Some(identity)) => {
+            let known = line.known(identity)?;
+            shared.knows(line);
+            Ok(Some(known))
+        }
         Err(close) => {
             shared.bad(Bad::Stranger, line.peer, &close);
             Err(close)
         }
+    }
+}
+
+/// A connection's handshake is done: whether somebody is known on it now. Without a doorman whoever
+/// has got through it is.
+pub(super) fn greet(shared: &Shared, line: &Line) {
+    let is_known = shared.doorman.as_ref().is_none_or(|doorman| {
+        // Who is refused is told so where it calls.
+        let admitted = doorman.admit(&line.peer(), Service::Discovery);
+        admitted.ok().flatten().is_some_and(|identity| line.known(identity).is_ok())
+    });
+    if is_known {
+        shared.knows(line);
     }
 }
 

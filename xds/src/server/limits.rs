@@ -13,6 +13,18 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Connections at a time.
     pub connections: usize,
+    /// Connections at a time on which nobody is known: no certificate was shown, or not yet.
+    pub strangers: usize,
+    /// The same from one source: an address, or a /64 of IPv6.
+    pub strangers_per_source: usize,
+    /// How long a connection may last on which nobody is known.
+    pub stranger: Duration,
+    /// Calls at a time on such connections.
+    pub stranger_calls: usize,
+    /// The same from one source.
+    pub stranger_calls_per_source: usize,
+    /// How long such a call may take.
+    pub stranger_call: Duration,
     /// New connections, and new streams, per second.
     pub arrivals_per_second: u32,
     /// Connections that take at the same time what they first asked for. The next one is accepted
@@ -48,6 +60,18 @@ impl Limits {
     pub const STREAMS_PER_CONNECTION: u32 = 100;
     /// Room for connections that are answered "no more streams", over those that have one.
     pub const CONNECTIONS: usize = 12_000;
+    /// One second of arrivals in their handshakes. The rest of the room is for who is known.
+    pub const STRANGERS: usize = 2_000;
+    /// Many machines may be behind one address, and arrive at once when a controller starts.
+    pub const STRANGERS_PER_SOURCE: usize = 500;
+    /// A machine joins, or renews its certificate, in two seconds.
+    pub const STRANGER: Duration = Duration::from_secs(15);
+    /// Certificates are given out a hundred a second.
+    pub const STRANGER_CALLS: usize = 1_000;
+    /// Ten networks use all of it up, not one.
+    pub const STRANGER_CALLS_PER_SOURCE: usize = 100;
+    /// What is asked for there is short, and answered at once.
+    pub const STRANGER_CALL: Duration = Duration::from_secs(10);
     /// One TLS handshake costs half a millisecond of a core.
     pub const ARRIVALS_PER_SECOND: u32 = 2_000;
     /// The first state of a stream passes through several times the memory that it then keeps.
@@ -83,6 +107,12 @@ impl Default for Limits {
             streams: Self::STREAMS,
             streams_per_connection: Self::STREAMS_PER_CONNECTION,
             connections: Self::CONNECTIONS,
+            strangers: Self::STRANGERS,
+            strangers_per_source: Self::STRANGERS_PER_SOURCE,
+            stranger: Self::STRANGER,
+            stranger_calls: Self::STRANGER_CALLS,
+            stranger_calls_per_source: Self::STRANGER_CALLS_PER_SOURCE,
+            stranger_call: Self::STRANGER_CALL,
             arrivals_per_second: Self::ARRIVALS_PER_SECOND,
             filling: Self::FILLING,
             handshake: Self::HANDSHAKE,

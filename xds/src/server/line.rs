@@ -1,6 +1,6 @@
 //! One connection, from its handshake to its end.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,10 +11,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::service::Routes;
 
 use super::counts::Bad;
+use super::doorman;
 use super::io::Io;
 use super::limits::Limits;
 use super::service::Desk;
-use super::shared::{LineGuard, Shared};
+use super::shared::{Line, LineGuard, Shared};
 use super::tls::Tls;
 
 /// What a client may send on a stream before we have read it: what HTTP/2 begins with (RFC 9113
@@ -63,12 +64,15 @@ pub(super) async fn serve(
         None => Io::Plain(stream),
         Some(tls) => {
             let handshake = Box::pin(tls.acceptor().accept(stream));
-            match tokio::time::timeout(shared.limits.handshake, handshake).await {
+            let handshake = tokio::time::timeout(shared.limits.handshake, handshake);
+            let Some(done) = unless_cut(&guard.line, handshake).await else { return };
+            match done {
                 Ok(Ok(stream)) => {
                     let shown = stream.get_ref().1.peer_certificates();
                     if let Some(leaf) = shown.and_then(<[_]>::first) {
                         guard.line.showed(leaf);
                     }
+                    doorman::greet(&shared, &guard.line);
                     Io::Tls(Box::new(stream))
                 }
                 Ok(Err(error)) => {
@@ -94,21 +98,31 @@ async fn converse(shared: &Arc<Shared>, guard: &LineGuard, io: Io, routes: Route
     let mut connection = pin!(connection);
     let mut told = false;
     let served = std::future::poll_fn(|cx| {
-        line.waker.register(cx.waker());
-        if line.is_cut() {
-            return Poll::Ready(Ok(()));
-        }
         if shared.hub.is_stopping() && !told {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(cx)
     });
-    if let Err(error) = served.await
+    if let Some(Err(error)) = unless_cut(line, served).await
         && !is_departure(&error)
     {
         shared.bad(Bad::Http, line.peer, &format_args!("not HTTP/2 as it should be: {error:?}"));
     }
+}
+
+/// What comes of this; `None` where the connection is cut before. Polled again whenever the
+/// connection is woken.
+async fn unless_cut<T>(line: &Line, what: impl Future<Output = T>) -> Option<T> {
+    let mut what = pin!(what);
+    std::future::poll_fn(|cx| {
+        line.waker.register(cx.waker());
+        if line.is_cut() {
+            return Poll::Ready(None);
+        }
+        what.as_mut().poll(cx).map(Some)
+    })
+    .await
 }
 
 fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {

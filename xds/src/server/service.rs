@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +19,7 @@ use tower_service::Service as _;
 use super::counts::Bad;
 use super::doorman::{self, Service};
 use super::paths::{Called, called};
-use super::shared::{Line, Seat, Shared};
+use super::shared::{Line, Seat, Shared, lock};
 use super::status;
 use super::stream::Pump;
 use crate::session::{Close, Code, Opened};
@@ -28,6 +29,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const ENCODINGS: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// A stream without an end, for nothing that a client without a certificate needs.
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Answers the requests of one connection.
@@ -62,6 +66,8 @@ pub(super) struct Routed {
 /// The place of a stream of another service; leaves when dropped.
 pub(super) struct Place {
     shared: Arc<Shared>,
+    /// Among the calls from there on connections on which nobody is known; `None`: among all else.
+    stranger: Option<IpAddr>,
     _seat: Seat,
 }
 
@@ -101,13 +107,14 @@ impl Desk {
             let message = "the server is going away; connect again, here or elsewhere".to_owned();
             return refusal(status::closed(&Close { code: Code::Unavailable, message }));
         }
-        if let Err(wait) = shared.open() {
-            return full("streams are opened too fast", wait.max(AGAIN));
-        }
+        // First, so that who is refused takes nobody's turn.
         let identity = match doorman::admit(shared, &self.line, Service::Discovery) {
             Ok(identity) => identity,
             Err(close) => return refusal(status::closed(&close)),
         };
+        if let Err(wait) = shared.open() {
+            return full("streams are opened too fast", wait.max(AGAIN));
+        }
         let now = shared.clock.uptime();
         let at = (self.line.peer, self.line.key);
         let Some(slot) = shared.hub.enter(at, opened.clone(), now, shared.limits.streams) else {
@@ -133,22 +140,36 @@ impl Desk {
             Err(close) => return Answer::Now(Some(refusal(status::closed(&close)))),
         }
         request.extensions_mut().insert(self.line.peer());
-        if shared.routed.fetch_add(1, Ordering::AcqRel) >= shared.limits.streams {
-            shared.routed.fetch_sub(1, Ordering::AcqRel);
+        let is_stranger = self.line.is_stranger();
+        if is_stranger && request.uri().path() == HEALTH_WATCH {
+            let message = "health is watched by clients with a certificate; ask for it with Check";
+            let close = Close { code: Code::Unimplemented, message: message.to_owned() };
+            return Answer::Now(Some(refusal(status::closed(&close))));
+        }
+        let Some(place) = Place::take(shared, &self.line, is_stranger) else {
             shared.counters.refused.add(1);
             let what = "there are as many calls as the server takes";
             shared.bad(Bad::Crowd, self.line.peer, &what);
             let close = Close { code: Code::Unavailable, message: what.to_owned() };
             return Answer::Now(Some(refusal(status::closed_for(&close, AGAIN))));
-        }
-        let seat = Seat::new(&self.line, shared.clock);
-        let place = Place { shared: Arc::clone(shared), _seat: seat };
+        };
         let mut routes = self.routes.clone();
-        Answer::Routed(Box::pin(async move {
+        let answer = async move {
             let response = routes.call(request).await.unwrap_or_else(|never| match never {});
             response.map(|body| Reply::Routed(Routed { body, _place: place }))
-        }))
+        };
+        if !is_stranger {
+            return Answer::Routed(Box::pin(answer));
+        }
+        let in_time = tokio::time::timeout(shared.limits.stranger_call, answer);
+        Answer::Routed(Box::pin(async move { in_time.await.unwrap_or_else(|_| slow()) }))
     }
+}
+
+/// The answer to a call that nobody waits for any more.
+fn slow() -> Response<Reply> {
+    let message = "the call took too long; try again".to_owned();
+    refusal(status::closed_for(&Close { code: Code::Unavailable, message }, AGAIN))
 }
 
 /// An answer to what is no call of gRPC.
@@ -221,8 +242,30 @@ impl Body for Reply {
     }
 }
 
+impl Place {
+    /// Takes a place; `None` where there is none.
+    fn take(shared: &Arc<Shared>, line: &Arc<Line>, is_stranger: bool) -> Option<Self> {
+        let stranger = is_stranger.then(|| line.source());
+        let is_there = match stranger {
+            Some(source) => lock(&shared.stranger_calls).take(source, &shared.limits),
+            None => {
+                let is_there = shared.routed.fetch_add(1, Ordering::AcqRel) < shared.limits.streams;
+                if !is_there {
+                    shared.routed.fetch_sub(1, Ordering::AcqRel);
+                }
+                is_there
+            }
+        };
+        let seat = || Seat::new(line, shared.clock);
+        is_there.then(|| Self { shared: Arc::clone(shared), stranger, _seat: seat() })
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.routed.fetch_sub(1, Ordering::AcqRel);
+        match self.stranger {
+            Some(source) => lock(&self.shared.stranger_calls).give(source),
+            None => drop(self.shared.routed.fetch_sub(1, Ordering::AcqRel)),
+        }
     }
 }

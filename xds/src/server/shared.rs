@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::counts::{Bad, Counters, Counts, Notices};
 use super::doorman::{Doorman, Peer};
 use super::limits::Limits;
 use super::pace::Bucket;
+use super::strangers::{self, Calls, Strangers};
 use crate::client::Identity;
 use crate::registry::hub::Hub;
 use crate::session::{Close, Code, Rules};
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) empty: Notify,
     /// Streams of other services.
     pub(super) routed: AtomicUsize,
+    /// The same on connections on which nobody is known.
+    pub(super) stranger_calls: Mutex<Calls>,
     /// Connections that have not yet taken what they first asked for.
     young: AtomicUsize,
     /// Rung when one of them has.
@@ -46,6 +49,7 @@ pub(super) struct Shared {
 struct Lines {
     next: u64,
     by_key: HashMap<u64, Arc<Line>>,
+    strangers: Strangers,
 }
 
 /// A connection.
@@ -64,6 +68,8 @@ pub(super) struct Line {
     since: u64,
     /// It has not yet taken what it first asked for.
     young: AtomicBool,
+    /// Nobody is known on it, where somebody has to be.
+    stranger: AtomicBool,
     /// The connection's task.
     pub(super) waker: AtomicWaker,
     cut: AtomicBool,
@@ -89,6 +95,7 @@ impl Shared {
             lines: Mutex::default(),
             empty: Notify::new(),
             routed: AtomicUsize::new(0),
+            stranger_calls: Mutex::default(),
             young: AtomicUsize::new(0),
             grown: Notify::new(),
             arrivals: Mutex::new(Bucket::new(rate, rate)),
@@ -112,29 +119,41 @@ impl Shared {
         }
     }
 
-    /// Makes a place for a connection; `None` where all are taken.
-    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<LineGuard> {
+    /// Makes a place for a connection, on which somebody has `to_be_known` or not; `None` where all
+    /// are taken.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        to_be_known: bool,
+    ) -> Option<LineGuard> {
+        let now = self.clock.uptime();
         let mut lines = lock(&self.lines);
-        if lines.by_key.len() >= self.limits.connections {
+        if lines.by_key.len() >= self.limits.connections
+            || to_be_known && !lines.strangers.make_room(peer, &self.limits, now)
+        {
             return None;
         }
         let key = lines.next;
         lines.next += 1;
-        let line = Arc::new(Line {
-            key,
-            peer,
-            certificate: OnceLock::new(),
-            identity: OnceLock::new(),
-            streams: AtomicUsize::new(0),
-            quiet_since: AtomicU64::new(millis(self.clock.uptime())),
-            since: millis(self.clock.uptime()),
-            young: AtomicBool::new(true),
-            waker: AtomicWaker::new(),
-            cut: AtomicBool::new(false),
-        });
+        let line = Arc::new(Line::new(key, peer, now, to_be_known));
         lines.by_key.insert(key, Arc::clone(&line));
+        if to_be_known {
+            lines.strangers.insert(&line);
+        }
         self.young.fetch_add(1, Ordering::AcqRel);
         Some(LineGuard { shared: Arc::clone(self), line })
+    }
+
+    /// Somebody is known on this connection now.
+    pub(super) fn knows(&self, line: &Line) {
+        if line.stranger.swap(false, Ordering::AcqRel) {
+            lock(&self.lines).strangers.remove(line.key);
+        }
+    }
+
+    /// Connections that came before `since` and on which nobody is known.
+    pub(super) fn strangers(&self, since: Duration) -> Vec<Arc<Line>> {
+        lock(&self.lines).strangers.older(since)
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -221,6 +240,37 @@ impl fmt::Debug for Shared {
 }
 
 impl Line {
+    pub(super) fn new(key: u64, peer: SocketAddr, now: Duration, stranger: bool) -> Self {
+        Self {
+            key,
+            peer,
+            certificate: OnceLock::new(),
+            identity: OnceLock::new(),
+            streams: AtomicUsize::new(0),
+            quiet_since: AtomicU64::new(millis(now)),
+            since: millis(now),
+            young: AtomicBool::new(true),
+            stranger: AtomicBool::new(stranger),
+            waker: AtomicWaker::new(),
+            cut: AtomicBool::new(false),
+        }
+    }
+
+    /// When it came.
+    pub(super) const fn since(&self) -> Duration {
+        Duration::from_millis(self.since)
+    }
+
+    /// The network that it came from.
+    pub(super) fn source(&self) -> IpAddr {
+        strangers::source(self.peer)
+    }
+
+    /// Whether nobody is known on it, where somebody has to be.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.stranger.load(Ordering::Acquire)
+    }
+
     /// It showed this certificate.
     pub(super) fn showed(&self, certificate: &[u8]) {
         // Once: a connection has one handshake.
@@ -272,6 +322,7 @@ impl Drop for LineGuard {
         self.shared.grow(&self.line);
         let mut lines = lock(&self.shared.lines);
         lines.by_key.remove(&self.line.key);
+        lines.strangers.remove(self.line.key);
         if lines.by_key.is_empty() {
             self.shared.empty.notify_one();
         }
@@ -303,6 +354,6 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// What is locked here is whole at any time.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Looks until dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
     let limits = shared.limits;
-    let every = (limits.stalled.min(limits.idle) / 4).clamp(Duration::from_millis(10), EVERY);
+    let every = (limits.stalled.min(limits.idle).min(limits.stranger) / 4)
+        .clamp(Duration::from_millis(10), EVERY);
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
@@ -32,6 +33,13 @@ fn sweep(shared: &Shared) {
     }
     if let Some(since) = now.checked_sub(EVERY) {
         shared.grow_old(since);
+    }
+    if let Some(since) = now.checked_sub(shared.limits.stranger) {
+        for line in shared.strangers(since) {
+            let what = "nobody is known on a connection; it is cut";
+            shared.bad(Bad::Stranger, line.peer, &what);
+            line.cut();
+        }
     }
     if let Some(since) = now.checked_sub(shared.limits.idle) {
         for line in shared.idle_lines(since) {

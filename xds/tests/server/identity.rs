@@ -20,9 +20,9 @@ use xds::server::{Doorman, Identity, Limits, Peer, Service, Tls};
 
 use crate::world::{Delta, World, assert_status, clusters, in_time, named, node, until};
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn issuer() -> Issuer {
+pub(crate) fn issuer() -> Issuer {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
@@ -30,13 +30,13 @@ fn issuer() -> Issuer {
 
 /// A certificate and its key, PEM.
 #[derive(Clone)]
-struct Leaf {
+pub(crate) struct Leaf {
     chain: String,
     key: String,
 }
 
 impl Leaf {
-    fn of(issuer: &Issuer, name: &str) -> Self {
+    pub(crate) fn of(issuer: &Issuer, name: &str) -> Self {
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, issuer).unwrap();
@@ -52,7 +52,7 @@ impl Leaf {
     }
 }
 
-fn tls(issuer: &Issuer, shown: &Leaf) -> Tls {
+pub(crate) fn tls(issuer: &Issuer, shown: &Leaf) -> Tls {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(issuer.der().clone()).unwrap();
     Tls::with_identities(vec![shown.der(), issuer.der().clone()], shown.private(), roots).unwrap()
@@ -60,17 +60,17 @@ fn tls(issuer: &Issuer, shown: &Leaf) -> Tls {
 
 /// Knows certificates by what they are, byte for byte.
 #[derive(Debug)]
-struct Porter {
+pub(crate) struct Porter {
     known: Mutex<BTreeMap<Bytes, Identity>>,
     revoked: watch::Sender<u64>,
 }
 
 impl Porter {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { known: Mutex::default(), revoked: watch::Sender::new(0) })
     }
 
-    fn knows(&self, leaf: &Leaf, name: &str) {
+    pub(crate) fn knows(&self, leaf: &Leaf, name: &str) {
         let identity = Identity { kind: Kind::Agent, name: name.parse().unwrap() };
         self.known.lock().unwrap().insert(leaf.der().to_vec().into(), identity);
     }
@@ -100,7 +100,7 @@ async fn guarded(tls: Tls, porter: &Arc<Porter>) -> World {
     world
 }
 
-async fn connect(world: &World, trusts: &str, shows: Option<&Leaf>) -> Option<Channel> {
+pub(crate) async fn connect(world: &World, trusts: &str, shows: Option<&Leaf>) -> Option<Channel> {
     let mut config = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(trusts))
         .domain_name("controller.test");
