@@ -44,6 +44,15 @@ impl Identity {
     /// What runs on a VM: the agent, what it relays to the VM's proxy, and that proxy.
     fn bind_agent(&self, client: &Client, role: &str) -> Result<(), Close> {
         self.among(role, &["agent", "relay", UNSAID])?;
+        // One agent for each name: two would be two machines with one key.
+        if role == "agent" && *client.id != *self.name.as_str() {
+            return Err(denied(format!(
+                "the certificate of `{name}` is of a VM, whose one agent is called `{name}`; \
+                 node.id must be that, not `{}`",
+                client.id,
+                name = self.name
+            )));
+        }
         match client.says("serves").filter(|serves| role == "relay" && *serves != UNSAID) {
             None => Ok(()),
             Some(serves) => Err(denied(format!(
@@ -120,6 +129,7 @@ mod tests {
         const EDGE: (&str, &str) = ("gateway", "edge");
         for Case(certified, id, says, fine) in [
             Case("", "a", &[("role", "agent")], true),
+            Case("", "a/b", &[("role", "agent")], false),
             Case("", "a/envoy", &[], true),
             Case("", "a/envoy", &[("role", "sidecar")], true),
             Case("", "a/relay", &[RELAY], true),
