@@ -171,12 +171,19 @@ pub(crate) async fn create_token(
     let from = from.map(IpNet::from);
     let kind = gateway.map_or(Kind::Agent, Kind::Gateway);
     let unknown = kind.gateway().filter(|name| !is_planned(&api, name)).cloned();
+    let is_limited = !services.is_empty();
     let called = name.clone();
     let new = NewToken { name: called, kind, life, services, from, replace, controllers };
     let created = authority.create_token(new, caller.actor(), &words(asked.reason)).await?;
     let mut notes = Vec::new();
     if let Some(gateway) = unknown {
         notes.push(format!("no plan has a gateway `{gateway}`"));
+    }
+    if is_limited {
+        notes.push(format!(
+            "`{name}` gets the rules and names of these services; an Envoy on it gets nothing \
+             (`agent join --envoy` needs a token without --services)"
+        ));
     }
     if created.instead {
         notes.push(format!("the token that waited for `{name}` is worth nothing now"));

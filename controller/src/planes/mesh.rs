@@ -8,6 +8,7 @@ mod clear;
 mod conflicts;
 mod doors;
 mod drain;
+mod foreign;
 mod hosts;
 mod leaving;
 mod load;
@@ -39,6 +40,7 @@ use crate::identity::Authority;
 use crate::planes::PlanePort;
 use crate::planes::mesh::doors::Doors;
 use crate::planes::mesh::drain::Drain;
+use crate::planes::mesh::foreign::Foreign;
 use crate::planes::mesh::hosts::HostTables;
 use crate::planes::mesh::leaving::Leaving;
 use crate::planes::mesh::load::Load;
@@ -211,6 +213,7 @@ struct MeshPlane {
     quiet: Quiet,
     drain: Drain,
     load: Load,
+    foreign: Foreign,
     sinks: Sinks,
     reported: Reported,
     leaving: Leaving,
@@ -249,6 +252,7 @@ impl MeshPlane {
             quiet: Quiet::default(),
             drain: Drain::default(),
             load,
+            foreign: Foreign::default(),
             sinks: Sinks::new(clock),
             reported: Reported::default(),
             leaving: Leaving { forget, identity },
@@ -287,8 +291,8 @@ impl MeshPlane {
                 Err(_) => {}
             }
         }
-        let others =
-            self.doors.used(used, now) | self.host_tables.used(clients, self.concerns.as_ref());
+        let concerns = self.concerns.as_ref();
+        let others = self.doors.used(used, now) | self.host_tables.used(clients, concerns, now);
         self.doors.tell();
         if others || self.replicas_came != came {
             self.quiet.changed(now, false);
@@ -297,14 +301,15 @@ impl MeshPlane {
 
     /// When something is to go out.
     fn due(&self) -> Option<Duration> {
-        let dues = [self.quiet.due(), self.drain.due(), self.texts.due(), self.doors.due()];
-        dues.into_iter().flatten().min()
+        let kept = [self.doors.due(), self.host_tables.due()];
+        let dues = [self.quiet.due(), self.drain.due(), self.texts.due()];
+        dues.into_iter().chain(kept).flatten().min()
     }
 
     /// Sends out what is due.
     async fn pass(&mut self) {
         let now = self.clock.uptime();
-        if self.drain.pass(now) | self.doors.pass(now) {
+        if self.drain.pass(now) | self.doors.pass(now) | self.host_tables.pass(now) {
             self.quiet.changed(now, false);
         }
         if self.quiet.due().is_some_and(|due| due <= now)
@@ -393,12 +398,14 @@ impl MeshPlane {
         said
     }
 
-    /// Takes up what a proxy did.
+    /// Takes up what a proxy did with services that concern it.
     fn loaded(&mut self, report: &xds::lrs::LoadReport) {
         let node = &report.client.id;
         match &report.clusters {
             Some(clusters) => {
-                self.load.report((node, report.stream), clusters, self.clock.uptime());
+                let (concerns, snapshot) = (self.concerns.as_ref(), self.snapshot.as_ref());
+                let own = self.foreign.sift(&report.client, clusters, concerns, snapshot);
+                self.load.report((node, report.stream), &own, self.clock.uptime());
             }
             None => self.load.gone(node, report.stream),
         }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use xds::own::Concern;
 use xds::render::{self, Door};
-use xds::session::Close;
+use xds::session::{Close, Code};
 use xds::{Client, View, Viewer, own};
 
 use crate::planes::dns;
@@ -27,11 +28,35 @@ impl Viewer for Roles {
             )));
         }
         match door(client)? {
-            Some(door) => Ok(render::view(&door)),
+            Some(door) => {
+                self.unlimited(client)?;
+                Ok(render::view(&door))
+            }
             None if hosts::is_agent(client) => {
                 Ok(View::all(self.concerns.of(client).scope(&client.id)))
             }
             None => Ok(View::all(own::SCOPE)),
+        }
+    }
+}
+
+impl Roles {
+    /// What proxies are sent has every service, so a VM that is limited to some gets none of it.
+    fn unlimited(&self, client: &Client) -> Result<(), Close> {
+        let vm = client.identity.as_ref().filter(|identity| identity.kind.is_agent());
+        let Some(vm) = vm else { return Ok(()) };
+        match self.concerns.of(client) {
+            Concern::All => Ok(()),
+            Concern::Only(_) => Err(Close {
+                code: Code::PermissionDenied,
+                message: format!(
+                    "`{name}` is limited to services, and what proxies are sent has all of them; \
+                     to have an Envoy on it, join it again with a token that has no --services: \
+                     {command}",
+                    name = vm.name,
+                    command = format_args!("crossfade token create {} --replace", vm.name),
+                ),
+            }),
         }
     }
 }
@@ -59,6 +84,9 @@ pub(super) fn door(client: &Client) -> Result<Option<Door>, Close> {
 
 #[cfg(test)]
 mod tests {
+    use xds::client::Identity;
+    use xds::join::Kind;
+
     use super::*;
 
     #[test]
@@ -76,6 +104,48 @@ mod tests {
             assert!(roles.view(&client(dns::SINK, role)).is_err(), "{role}");
             assert!(roles.view(&client("dns/paris", role)).is_ok(), "{role}");
         }
+    }
+
+    /// All but `free` are limited.
+    #[derive(Debug)]
+    struct Limits;
+
+    impl Concerns for Limits {
+        fn of(&self, client: &Client) -> Concern {
+            match client.identity.as_ref().map(|identity| identity.name.as_str()) {
+                Some("free") => Concern::All,
+                Some(_) | None => Concern::Only(Arc::default()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_vm_that_is_limited_sees_no_proxies_tables() {
+        let roles = Roles { concerns: Arc::new(Limits) };
+        let view = |name: &str, kind: Kind, id: &str, role: Option<&str>| {
+            let says = role.map(|role| ("role".to_owned(), role.to_owned()));
+            roles.view(&Client {
+                id: id.into(),
+                cluster: "".into(),
+                says: says.into_iter().collect(),
+                agent: "".into(),
+                version: None,
+                identity: Some(Arc::new(Identity { kind, name: name.parse().unwrap() })),
+            })
+        };
+        for (role, id) in
+            [(None, "limited/x"), (Some("sidecar"), "limited"), (Some("relay"), "limited/relay")]
+        {
+            let refused = view("limited", Kind::Agent, id, role).unwrap_err();
+            assert_eq!(refused.code, Code::PermissionDenied);
+            assert!(refused.message.contains("crossfade token create limited --replace"));
+        }
+        assert!(view("limited", Kind::Agent, "limited", Some("agent")).is_ok());
+        for role in [None, Some("sidecar"), Some("relay"), Some("agent")] {
+            assert!(view("free", Kind::Agent, "free", role).is_ok(), "{role:?}");
+        }
+        let edge = Kind::Gateway("edge".parse().unwrap());
+        assert!(view("edge-1", edge, "edge-1", Some("gateway")).is_ok());
     }
 
     #[test]
