@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use plan::SinkId;
@@ -11,11 +11,13 @@ use plan::SinkId;
 use super::answer::{Forgotten, Verified};
 use super::body::Json;
 use super::call::{Asked, Caller, Named, Nothing};
+use super::peer::Peer;
 use super::problem::{Code, Failure};
 use super::reload::{self, Reloaded};
 use super::request::Plain;
 use super::{Api, backup as copy};
 use crate::handle::{Info, Stage};
+use crate::identity;
 
 /// `DELETE /v1/sinks/{id}`
 pub(crate) async fn forget(
@@ -55,9 +57,17 @@ pub(crate) async fn reload(
 pub(crate) async fn backup(
     State(api): State<Arc<Api>>,
     Asked(Nothing {}): Asked<Nothing>,
+    Extension(peer): Extension<Peer>,
     caller: Caller,
     Json(Plain { reason }): Json<Plain>,
 ) -> Result<Response, Failure> {
+    if matches!(peer, Peer::Tcp(_)) && identity::has_key(api.handle.shared.store.as_ref()).await? {
+        // By loopback every user of this host could ask for it.
+        let words = "a backup of this controller has the key of the machines' CA in it, so it is \
+                     given out on the unix socket alone: crossfade.sock in the data directory \
+                     (CROSSFADE_SERVER=unix:DIR/crossfade.sock)";
+        return Err(Failure::new(Code::SocketOnly, words));
+    }
     // The log is not changed, so the audit is the process's own.
     let reason = reason.map_or_else(String::new, String::from);
     tracing::info!(actor = %caller.actor(), reason, "backup");

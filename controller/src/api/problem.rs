@@ -54,6 +54,8 @@ pub enum Code {
     UnknownHost,
     /// A page of another origin asks.
     ForeignOrigin,
+    /// This is answered on the unix socket alone, where the kernel says who asks.
+    SocketOnly,
     /// There is no such plan, service, sink or zone.
     NotFound,
     /// There is no such path.
@@ -94,11 +96,12 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::BadBody,
         Self::UnknownHost,
         Self::ForeignOrigin,
+        Self::SocketOnly,
         Self::NotFound,
         Self::NoRoute,
         Self::MethodNotAllowed,
@@ -126,6 +129,7 @@ impl Code {
             Self::BadBody => (StatusCode::BAD_REQUEST, "bad-body", "Malformed body"),
             Self::UnknownHost => (StatusCode::FORBIDDEN, "unknown-host", "Unknown Host header"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin"),
+            Self::SocketOnly => (StatusCode::FORBIDDEN, "socket-only", "On the unix socket alone"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no-route", "No such path"),
             Self::MethodNotAllowed => {
@@ -181,6 +185,7 @@ impl Code {
             | Self::BadBody
             | Self::UnknownHost
             | Self::ForeignOrigin
+            | Self::SocketOnly
             | Self::NotFound
             | Self::NoRoute
             | Self::MethodNotAllowed

@@ -264,7 +264,13 @@ fn controller_routes() -> Vec<Route> {
             method: Method::POST,
             takes: Takes::Json(schema_of::<Plain>),
             gives: Gives::Other("application/octet-stream"),
-            failures: vec![Code::TooMany, Code::StoreFull, Code::StoreFailed, Code::NotReady],
+            failures: vec![
+                Code::SocketOnly,
+                Code::TooMany,
+                Code::StoreFull,
+                Code::StoreFailed,
+                Code::NotReady,
+            ],
             handler: post(admin::backup),
             ..backup
         },

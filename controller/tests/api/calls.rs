@@ -373,7 +373,11 @@ async fn a_reload_commits_what_changed() {
 async fn a_backup_is_a_store() {
     let world = World::new().await;
     world.shop().await;
+    // The CA's key is in it, and on loopback nobody knows who asks.
     let answer = world.send(&post("/v1/backup", "{}")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "socket-only"));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("crossfade.sock"));
+    let answer = world.send_unix(&post("/v1/backup", "{}")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("crossfade-head"), Some("1.1"));
     assert!(answer.body.starts_with(b"SQLite format 3\0"));
