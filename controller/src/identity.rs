@@ -8,6 +8,7 @@
 //! | reading certificates and requests, and their proofs | `proof` |
 //! | what a renewal signs, good once and for a minute | `nonce` |
 //! | how often one may ask | `pace` |
+//! | what of it comes up from a backup | `restore` |
 //! | a machine and its copy that are connected at once | `copies` |
 //! | all of it over the store, with the clock and randomness | [`Authority`] |
 //!
@@ -24,17 +25,19 @@ mod copies;
 mod nonce;
 mod pace;
 mod proof;
+pub(crate) mod restore;
 mod serial;
 mod trust;
 
 use std::time::Duration;
 
-pub(crate) use self::authority::Watched;
 pub use self::authority::{
     Authority, ChangeError, Created, NewToken, OpenError, RevokeError, ServerTlsError, Settings,
     TokenError,
 };
+pub(crate) use self::authority::{Watched, has_key};
 pub use self::ca::{CaError, SignError};
+pub use self::restore::Machines;
 pub use self::serial::{Serial, SerialError};
 pub use self::trust::{TrustDomain, TrustDomainError};
 

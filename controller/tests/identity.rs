@@ -18,8 +18,8 @@ use std::time::Duration;
 use controller::clock::Clock;
 use controller::identity::view::AgentState;
 use controller::identity::{Authority, OpenError, RevokeError, Settings};
-use controller::store::Memory;
-use plan::Actor;
+use controller::store::{Memory, Sqlite, restore};
+use plan::{Actor, Timestamp};
 use proto::crossfade::v1::{Count, Plane, ReportRequest, SinkReport, Stragglers};
 use tonic::Code;
 
@@ -362,4 +362,73 @@ async fn a_copy_that_is_connected_beside_its_machine_freezes_both() {
     assert_eq!(seen.state, AgentState::Frozen);
     let refused = vm.report(&world).await.unwrap_err();
     assert!(refused.message().contains("two processes"), "{refused}");
+}
+
+/// What a network sends that nobody knows takes nothing from the machines in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_from_a_network_keeps_no_machine_of_it_out() {
+    let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let vm = Vm::enrol(&world, &world.token("vm-1").await).await.unwrap();
+    let is_over = |error: &tonic::Status| error.code() == Code::ResourceExhausted;
+    let garbage = calls::Parts::new(&world, &vm).await.with(|p| p.certificate.clear());
+    loop {
+        let joins = (0..40).map(|_| calls::enrol(&world, "x", Vec::new(), 0));
+        let renewals = (0..40).map(|_| garbage.send(&world));
+        let joins = futures::future::join_all(joins).await;
+        let renewals = futures::future::join_all(renewals).await;
+        let over =
+            |answers: &[Result<_, _>]| answers.iter().any(|one| one.as_ref().is_err_and(is_over));
+        if over(&joins) && over(&renewals) {
+            break;
+        }
+    }
+    let vm = vm.renew(&world, &calls::key()).await.unwrap();
+    vm.report(&world).await.unwrap();
+    Vm::enrol(&world, &world.token("vm-2").await).await.unwrap();
+    // One token, or one machine, has no more than its own.
+    let used = world.token("vm-3").await;
+    Vm::enrol(&world, &used).await.unwrap();
+    let request = calls::request(&calls::key());
+    let again = (0..40).map(|_| calls::enrol(&world, &used, request.clone(), 0));
+    let again = futures::future::join_all(again).await;
+    assert!(again.iter().any(|answer| answer.as_ref().is_err_and(is_over)), "{again:?}");
+    Vm::enrol(&world, &world.token("vm-4").await).await.unwrap();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_revives_no_machine_and_no_token() {
+    let kept = Kept::disk();
+    let Kept::Disk(directory) = &kept else { panic!("on disk") };
+    let directory = directory.clone();
+    let world = World::new(&kept).await;
+    let (one, two) = (world.token("vm-1").await, world.token("vm-2").await);
+    let vm = Vm::enrol(&world, &one).await.unwrap();
+    world.stop().await;
+    let backup = directory.join("backup");
+    let store = kept.open().await;
+    store.backup(&backup).await.unwrap();
+    drop(store);
+
+    let world = World::new(&kept).await;
+    world.authority.revoke(&"vm-1".parse().unwrap(), &actor(), "sold").await.unwrap();
+    world.stop().await;
+    drop(kept.open().await);
+    let now = Timestamp::from_millis(calls::now_ms().try_into().unwrap());
+    let restored = restore(&backup, &directory, &actor(), now).unwrap();
+    assert_eq!((restored.machines.withdrawn, restored.machines.unsure.len()), (1, 0));
+    let world = World::new(&kept).await;
+    let refused = vm.report(&world).await.unwrap_err();
+    assert!(refused.message().contains("revoked"), "{refused}");
+    let refused = Vm::enrol(&world, &two).await.unwrap_err();
+    assert!(refused.message().contains("withdrawn"), "{refused}");
+    world.stop().await;
+    drop(kept.open().await);
+
+    // Elsewhere nobody knows.
+    let other = directory.join("other");
+    let restored = restore(&backup, &other, &actor(), now).unwrap();
+    let unsure: Vec<&str> = restored.machines.unsure.iter().map(|name| name.as_str()).collect();
+    assert_eq!((restored.machines.withdrawn, unsure), (1, vec!["vm-1"]));
+    assert!(Sqlite::open(&other).is_ok());
 }

@@ -5,13 +5,18 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use controller::identity::Machines;
 use controller::store::Restored;
 use http_body_util::BodyExt as _;
 use serde_json::json;
+use xds::join::MachineName;
 
 use super::{Context, Exit, Failure};
 use crate::cli::{Backup, Output, Restore, page};
 use crate::config::default_data;
+
+/// The most machines that the output names.
+const NAMED_MAX: usize = 50;
 
 /// Takes a verified copy of the log from the controller.
 pub(crate) async fn backup(args: &Backup, context: &Context) -> Result<Exit, Failure> {
@@ -75,6 +80,8 @@ pub(crate) async fn restore(args: Restore, context: &Context) -> Result<Exit, Fa
             "from": restored.from.to_string(),
             "head": restored.head.to_string(),
             "replaced": restored.replaced,
+            "withdrawnTokens": restored.machines.withdrawn,
+            "unsureMachines": names(&restored.machines.unsure).collect::<Vec<_>>(),
         }))?,
         Output::Text => page::print(&restored_text(&restored, &data))?,
     }
@@ -90,6 +97,51 @@ fn restored_text(restored: &Restored, data: &Path) -> String {
     if let Some(replaced) = &restored.replaced {
         text.push_str(&format!("the log that was there is kept: {}\n", replaced.display()));
     }
+    text.push_str(&machines_text(&restored.machines));
     text.push_str(&format!("next: crossfade serve --data {data}\n"));
     text
+}
+
+/// What became of the backup's machines, where anything has to be done.
+fn machines_text(machines: &Machines) -> String {
+    let Machines { withdrawn, unsure } = machines;
+    let mut text = String::new();
+    if *withdrawn > 0 {
+        text.push_str(&format!("join tokens that waited and are worth nothing now: {withdrawn}\n"));
+    }
+    if !unsure.is_empty() {
+        let named: Vec<&str> = names(unsure).take(NAMED_MAX).collect();
+        let more = match unsure.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more (crossfade agents)"),
+        };
+        text.push_str(&format!(
+            "let in as when the backup was made, also if revoked or frozen since, which no database \
+             here tells: {}{more}\nwhich of them must not be: crossfade revoke NAME\n",
+            named.join(", ")
+        ));
+    }
+    text
+}
+
+fn names(machines: &[MachineName]) -> impl Iterator<Item = &str> {
+    machines.iter().map(MachineName::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_may_be_revived_are_named() {
+        let machine = |n: usize| format!("vm-{n}").parse().unwrap();
+        let told = |withdrawn, machines| {
+            machines_text(&Machines { withdrawn, unsure: (0..machines).map(machine).collect() })
+        };
+        assert_eq!(told(0, 0), "");
+        assert!(told(3, 0).ends_with("worth nothing now: 3\n"));
+        let two = told(0, 2);
+        assert!(two.contains("tells: vm-0, vm-1\n") && two.contains("crossfade revoke NAME"));
+        assert!(told(0, NAMED_MAX + 7).contains("vm-49 and 7 more (crossfade agents)\n"));
+    }
 }

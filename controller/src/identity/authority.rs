@@ -22,17 +22,19 @@ use super::book::{self, Book, CellError, TokenRefused, UnknownAgent};
 use super::ca::{Ca, ServerIdentity, SignError};
 use super::copies::Copies;
 use super::nonce::Nonces;
-use super::pace::Pace;
+use super::pace::Paces;
 use super::view::{AgentView, TokenView};
 use super::{Serial, TrustDomain};
 use crate::clock::Clock;
 use crate::store::{CELL_BYTES_MAX, Store, StoreError, SwapError};
 
+use self::copies::Freezing;
 pub(crate) use self::copies::Watched;
 pub use self::start::OpenError;
+pub(crate) use self::start::{CA, has_key};
 
 /// Where the book is.
-const BOOK: &str = "identity/agents";
+pub(crate) const BOOK: &str = "identity/agents";
 
 /// How often a change is decided anew because another controller was faster: with a handful of
 /// controllers each wins within a few.
@@ -61,10 +63,12 @@ struct Inner {
     /// One change at a time, so that those of one controller do not stand in each other's way.
     turn: Semaphore,
     nonces: Mutex<Nonces>,
-    pace: Mutex<Pace>,
+    paces: Mutex<Paces>,
     /// When machines were let in. None but machines that are known are in it.
     seen: Mutex<BTreeMap<MachineName, Timestamp>>,
     copies: Mutex<Copies>,
+    /// Machines that are to be frozen and that the store does not say so of yet.
+    freezing: Mutex<BTreeMap<MachineName, Freezing>>,
     random: SystemRandom,
 }
 

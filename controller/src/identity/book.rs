@@ -6,6 +6,7 @@
 mod cell;
 mod enrol;
 mod renew;
+mod restore;
 mod sweep;
 mod tokens;
 

@@ -12,6 +12,8 @@ use super::audit::{head, walk};
 use super::directory::{self, Directory, DirectoryError};
 use super::sqlite::{Database, Failure, OpenError};
 use super::{Head, Row, Sqlite, StoreError, VerifyError};
+use crate::identity::Machines;
+use crate::identity::restore::{self as machines, BOOK, CA, Cells};
 
 /// By how much the incarnation rises beyond the backup's when a database in the directory cannot be
 /// read: more restores than its log will ever have seen.
@@ -29,6 +31,8 @@ pub struct Restored {
     pub head: Token,
     /// Where the database is kept that was there before.
     pub replaced: Option<PathBuf>,
+    /// What became of the backup's machines.
+    pub machines: Machines,
 }
 
 /// Nothing was restored; the directory is as it was.
@@ -101,10 +105,25 @@ pub fn restore(
     let above = present.checked_add(1).ok_or(RestoreError::Incarnation)?;
     record.token.incarnation = record.token.incarnation.max(above);
     let copy = directory.path().join(format!("{}.restoring", Sqlite::FILE));
-    let made = fill(backup, &copy, &record);
-    let replaced = made.and_then(|()| exchange(directory.path(), &copy, now));
+    let kept = kept(&directory.path().join(Sqlite::FILE));
+    let made = fill(backup, &copy, &record, |cells| machines::machines(cells, kept.as_ref(), now));
+    let replaced = made.and_then(|machines| {
+        exchange(directory.path(), &copy, now).map(|replaced| (replaced, machines))
+    });
     let _ = std::fs::remove_file(&copy);
-    Ok(Restored { from: state.token(), head: record.token, replaced: replaced? })
+    let (replaced, machines) = replaced?;
+    Ok(Restored { from: state.token(), head: record.token, replaced, machines })
+}
+
+/// The machines of the database that is there; `None` where they cannot be read.
+fn kept(present: &Path) -> Option<Cells> {
+    // As it is: a journal beside it belongs to it, and goes with it.
+    Database::peek(present).ok().and_then(|database| cells(&database).ok())
+}
+
+fn cells(database: &Database) -> Result<Cells, StoreError> {
+    let cell = |name| database.cell(name).map(|cell| cell.map(|(_, bytes)| bytes));
+    Ok(Cells { ca: cell(CA)?, book: cell(BOOK)? })
 }
 
 /// The state that the backup's log makes, everything checked.
@@ -154,8 +173,14 @@ fn incarnation(directory: &Path, backup: u32) -> Result<u32, RestoreError> {
     Ok(highest)
 }
 
-/// Makes the new database beside the old one: the backup and one record.
-fn fill(backup: &Path, copy: &Path, record: &Record) -> Result<(), RestoreError> {
+/// Makes the new database beside the old one: the backup, one record, and the machines as they are
+/// to come up.
+fn fill(
+    backup: &Path,
+    copy: &Path,
+    record: &Record,
+    decide: impl FnOnce(&Cells) -> (Option<Vec<u8>>, Machines),
+) -> Result<Machines, RestoreError> {
     let files = |doing| move |source| RestoreError::Files { file: copy.to_owned(), doing, source };
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
@@ -164,7 +189,7 @@ fn fill(backup: &Path, copy: &Path, record: &Record) -> Result<(), RestoreError>
     io::copy(&mut from, &mut to).map_err(files("copy the backup to it"))?;
     to.sync_all().map_err(files("sync it"))?;
     let mut database = Database::open(copy)?;
-    database.append(&[Row::of(record)]).map_err(|failure| match failure {
+    let failed = |failure| match failure {
         Failure::Full | Failure::Commit { refused: true, .. } => {
             RestoreError::Full { file: copy.to_owned() }
         }
@@ -174,8 +199,15 @@ fn fill(backup: &Path, copy: &Path, record: &Record) -> Result<(), RestoreError>
             let source = Box::new(source);
             StoreError::Medium { file: copy.to_owned(), doing: "write to it", source }.into()
         }
-    })?;
-    Ok(database.close()?)
+    };
+    database.append(&[Row::of(record)]).map_err(failed)?;
+    let (bytes, machines) = decide(&cells(&database)?);
+    if let Some(bytes) = bytes {
+        let version = database.cell(BOOK)?.map(|(version, _)| version);
+        database.swap_cell(BOOK, version, &bytes).map_err(failed)?;
+    }
+    database.close()?;
+    Ok(machines)
 }
 
 /// Puts the new database in place of the old one, which stays under another name. At every moment

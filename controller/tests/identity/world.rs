@@ -32,7 +32,7 @@ impl Kept {
         Self::Disk(path)
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
         let path = match self {
             Self::Memory(store) => return Arc::new(store.another()),
             Self::Disk(path) => path,

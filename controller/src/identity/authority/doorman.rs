@@ -22,6 +22,9 @@ impl Doorman for Authority {
         let known = self.inner.known();
         known.book.admit(&leaf.shown, now).map_err(closed)?;
         let Shown { kind, name, .. } = leaf.shown;
+        if let Some(why) = self.inner.freezing(&name) {
+            return Err(closed(why));
+        }
         lock(&self.inner.seen).insert(name.clone(), now);
         Ok(Some(Identity { kind, name }))
     }

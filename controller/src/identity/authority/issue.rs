@@ -89,8 +89,17 @@ impl Authority {
         source: IpAddr,
     ) -> Result<Made, EnrolError> {
         let inner = &self.inner;
-        lock(&inner.pace).take(source, inner.clock.uptime()).map_err(EnrolError::Pace)?;
-        let ticket: Ticket = token.parse()?;
+        let ticket = token.parse::<Ticket>();
+        let made_here = ticket.as_ref().ok().map(|ticket| ticket.secret.digest());
+        let made_here = made_here.filter(|secret| inner.known().book.has_token(*secret));
+        let uptime = inner.clock.uptime();
+        let paced = match made_here {
+            Some(secret) => lock(&inner.paces).token(secret, uptime),
+            // Nobody's, or made at another controller a moment ago.
+            None => lock(&inner.paces).stranger(source, uptime),
+        };
+        paced.map_err(EnrolError::Pace)?;
+        let ticket = ticket?;
         let ours = inner.ca.pin();
         if ticket.pin != ours {
             return Err(EnrolError::Foreign { theirs: ticket.pin, ours });
@@ -132,14 +141,23 @@ impl Authority {
         source: IpAddr,
     ) -> Result<Made, RenewError> {
         let inner = &self.inner;
-        lock(&inner.pace).take(source, inner.clock.uptime()).map_err(RenewError::Pace)?;
+        let uptime = inner.clock.uptime();
+        // Nobody guesses a serial number: who has one costs its machine nothing before the proof.
+        let leaf = Leaf::read(proofs.certificate, &inner.domain);
+        if !leaf.is_ok_and(|leaf| inner.known().book.holds(&leaf.shown)) {
+            lock(&inner.paces).stranger(source, uptime).map_err(RenewError::Pace)?;
+        }
         lock(&inner.nonces).check(proofs.nonce, inner.clock.now())?;
         let leaf = Leaf::proved(proofs.certificate, &inner.domain, inner.ca.key())?;
         if !leaf.signed(proofs.nonce, proofs.request, proofs.signature) {
             return Err(RenewError::Signature);
         }
         let key = proof::request(proofs.request)?;
+        lock(&inner.paces).machine(&leaf.shown.name, uptime).map_err(RenewError::Pace)?;
         lock(&inner.nonces).spend(proofs.nonce, inner.clock.now())?;
+        if let Some(why) = inner.freezing(&leaf.shown.name) {
+            return Err(RenewRefused::NotAdmitted(why).into());
+        }
         let (serial, digest) = (Serial::new(inner.random()?), key.digest());
         let shown = &leaf.shown;
         let renewed = inner

@@ -11,11 +11,11 @@ use crate::clock::Clock;
 use crate::identity::Serial;
 use crate::identity::ca::{Ca, CaError, SignError};
 use crate::identity::nonce::Nonces;
-use crate::identity::pace::Pace;
+use crate::identity::pace::Paces;
 use crate::store::{Store, StoreError, SwapError};
 
 /// Where the CA's key and certificate are.
-const CA: &str = "identity/ca";
+pub(crate) const CA: &str = "identity/ca";
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
@@ -74,14 +74,20 @@ impl Authority {
             revoked: watch::Sender::new(0),
             turn: Semaphore::new(1),
             nonces: Mutex::new(nonces),
-            pace: Mutex::new(Pace::default()),
+            paces: Mutex::new(Paces::default()),
             seen: Mutex::new(BTreeMap::new()),
             copies: Mutex::default(),
+            freezing: Mutex::default(),
             random,
         };
         inner.refresh().await?;
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// Whether there is a CA, whose key is in the store and in every backup of it.
+pub(crate) async fn has_key(store: &dyn Store) -> Result<bool, ChangeError> {
+    Ok(store.cell(CA).await?.is_some())
 }
 
 /// Keeps the CA that was made, unless there is one by now. The one that is kept.

@@ -37,6 +37,8 @@ impl Authority {
                 tracing::warn!(%error, cause, "machines are let in by what was known before");
             }
             is_well = refreshed.is_ok();
+            // Where it fails the store's trouble is told, and they are refused here as they are.
+            drop(self.inner.freeze_all().await);
             let now = self.inner.clock.uptime();
             if let Some((tls, names)) = &tls
                 && now >= renew_at

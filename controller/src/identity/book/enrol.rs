@@ -131,6 +131,12 @@ impl Book {
         Ok(grant)
     }
 
+    /// Whether a token with this secret was made, and is not forgotten.
+    pub fn has_token(&self, secret: Digest) -> bool {
+        self.tokens.values().any(|token| token.secret == secret)
+            || self.spent.iter().any(|spent| spent.secret == secret)
+    }
+
     /// The token does not wait: the same answer again, or the reason.
     fn enrol_again(&self, enrolment: &Enrolment<'_>) -> Result<Grant, EnrolRefused> {
         let Enrolment { secret, name, kind, key, now, .. } = *enrolment;

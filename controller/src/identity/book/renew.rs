@@ -204,6 +204,14 @@ impl Book {
         Err(RenewRefused::Cloned { name: name.clone(), why })
     }
 
+    /// Whether this certificate, as it says, is one of the two newest of its machine.
+    pub fn holds(&self, shown: &Shown) -> bool {
+        self.agents.get(&shown.name).is_some_and(|agent| {
+            let held = [Some(agent.current), agent.previous];
+            held.into_iter().flatten().any(|held| held.serial == shown.held.serial)
+        })
+    }
+
     /// The machine of this certificate, if nothing is against its name.
     fn standing(&self, shown: &Shown) -> Result<&Agent, NotAdmitted> {
         let Shown { kind, name, .. } = shown;
