@@ -116,8 +116,8 @@ fn machines_text(machines: &Machines) -> String {
             more => format!(" and {more} more (crossfade agents)"),
         };
         text.push_str(&format!(
-            "let in as when the backup was made, also if revoked or frozen since, which no database \
-             here tells: {}{more}\nwhich of them must not be: crossfade revoke NAME\n",
+            "let in as when the backup was made, also if revoked or frozen since, which nobody here \
+             knows: {}{more}\nwhich of them must not be: crossfade revoke NAME\n",
             named.join(", ")
         ));
     }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(told(0, 0), "");
         assert!(told(3, 0).ends_with("worth nothing now: 3\n"));
         let two = told(0, 2);
-        assert!(two.contains("tells: vm-0, vm-1\n") && two.contains("crossfade revoke NAME"));
+        assert!(two.contains("knows: vm-0, vm-1\n") && two.contains("crossfade revoke NAME"));
         assert!(told(0, NAMED_MAX + 7).contains("vm-49 and 7 more (crossfade agents)\n"));
     }
 }
