@@ -244,10 +244,9 @@ impl Parts<'_> {
             ..report::of(&seen.borrow().clone())
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
-        let host = world.lock().host.clone();
         let (proving, proved) = watch::channel(Proved::default());
         let news = survey::News::of(&beside, proved, &controllers);
-        let survey = survey::go_on(settings.clone(), host, asks.clone(), news);
+        let survey = survey::go_on(settings, world.clone(), asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, watch};
 
-use crate::host::actor::Ask;
+use crate::host::actor::{Ask, Shared};
 use crate::host::controllers::Controllers;
 use crate::host::envoy::Beside;
 use crate::host::files::Settings;
@@ -134,11 +134,12 @@ impl News {
 
 /// Looks again and again, and tells the actor what changed.
 pub(super) async fn go_on(
-    settings: Settings,
-    mut known: Host,
+    settings: &Settings,
+    world: Shared,
     asks: mpsc::Sender<Ask>,
     News { mut capture, mut proved, mut controllers }: News,
 ) {
+    let mut known = world.lock().host.clone();
     let mut addresses = own_addresses();
     let mut tick = tokio::time::interval(EVERY);
     loop {
@@ -148,7 +149,7 @@ pub(super) async fn go_on(
             Ok(()) = proved.changed() => {}
             Ok(()) = controllers.changed() => {
                 let found = controllers.borrow_and_update().clone();
-                let Some(host) = look(&settings, found).await else { continue };
+                let Some(host) = look(settings, found).await else { continue };
                 known = host;
             }
             _ = tick.tick() => {
@@ -159,7 +160,7 @@ pub(super) async fn go_on(
                 tracing::info!(addresses = ?found, "other addresses are this host's now");
                 addresses = found;
                 let guarded = controllers.borrow().clone();
-                let Some(host) = look(&settings, guarded).await else { continue };
+                let Some(host) = look(settings, guarded).await else { continue };
                 known = host;
             }
         }
