@@ -10,6 +10,7 @@ mod judge;
 mod marks;
 mod netfilter;
 mod parse;
+mod ports;
 mod text;
 
 #[cfg(test)]

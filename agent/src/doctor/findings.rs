@@ -66,10 +66,8 @@ pub struct Wishes {
     pub serves_others: bool,
     /// Legacy or target is on other hosts: packets have to be forwarded.
     pub forwards: bool,
-    /// An Envoy on this host takes the traffic.
+    /// An Envoy on this host takes what its own processes send.
     pub envoy: bool,
-    /// Clients keep their addresses: nothing is masqueraded.
-    pub preserve_source: bool,
     /// Names are answered on this host.
     pub names: bool,
     /// Where the stub DNS server listens.
@@ -120,13 +118,13 @@ pub struct TableSeen {
     pub chains: Vec<String>,
 }
 
-/// A rule of others that translates an address of ours.
+/// A rule of others that translates an address of ours, or a port of whatever address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignNat {
     /// Family, table and chain.
     pub chain: String,
-    /// The address.
-    pub address: IpAddr,
+    /// The address; none: it goes by the port alone.
+    pub address: Option<IpAddr>,
     /// Whether it comes before our rules: it hooks in earlier.
     pub first: bool,
 }

@@ -20,7 +20,7 @@ fn stands(findings: &mut Findings, name: &str, chains: &[&str]) {
 }
 
 fn translated(findings: &mut Findings, first: bool) {
-    let (chain, address) = ("ip nat PREROUTING".to_owned(), "192.0.2.10".parse().unwrap());
+    let (chain, address) = ("ip nat PREROUTING".to_owned(), "192.0.2.10".parse().ok());
     seen(findings).nat.push(ForeignNat { chain, address, first });
 }
 
@@ -73,7 +73,7 @@ pub(super) const KERNEL: [Case; 17] = [
     }),
 ];
 
-pub(super) const NETWORK: [Case; 29] = [
+pub(super) const NETWORK: [Case; 30] = [
     case("on", (Check::ForwardingV4, Good), "nothing", None, |_, _| {}),
     case("off", (Check::ForwardingV4, Note), "journal", None, |f, _| {
         f.forwarding4.on = Some(false);
@@ -82,7 +82,7 @@ pub(super) const NETWORK: [Case; 29] = [
         f.forwarding4.on = Some(false);
         w.serves_others = false;
     }),
-    case("off, by Envoy", (Check::ForwardingV4, Good), "stays off", None, |f, w| {
+    case("off, beside Envoy", (Check::ForwardingV4, Note), "journal", None, |f, w| {
         f.forwarding4.on = Some(false);
         w.envoy = true;
     }),
@@ -96,17 +96,17 @@ pub(super) const NETWORK: [Case; 29] = [
     case("strict", (Check::ReversePath, Good), "stays strict", None, |f, _| {
         f.strict = vec!["eth0".into()];
     }),
-    case("strict, sources kept", (Check::ReversePath, Note), "loose", None, |f, w| {
-        f.strict = vec!["eth0".into()];
-        w.preserve_source = true;
-    }),
     case("no docker", (Check::ForwardPolicy, Good), "nothing", None, |_, _| {}),
-    case("docker", (Check::ForwardPolicy, Warn), "--envoy", Some("-I DOCKER-USER"), |f, _| {
+    case("docker", (Check::ForwardPolicy, Warn), "operator", Some("-I DOCKER-USER"), |f, _| {
         docker(f);
     }),
-    case("docker, by Envoy", (Check::ForwardPolicy, Good), "stays", None, |f, w| {
+    case("docker, beside Envoy", (Check::ForwardPolicy, Warn), "rule", Some("-I"), |f, w| {
         docker(f);
         w.envoy = true;
+    }),
+    case("docker, own", (Check::ForwardPolicy, Good), "stays", None, |f, w| {
+        docker(f);
+        w.serves_others = false;
     }),
     case("docker, legacy", (Check::ForwardPolicy, Warn), "rule", Some("DOCKER-USER"), |f, _| {
         f.docker = true;
@@ -128,6 +128,10 @@ pub(super) const NETWORK: [Case; 29] = [
     case("nobody's nat", (Check::OtherNat, Good), "nothing", None, |_, _| {}),
     case("nat after ours", (Check::OtherNat, Note), "ours comes first", None, |f, _| {
         translated(f, false);
+    }),
+    case("nat by port", (Check::OtherNat, Note), "ours comes first", None, |f, _| {
+        let (chain, address, first) = ("ip nat DOCKER".to_owned(), None, false);
+        seen(f).nat.push(ForeignNat { chain, address, first });
     }),
     case("nat first", (Check::OtherNat, Warn), "theirs", Some("list table ip nat"), |f, _| {
         translated(f, true);

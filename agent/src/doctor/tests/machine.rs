@@ -51,6 +51,18 @@ fn rules_of_others_are_seen_in_the_real_kernel() {
             chain PREROUTING {
                 type nat hook prerouting priority -100;
                 ip daddr 192.0.2.10 tcp dport 80 dnat to 198.51.100.1
+                ip daddr 198.51.100.7 tcp dport 80 dnat to 198.51.100.1
+                ip protocol tcp dnat to 198.51.100.1
+            }
+            chain DOCKER {
+                tcp dport 8080 dnat to 172.17.0.2:80
+            }
+            chain redirected {
+                udp dport 53 redirect to :5353
+            }
+            chain POSTROUTING {
+                type nat hook postrouting priority 100;
+                tcp dport 80 snat to 198.51.100.9
             }
         }
         table inet marks {
@@ -93,9 +105,17 @@ fn rules_of_others_are_seen_in_the_real_kernel() {
         let seen = found.netfilter.as_ref().unwrap();
         assert_eq!(seen.forward_drops, ["ip filter FORWARD"]);
         assert!(seen.docker_user);
-        let mut nat: Vec<_> = seen.nat.iter().map(|n| (n.chain.as_str(), n.first)).collect();
+        let nat = seen.nat.iter();
+        let mut nat: Vec<_> =
+            nat.map(|n| (n.chain.as_str(), n.address.is_some(), n.first)).collect();
         nat.sort_unstable();
-        assert_eq!(nat, [("ip nat PREROUTING", false), ("ip6 early first", true)]);
+        let expected = [
+            ("ip nat DOCKER", false, false),
+            ("ip nat PREROUTING", true, false),
+            ("ip nat redirected", false, false),
+            ("ip6 early first", true, true),
+        ];
+        assert_eq!(nat, expected);
         let mut marks: Vec<_> =
             seen.marks.iter().map(|m| (m.chain.as_str(), m.written, m.read)).collect();
         marks.sort_unstable();
