@@ -5,6 +5,7 @@
 #[expect(clippy::expect_used, reason = "what it needs is part of the set-up")]
 mod netns;
 
+mod beside;
 mod booted;
 mod brought;
 mod catch;
