@@ -81,7 +81,8 @@ pub enum Reject {
     },
     /// Too many networks in client rows, and of gateways: each is a rule.
     #[error(
-        "{service}: its plan has {networks} networks of clients and gateways; {NETWORKS_MAX} are the most"
+        "{service}: its plan has {networks} networks of clients and gateways; {NETWORKS_MAX} are \
+         the most"
     )]
     Networks {
         /// A service of the plan.
