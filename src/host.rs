@@ -109,7 +109,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     // As break-glass has them from the first packet.
     let leaves = actor::on_legacy(world.leaves(), &glass::read_or_nothing(directory).force);
     let kernel = Kernel::taking(descriptors.rules()).map_err(local("rules cannot be kept"))?;
-    let names = names::start(directory, &settings, &leaves, descriptors.names())?;
+    let names = names::start(directory, &settings, &leaves, descriptors.names());
     let world = Shared::new(world);
     let parts = Parts { world, kernel, directory, settings: &settings, controllers, beside };
     match Box::pin(parts.run(follower, node, names, standing)).await? {

@@ -101,7 +101,7 @@ pub(crate) struct Status {
     pub(crate) trial: Option<Timestamp>,
     /// The certificate; `null`: the host has not joined.
     pub(crate) identity: Option<IdentityStatus>,
-    /// The stub DNS server; `null`: names are left alone.
+    /// The stub DNS server; `null`: names are left alone, by choice or as a note says.
     pub(crate) names: Option<NamesStatus>,
     /// The services, sorted.
     pub(crate) services: Vec<ServiceStatus>,
@@ -269,7 +269,7 @@ impl Control {
             break_glass: force.collect(),
             trial: trial::ends(directory, &self.settings),
             identity: self.identity(),
-            names: self.stub.as_ref().map(|stub| names(stub)),
+            names: self.stub.as_ref().filter(|stub| stub.is_serving()).map(|stub| names(stub)),
             services: in_force.services.iter().map(service).collect(),
         }
     }
@@ -291,9 +291,11 @@ impl Control {
 
 fn names(stub: &Stub) -> NamesStatus {
     let proto::crossfade::v1::Names { answered, forwarded, failed, dropped } = report::names(stub);
+    let asked = stub.upstreams();
+    let upstreams = asked.iter().flat_map(|asked| asked.servers());
     NamesStatus {
         listen: stub.addresses().iter().map(ToString::to_string).collect(),
-        upstreams: stub.upstreams().servers().iter().map(ToString::to_string).collect(),
+        upstreams: upstreams.map(ToString::to_string).collect(),
         names: stub.answers().len(),
         answered,
         forwarded,
