@@ -197,9 +197,7 @@ fn settle(
     if let (Some((path, wanted)), Some(found)) = (wanted, found)
         && wanted != found
     {
-        // What is ours there may be of before it listened elsewhere.
-        let stub = [known.listen.as_slice(), &choice.listen].concat();
-        let theirs = integrate::without_ours(path, &found, &stub).unwrap_or(found);
+        let theirs = integrate::without_ours(path, &found, &choice.listen).unwrap_or(found);
         let before = env.before.replace(theirs);
         match pick(&env) {
             Ok(adopted) => choice = adopted,
@@ -272,4 +270,17 @@ pub(super) async fn go_on(serving: Option<Serving>, directory: &Path, settings: 
     };
     let looker = upkeep::Looker::new(directory, Arc::clone(&stub), settings.names, begun);
     upkeep::go_on(&stub, looker, &notes).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_is_kept_byte_for_byte() {
+        let before = b"# by Andr\xe9\nnameserver 10.0.0.2\n".to_vec();
+        let known = Kept { before: Some(Bytes(before)), ..Kept::default() };
+        let text = serde_json::to_vec(&known).unwrap();
+        assert_eq!(serde_json::from_slice::<Kept>(&text).unwrap(), known);
+    }
 }

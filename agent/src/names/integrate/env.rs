@@ -9,7 +9,7 @@ use crate::names::upstream::{PORT, RESOLVED_STUBS, ResolvConf, Upstreams};
 
 /// Where the stub may take its port: where it had it, else the first on which it is free. Not .53
 /// and .54, which are systemd-resolved's.
-const LOOPBACKS: [Ipv4Addr; 3] =
+pub(super) const LOOPBACKS: [Ipv4Addr; 3] =
     [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 57), Ipv4Addr::new(127, 0, 0, 58)];
 
 /// What is known of a host.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::env::{Env, ResolvFile};
+use super::env::{Env, LOOPBACKS, ResolvFile};
 use super::{Change, Choice, How, Unfit, not};
 use crate::names::upstream::resolv::Server;
 use crate::names::upstream::{ResolvConf, UPSTREAMS_MAX, Upstreams};
@@ -64,8 +64,11 @@ pub(super) fn without_ours(found: &[u8], stub: &[SocketAddr]) -> Option<Vec<u8>>
     let others = [before, rest.strip_prefix(MARK.as_bytes())?].concat();
     let conf = ResolvConf::parse(&others);
     let is_stub = |ip: IpAddr| stub.iter().any(|stub| stub.ip() == ip);
-    let servers = conf.nameservers().filter(|server| !is_stub(server.address));
-    let servers: Vec<Server> = servers.cloned().collect();
+    // The first is the stub where it listened when this was written.
+    let was_stub = |at: usize, ip: IpAddr| at == 0 && LOOPBACKS.iter().any(|own| *own == ip);
+    let servers = conf.nameservers().enumerate();
+    let servers = servers.filter(|(at, it)| !is_stub(it.address) && !was_stub(*at, it.address));
+    let servers: Vec<Server> = servers.map(|(_, server)| server.clone()).collect();
     Some(conf.naming(&servers))
 }
 

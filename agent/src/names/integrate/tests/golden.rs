@@ -110,6 +110,28 @@ fn what_network_manager_says_now_is_written_and_not_what_it_said_then() {
 }
 
 #[test]
+fn what_is_ours_is_told_from_what_is_not() {
+    let mark = "# Written by crossfade. `crossfade agent leave` brings back what was here.\n";
+    for (servers, others) in [
+        (&["127.0.0.57", "10.0.0.2"][..], &["10.0.0.2"][..]),
+        // It listened there when this was written; a local resolver stands behind it.
+        (&["127.0.0.1", "10.0.0.2"], &["10.0.0.2"]),
+        (&["127.0.0.57", "127.0.0.1"], &["127.0.0.1"]),
+        (&["10.0.0.2", "127.0.0.57", "127.0.0.1"], &["10.0.0.2", "127.0.0.1"]),
+    ] {
+        let text = |servers: &[&str]| -> String {
+            servers.iter().map(|server| format!("nameserver {server}\n")).collect()
+        };
+        let found = format!("{mark}{}", text(servers));
+        let path = Path::new("/etc/resolv.conf");
+        let stub = bound(&[SECOND]);
+        let left = without_ours(path, found.as_bytes(), &stub).unwrap();
+        assert_eq!(String::from_utf8(left).unwrap(), text(others), "{servers:?}");
+        assert_eq!(without_ours(path, text(servers).as_bytes(), &stub), None);
+    }
+}
+
+#[test]
 fn link_local_servers_keep_their_interface() {
     let text = "nameserver fe80::1%lo\nnameserver 10.0.0.3\n";
     let env = Env { resolv_conf: file(text), ..plain() };
