@@ -68,8 +68,14 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
                 .to_owned(),
         ));
     }
+    let is_new = !directory.exists();
     files::make(&directory)?;
-    let doctor = doctor::before_join(args, &ticket, &directory, context).await?;
+    let doctor = doctor::before_join(args, &ticket, &directory, context).await;
+    if doctor.is_err() && is_new {
+        // Empty still; where it is not, it stays.
+        let _ = std::fs::remove_dir(&directory);
+    }
+    let doctor = doctor?;
     // Nobody else is at work here meanwhile.
     let place = following::take(directory.clone())?;
     let settings = enroll(args, &ticket, &directory).await?;
