@@ -239,7 +239,8 @@ fn a_loop_is_found_and_left_out() {
     assert!(heard.try_recv().is_err(), "it is not asked again");
 }
 
-/// It answers at first, and begins to hand everything to the stub once it was asked whether it does.
+/// It answers at first, and begins to hand everything to the stub once it was asked whether it
+/// does.
 #[test]
 fn a_loop_that_begins_later_ends_and_is_forgiven_when_it_is_none_any_more() {
     let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,6 @@
 //! A VM whose names are managed by real programs: systemd-resolved, NetworkManager, resolvconf. Its
-//! programs ask as they always did; plan names come from the agent, all others from whom they came before.
+//! programs ask as they always did; plan names come from the agent, all others from whom they came
+//! before.
 
 use std::net::UdpSocket;
 use std::path::PathBuf;

@@ -188,8 +188,8 @@ impl Env {
         })
     }
 
-    /// The servers of a resolv.conf without the stub at `listen` and without systemd-resolved, which
-    /// asks it.
+    /// The servers of a resolv.conf without the stub at `listen` and without systemd-resolved,
+    /// which asks it.
     pub(super) fn upstreams(
         &self,
         conf: &ResolvConf,

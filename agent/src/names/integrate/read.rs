@@ -184,8 +184,8 @@ fn configuration(folders: &[PathBuf]) -> String {
 
 /// resolved.conf(5): drop-ins of all folders by their names, after the file itself; the last line
 /// of a setting counts, and an empty list of servers forgets those before. Ours is left out, and so
-/// are servers at other ports, which a resolv.conf cannot name. Beside the servers what is wanted of
-/// them beyond plain DNS.
+/// are servers at other ports, which a resolv.conf cannot name. Beside the servers what is wanted
+/// of them beyond plain DNS.
 fn configured(root: &Path) -> (Vec<Server>, Option<String>) {
     let folders = ["usr/lib", "run", "etc"].map(|folder| root.join(folder).join("systemd"));
     let drop_ins = folders.iter().flat_map(|folder| {

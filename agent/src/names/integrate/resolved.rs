@@ -92,9 +92,9 @@ fn choice(
     })
 }
 
-/// The same, if it asks as plainly as the stub answers: what it wants of its servers it wants of the
-/// stub, which speaks no TLS and signs nothing. Names that went to servers of its own by TLS would
-/// leave in the clear besides.
+/// The same, if it asks as plainly as the stub answers: what it wants of its servers it wants of
+/// the stub, which speaks no TLS and signs nothing. Names that went to servers of its own by TLS
+/// would leave in the clear besides.
 fn in_plain_use(env: &Env) -> Result<&Resolved, Unfit> {
     let resolved = in_use(env)?;
     match &resolved.wants {
