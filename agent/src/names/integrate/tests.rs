@@ -380,14 +380,6 @@ fn then_the_file_then_hosts_then_nothing() {
 #[test]
 fn who_stands_behind_the_file() {
     let of = |resolv_conf| Env { resolv_conf, ..plain() };
-    let dnsmasq = |config: &str, servers: &str| Env {
-        dnsmasq: Some(config.to_owned()),
-        resolv_conf: file(servers),
-        bound: bound(&["0.0.0.0:53"]),
-        ..plain()
-    };
-    let local =
-        |config: &str| Env { bound: bound(&[FIRST]), ..dnsmasq(config, "nameserver 127.0.0.1\n") };
     check(vec![
         ok(
             "ours, with what was before",
@@ -421,6 +413,20 @@ fn who_stands_behind_the_file() {
             SECOND,
             FIRST,
         ),
+    ]);
+}
+
+#[test]
+fn a_local_dnsmasq_is_never_asked_in_a_ring() {
+    let dnsmasq = |config: &str, servers: &str| Env {
+        dnsmasq: Some(config.to_owned()),
+        resolv_conf: file(servers),
+        bound: bound(&["0.0.0.0:53"]),
+        ..plain()
+    };
+    let local =
+        |config: &str| Env { bound: bound(&[FIRST]), ..dnsmasq(config, "nameserver 127.0.0.1\n") };
+    check(vec![
         ok("dnsmasq that reads resolv.conf", local("cache-size=100\n"), How::Hosts, PORT, FIRST),
         ok(
             "dnsmasq at an address of the host",
