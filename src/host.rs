@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let controllers = watch::channel(Controllers::kept(directory, &settings)).0;
     let host = survey::host(&settings, &controllers.borrow());
     let mut world = held(directory, host, &follower);
-    world.host.capture = *beside.capture().borrow();
+    world.host.capture = beside.capture();
     tell_start(&world);
     // As break-glass has them from the first packet.
     let leaves = actor::on_legacy(world.leaves(), &glass::read_or_nothing(directory).force);
@@ -232,6 +232,7 @@ impl Parts<'_> {
             stub,
             notes: names.as_ref().map(names::Serving::notes),
             asks: asks.clone(),
+            envoy: beside.status(),
             farewell: farewell.clone(),
         };
         let serving = control::serve(directory, control);
@@ -245,13 +246,14 @@ impl Parts<'_> {
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
         let (proving, proved) = watch::channel(Proved::default());
+        let stopped = told_to_stop(asks.clone(), world.clone());
         let news = survey::News::of(&beside, proved, &controllers);
         let survey = survey::go_on(settings, world.clone(), asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
             lost = lost => Some(lost),
-            stopped = stopped() => stopped.map(|()| None)?,
+            stopped = stopped => stopped.map(|()| None)?,
             () = actor.run(asked, &noticed) => None,
             () = pump => None,
             () = reports => None,
@@ -265,6 +267,13 @@ impl Parts<'_> {
         };
         Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
+}
+
+/// Waits until it is told to stop; own calls go without Envoy from then on.
+async fn told_to_stop(asks: mpsc::Sender<actor::Ask>, world: Shared) -> Result<(), Failure> {
+    stopped().await?;
+    envoy::release(&asks, &world).await;
+    Ok(())
 }
 
 /// Brings the host to forward.

@@ -68,6 +68,8 @@ pub enum Check {
     StubPort,
     /// The Envoy binary.
     Envoy,
+    /// Where captured connections arrive.
+    EnvoyPort,
     /// Whether the clock is kept.
     Clock,
     /// The state directory and its disk.

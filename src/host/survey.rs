@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use agent::doctor;
 use agent::names::upstream::ResolvConf;
-use agent::rules::{Capture, Forbidden, Host};
+use agent::rules::{Forbidden, Host};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, watch};
 
 use crate::host::actor::{Ask, Shared};
 use crate::host::controllers::Controllers;
-use crate::host::envoy::Beside;
+use crate::host::envoy::{Beside, Shown};
 use crate::host::files::Settings;
 use crate::host::returns::Proved;
 use crate::verbs::chain;
@@ -115,7 +115,7 @@ fn name_servers() -> Vec<IpAddr> {
 /// What others find out of this host.
 pub(super) struct News {
     /// Whether the Envoy beside the agent is well.
-    capture: watch::Receiver<Option<Capture>>,
+    capture: watch::Receiver<Shown>,
     /// Which servers answer by way of this host.
     proved: watch::Receiver<Proved>,
     /// Where the controllers are.
@@ -128,7 +128,7 @@ impl News {
         proved: watch::Receiver<Proved>,
         controllers: &watch::Sender<Controllers>,
     ) -> Self {
-        Self { capture: beside.capture(), proved, controllers: controllers.subscribe() }
+        Self { capture: beside.shown(), proved, controllers: controllers.subscribe() }
     }
 }
 
@@ -164,7 +164,7 @@ pub(super) async fn go_on(
                 known = host;
             }
         }
-        known.capture = *capture.borrow_and_update();
+        known.capture = capture.borrow_and_update().capture();
         proved.borrow_and_update().tell(&mut known);
         if asks.send(Ask::Host(Box::new(known.clone()))).await.is_err() {
             return;

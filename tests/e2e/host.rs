@@ -10,6 +10,8 @@ mod booted;
 mod brought;
 mod catch;
 mod envoy;
+mod envoy_port;
+mod envoy_unit;
 mod glass;
 mod leave;
 mod load;

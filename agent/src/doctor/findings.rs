@@ -38,6 +38,8 @@ pub struct Findings {
     pub stub_refuses: Option<String>,
     /// The Envoy that was named or found.
     pub envoy: Option<EnvoyFound>,
+    /// The user whose program takes connections where captured ones arrive; none where none does.
+    pub envoy_port: Option<u32>,
     /// The clock.
     pub clock: Clock,
     /// Room in the state directory.
@@ -68,6 +70,8 @@ pub struct Wishes {
     pub forwards: bool,
     /// An Envoy on this host takes what its own processes send.
     pub envoy: bool,
+    /// The user of the Envoy that takes this host's own calls; none where none is to.
+    pub envoy_user: Option<u32>,
     /// Names are answered on this host.
     pub names: bool,
     /// Where the stub DNS server listens.

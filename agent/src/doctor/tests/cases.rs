@@ -159,7 +159,7 @@ pub(super) const NETWORK: [Case; 30] = [
     case("down", (Check::Mtu, Note), "nothing", None, |f, _| f.mtu = None),
 ];
 
-pub(super) const HOST: [Case; 22] = [
+pub(super) const HOST: [Case; 27] = [
     case("a way", (Check::Resolver, Good), "drop-in", None, |_, _| {}),
     case("no way", (Check::Resolver, Warn), "addresses work", Some("resolv.conf"), |f, _| {
         f.names = None;
@@ -179,6 +179,18 @@ pub(super) const HOST: [Case; 22] = [
     case("no stub", (Check::StubPort, Good), "no stub", None, |f, w| {
         f.stub_refuses = Some("Address already in use".into());
         w.names = false;
+    }),
+    case("no Envoy's port", (Check::EnvoyPort, Good), "none", None, |f, _| f.envoy_port = Some(7)),
+    case("a free port", (Check::EnvoyPort, Good), "listens", None, |_, w| w.envoy_user = Some(7)),
+    case("Envoy's port", (Check::EnvoyPort, Good), "used", None, |f, w| {
+        (f.envoy_port, w.envoy_user) = (Some(7), Some(7));
+    }),
+    case("a taken port", (Check::EnvoyPort, Warn), "without Envoy", Some("ss -lntp"), |f, w| {
+        (f.envoy_port, w.envoy_user) = (Some(8), Some(7));
+    }),
+    case("an old Envoy beside", (Check::Envoy, Fail), "none", Some("1.36"), |f, w| {
+        f.envoy = Some(EnvoyFound::Version(1, 35, 9));
+        w.envoy_user = Some(7);
     }),
     case("no Envoy asked", (Check::Envoy, Good), "none", None, |f, _| {
         f.envoy = Some(EnvoyFound::Missing);
