@@ -169,7 +169,9 @@ impl Actor {
     /// Makes rules, names and the file of break-glass say what is held. What is on disk comes
     /// first, so that a restart finds it.
     fn enforce(&mut self) {
-        if self.bring() && !self.state.glass.is_empty() {
+        // Whoever deleted the table of break-glass has ended it: it is not put back before that
+        // is taken up.
+        if self.bring() && !self.state.glass.is_empty() && self.is_glass_standing() {
             self.force();
         }
     }

@@ -110,6 +110,11 @@ impl Actor {
         self.ask_again(noticed);
     }
 
+    /// Whether its table is there; it is too, where the kernel does not say.
+    pub(super) fn is_glass_standing(&mut self) -> bool {
+        self.kernel.glass().map_or(true, |found| found.is_some())
+    }
+
     /// What others did to the table.
     fn done_by_others(&mut self) -> Option<Act> {
         let stands = self.kernel.glass().ok()?.is_some();

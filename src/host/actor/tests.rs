@@ -179,6 +179,9 @@ async fn plain_nft_is_taken_up_and_its_end_too() {
     assert_eq!(bench.again.borrow().round, round + 1);
     assert_eq!(Bench::refused(&bench.actor.applied()), ["shop"]);
     bench.kernel(|kernel| kernel.delete(&name("crossfade_rollback")));
+    // A table of the controller that comes before it is noticed does not put it back.
+    bench.sends(&[("shop", half())]);
+    assert_eq!(bench.table("crossfade_rollback"), None);
     bench.checks();
     assert_eq!(bench.glass(), [""; 0]);
     assert!(bench.actor.applied().refused.is_empty());
