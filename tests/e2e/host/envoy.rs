@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::main_job::LOGICAL;
 use super::peers::{dial, letter};
-use super::world::{Agent, World, until};
+use super::world::{Agent, World, try_until, until};
 use crate::mesh::world::tool;
 
 /// As whom Envoy runs here.
@@ -179,9 +179,9 @@ impl Beside {
 
     #[track_caller]
     pub(super) fn until_captured(&self, captured: bool) {
-        until(&format!("captured is {captured}"), || {
-            (self.is_captured() == captured).then_some(())
-        });
+        let found = try_until(|| (self.is_captured() == captured).then_some(()));
+        let envoy = || self.world.status().map(|status| status["envoy"].to_string());
+        assert!(found.is_some(), "captured is not {captured}: {:?}", envoy());
     }
 
     /// The one Envoy.
