@@ -101,8 +101,8 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
         tracing::error!(path = %damage.path.display(), why = damage.why, "a slot is damaged");
     }
     let beside = Beside::begin(directory, &settings, &standing);
-    let controllers = watch::channel(Controllers::kept(directory, &settings)).0;
-    let host = survey::host(&settings, &controllers.borrow());
+    let controllers = watch::channel(Controllers::kept(directory, Some(&settings))).0;
+    let host = survey::host(directory, Some(&settings), &controllers.borrow());
     let mut world = held(directory, host, &follower);
     world.host.capture = *beside.capture().borrow();
     tell_start(&world);
@@ -246,7 +246,8 @@ impl Parts<'_> {
         let reports = following::report(node, links.subscribe(), &noticed, say);
         let (proving, proved) = watch::channel(Proved::default());
         let news = survey::News::of(&beside, proved, &controllers);
-        let survey = survey::go_on(settings, world.clone(), asks.clone(), news);
+        let survey = survey::go_on(directory, settings, world.clone(), asks.clone(), news);
+        let reached = links.subscribe();
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
@@ -256,7 +257,7 @@ impl Parts<'_> {
             () = pump => None,
             () = reports => None,
             () = survey => None,
-            () = controllers::go_on(directory, &controllers) => None,
+            () = controllers::go_on(directory, &controllers, reached) => None,
             () = returns => None,
             () = serving => None,
             () = names::go_on(names, directory, settings) => None,
