@@ -305,10 +305,8 @@ impl Client {
 impl ClientError {
     /// The exit code: what the operator typed was wrong, the rules said no, or it failed.
     pub(crate) fn exit_code(&self) -> u8 {
-        let problem = match self {
-            Self::Problem(problem) => problem,
-            Self::NoServer(_) => return 2,
-            _ => return 1,
+        let Self::Problem(problem) = self else {
+            return if matches!(self, Self::NoServer(_)) { 2 } else { 1 };
         };
         match problem.code.as_str() {
             "refused" | "stale" => 3,

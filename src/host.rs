@@ -104,12 +104,12 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let controllers = watch::channel(Controllers::kept(directory, Some(&settings))).0;
     let host = survey::host(directory, Some(&settings), &controllers.borrow());
     let mut world = held(directory, host, &follower);
-    world.host.capture = *beside.capture().borrow();
+    world.host.capture = beside.capture();
     tell_start(&world);
     // As break-glass has them from the first packet.
     let leaves = actor::on_legacy(world.leaves(), &glass::read_or_nothing(directory).force);
     let kernel = Kernel::taking(descriptors.rules()).map_err(local("rules cannot be kept"))?;
-    let names = names::start(directory, &settings, &leaves, descriptors.names())?;
+    let names = names::start(directory, &settings, &leaves, descriptors.names());
     let world = Shared::new(world);
     let parts = Parts { world, kernel, directory, settings: &settings, controllers, beside };
     match Box::pin(parts.run(follower, node, names, standing)).await? {
@@ -206,8 +206,8 @@ impl Parts<'_> {
         let Self { world, kernel, directory, settings, controllers, beside } = self;
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let links = watch::channel::<Option<Link>>(None).0;
-        let again = watch::channel(Again::default()).0;
-        let in_force = watch::channel(InForce::default()).0;
+        let (again, in_force) =
+            (watch::channel(Again::default()).0, watch::channel(InForce::default()).0);
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
@@ -232,6 +232,7 @@ impl Parts<'_> {
             stub,
             notes: names.as_ref().map(names::Serving::notes),
             asks: asks.clone(),
+            envoy: beside.status(),
             farewell: farewell.clone(),
         };
         let serving = control::serve(directory, control);
@@ -244,15 +245,15 @@ impl Parts<'_> {
             ..report::of(&seen.borrow().clone())
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
-        let (proving, proved) = watch::channel(Proved::default());
+        let (reached, (proving, proved)) = (links.subscribe(), watch::channel(Proved::default()));
+        let stopped = told_to_stop(asks.clone(), world.clone());
         let news = survey::News::of(&beside, proved, &controllers);
         let survey = survey::go_on(directory, settings, world.clone(), asks.clone(), news);
-        let reached = links.subscribe();
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
             lost = lost => Some(lost),
-            stopped = stopped() => stopped.map(|()| None)?,
+            stopped = stopped => stopped.map(|()| None)?,
             () = actor.run(asked, &noticed) => None,
             () = pump => None,
             () = reports => None,
@@ -266,6 +267,13 @@ impl Parts<'_> {
         };
         Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
+}
+
+/// Waits until it is told to stop; own calls go without Envoy from then on.
+async fn told_to_stop(asks: mpsc::Sender<actor::Ask>, world: Shared) -> Result<(), Failure> {
+    stopped().await?;
+    envoy::release(&asks, &world).await;
+    Ok(())
 }
 
 /// Brings the host to forward.

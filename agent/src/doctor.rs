@@ -10,6 +10,7 @@ mod judge;
 mod marks;
 mod netfilter;
 mod parse;
+mod ports;
 mod text;
 
 #[cfg(test)]
@@ -67,6 +68,8 @@ pub enum Check {
     StubPort,
     /// The Envoy binary.
     Envoy,
+    /// Where captured connections arrive.
+    EnvoyPort,
     /// Whether the clock is kept.
     Clock,
     /// The state directory and its disk.

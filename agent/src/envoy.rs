@@ -4,10 +4,14 @@
 //! It must go on whatever becomes of the agent, so it is found again among the processes by what it
 //! was started with ([`Arguments`]), and not by what the agent remembers.
 
+mod grant;
 mod health;
+mod listening;
 mod process;
 mod restarts;
 
+pub use self::grant::grant;
 pub use self::health::Health;
-pub use self::process::{Arguments, Process, Stat};
+pub use self::listening::listeners;
+pub use self::process::{Arguments, Process, Stat, hand_on_nothing};
 pub use self::restarts::Restarts;

@@ -47,6 +47,9 @@ pub(crate) enum Agent {
     /// Make the few changes that need root for an agent that is not; a service unit runs this
     #[command(hide = true)]
     HostHelper(Here),
+    /// Keep the Envoy running that an agent without root has asked for; a service unit runs this
+    #[command(hide = true)]
+    Envoy,
 }
 
 /// Where an agent keeps what it has.

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent::doctor::{self, FindSettings, Wishes};
 use agent::journal::helper::{self, AskError, Helper};
@@ -16,9 +16,9 @@ use crate::verbs::{Failure, chain};
 /// Where the helper of a packaged agent answers.
 const HELPER: &str = "/run/crossfade/host.sock";
 
-/// How long whoever has the journal may go on having it, and how often it is looked.
-const FREE_WITHIN: Duration = Duration::from_secs(3);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often whoever has the journal is waited for, and how many times: 3 s in all.
+const WAIT_EACH: Duration = Duration::from_millis(10);
+const WAITS_MAX: u32 = 300;
 
 /// What was changed, or why not, in words.
 #[derive(Clone, Debug, Default)]
@@ -145,13 +145,13 @@ pub(super) fn undo(
 /// Opens the journal once whoever has it has gone: a helper ends with the connection that it
 /// answered, a moment after.
 fn opened(place: &Path) -> Result<Journal, OpenError> {
-    let end = Instant::now() + FREE_WITHIN;
-    loop {
+    for _ in 0..WAITS_MAX {
         match Journal::open(place) {
-            Err(OpenError::Busy(_)) if Instant::now() < end => std::thread::sleep(LOOK_EVERY),
+            Err(OpenError::Busy(_)) => std::thread::park_timeout(WAIT_EACH),
             opened => return opened,
         }
     }
+    Journal::open(place)
 }
 
 /// Answers an agent that is not root, as root, on standard input and output.

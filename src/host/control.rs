@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use xds::follow::Link;
 
 use crate::host::actor::Ask;
+use crate::host::envoy::{EnvoyStatus, Shown};
 use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
 use crate::host::report::{self, InForce, ServiceInForce};
@@ -101,8 +102,11 @@ pub(crate) struct Status {
     pub(crate) trial: Option<Timestamp>,
     /// The certificate; `null`: the host has not joined.
     pub(crate) identity: Option<IdentityStatus>,
-    /// The stub DNS server; `null`: names are left alone.
+    /// The stub DNS server; `null`: names are left alone, by choice or as a note says.
     pub(crate) names: Option<NamesStatus>,
+    /// The Envoy beside the agent; `null`: there is to be none.
+    #[serde(default)]
+    pub(crate) envoy: Option<EnvoyStatus>,
     /// The services, sorted.
     pub(crate) services: Vec<ServiceStatus>,
 }
@@ -171,6 +175,8 @@ pub(super) struct Control {
     /// What is to be known of how the host is brought to ask the stub.
     pub(super) notes: Option<watch::Receiver<Vec<String>>>,
     pub(super) asks: mpsc::Sender<Ask>,
+    /// The Envoy beside the agent, if there is to be one.
+    pub(super) envoy: Option<watch::Receiver<Shown>>,
     pub(super) farewell: Farewell,
 }
 
@@ -269,7 +275,8 @@ impl Control {
             break_glass: force.collect(),
             trial: trial::ends(directory, &self.settings),
             identity: self.identity(),
-            names: self.stub.as_ref().map(|stub| names(stub)),
+            names: self.stub.as_ref().filter(|stub| stub.is_serving()).map(|stub| names(stub)),
+            envoy: self.envoy.as_ref().map(|shown| shown.borrow().clone().into()),
             services: in_force.services.iter().map(service).collect(),
         }
     }
@@ -291,9 +298,11 @@ impl Control {
 
 fn names(stub: &Stub) -> NamesStatus {
     let proto::crossfade::v1::Names { answered, forwarded, failed, dropped } = report::names(stub);
+    let asked = stub.upstreams();
+    let upstreams = asked.iter().flat_map(|asked| asked.servers());
     NamesStatus {
         listen: stub.addresses().iter().map(ToString::to_string).collect(),
-        upstreams: stub.upstreams().servers().iter().map(ToString::to_string).collect(),
+        upstreams: upstreams.map(ToString::to_string).collect(),
         names: stub.answers().len(),
         answered,
         forwarded,

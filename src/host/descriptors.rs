@@ -66,7 +66,8 @@ pub(crate) fn keep_rules(owner: &Netlink) {
 
 /// Has the service manager keep the sockets of the stub.
 pub(crate) fn keep_names(stub: &Stub) {
-    match stub.sockets().fds() {
+    let Some(sockets) = stub.sockets() else { return };
+    match sockets.fds() {
         Ok(fds) => {
             let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
             keep(NAMES, &fds);

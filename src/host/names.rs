@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::journal::Bytes;
 use agent::names::integrate::{self, Change, Choice, Env, How, Standing};
-use agent::names::stub::{Reach, Sockets};
+use agent::names::stub::{BindError, Reach, Sockets};
 use agent::names::upstream::ResolvConf;
-use agent::names::{Answers, Stub, Upstreams, stub};
+use agent::names::{Answers, Stub, Upstreams};
 use agent::rules::SocketMark;
 use plan::snapshot::Service;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use crate::disk;
 use crate::host::files::{Names, Settings};
 use crate::host::{changes, descriptors};
-use crate::verbs::{Failure, chain};
+use crate::verbs::chain;
 
 /// What is known of names on this host over restarts.
 const KEPT: &str = "names.json";
@@ -28,9 +29,10 @@ const KEPT: &str = "names.json";
 /// Said where that cannot be written.
 const UNKEPT: &str = "what is known of names cannot be kept";
 
-/// The port of the stub where the host's resolver can be told one: that beside multicast DNS
-/// (5353) and LLMNR (5355), which systemd-resolved and Avahi have.
-const PORT: u16 = 5_354;
+/// The port of the stub where the host's resolver can be told one. Below 1024, so that no program
+/// without rights answers in its place while it is away; nobody's (IANA), and below those that
+/// programs of RPC draw for themselves (512 and up). Port 53 may be wanted by others later.
+const PORT: u16 = 335;
 
 /// Whom the C library asks.
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -44,16 +46,16 @@ pub(crate) struct Kept {
     /// Whom it asks: what the host asked when it last said so.
     upstreams: Vec<SocketAddr>,
     /// `/etc/resolv.conf` as others wrote it last, where we write it.
-    before: Option<String>,
+    before: Option<Bytes>,
     /// How the host was brought to ask the stub.
     #[serde(default)]
     how: Option<How>,
 }
 
-/// Names that are served.
+/// Names of this host: what answers them, from when it can.
 pub(crate) struct Serving {
     pub(super) stub: Arc<Stub>,
-    kept: Kept,
+    begun: Result<Kept, String>,
     notes: watch::Sender<Vec<String>>,
 }
 
@@ -64,70 +66,110 @@ impl Serving {
     }
 }
 
-/// Starts the stub with what was held, on the sockets that were kept if there are any. `None`:
-/// names are left alone here, or there is no way; then the host stays as it is.
+/// Starts the stub with what was held, on the sockets that were kept if there are any; where it
+/// cannot answer now, that is tried again. `None`: names are left alone here.
 pub(super) fn start(
     directory: &Path,
     settings: &Settings,
     leaves: &[Arc<Service>],
     handed: Vec<OwnedFd>,
-) -> Result<Option<Serving>, Failure> {
-    let answers = Arc::new(Answers::of(settings.address, leaves));
-    let (kept, upstreams) = match settings.names {
-        Names::Off => return Ok(None),
-        Names::At(listen) => {
-            let upstreams = named(listen, &kept(directory))?;
-            let servers = upstreams.servers().to_vec();
-            let kept = Kept { listen: vec![listen], upstreams: servers, ..Kept::default() };
-            (kept, upstreams)
-        }
-        Names::Auto => match choose(directory, &answers.entries()) {
-            Ok((choice, kept)) => (kept, choice.upstreams),
-            Err(why) => {
-                let known = kept(directory);
-                let asked = Upstreams::choose(known.upstreams.clone(), &known.listen);
-                let (Some(_), Ok(asked)) = (known.how, asked) else {
-                    tracing::error!(%why, "names are left alone");
-                    return Ok(None);
-                };
-                tracing::error!(%why, "names are answered where they were");
-                (known, asked)
-            }
-        },
-    };
-    let mark = Some(SocketMark::AGENT.value);
-    let stub = match Sockets::from_fds(handed, Reach::Loopback) {
-        Ok(sockets) if sockets.addresses() == kept.listen => {
-            Stub::start(sockets, mark, answers, upstreams)
-        }
-        _ => {
-            let listen = kept.listen.clone();
-            let settings = stub::Settings { listen, reach: Reach::Loopback, mark };
-            Stub::bind(&settings, answers, upstreams)
-        }
-    };
-    let stub = stub.map_err(|error| Failure::Local {
-        what: "names cannot be answered",
-        source: error.into(),
-    })?;
-    descriptors::keep_names(&stub);
-    if let Err(why) = keep(directory, &kept) {
-        tracing::error!(why, "{UNKEPT}");
+) -> Option<Serving> {
+    if settings.names == Names::Off {
+        return None;
     }
+    let answers = Arc::new(Answers::of(settings.address, leaves));
+    let stub = Arc::new(Stub::waiting(answers, Some(SocketMark::AGENT.value)));
+    let handed = Sockets::from_fds(handed, Reach::Loopback).ok();
+    let begun = begin(&stub, directory, settings.names, handed);
     let notes = watch::channel(Vec::new()).0;
-    Ok(Some(Serving { stub: Arc::new(stub), kept, notes }))
+    Some(Serving { stub, begun, notes })
 }
 
-/// Chooses how this host is brought to ask the stub.
-///
-/// # Errors
-/// No way works, in words.
-pub(crate) fn choose(
+/// Has the stub answer, on sockets that were kept or on others; gives what is known then, or why it
+/// cannot. An address that another program took meanwhile is passed over.
+fn begin(
+    stub: &Stub,
     directory: &Path,
-    entries: &[(String, Vec<IpAddr>)],
-) -> Result<(Choice, Kept), String> {
-    let decide = |env: &Env| integrate::decide(env).map_err(|refused| refused.to_string());
-    settle(&kept(directory), entries, decide)
+    names: Names,
+    handed: Option<Sockets>,
+) -> Result<Kept, String> {
+    let known = kept(directory);
+    let mut handed = handed.filter(|sockets| sockets.addresses() == known.listen);
+    let mut taken = Vec::new();
+    loop {
+        let own = Own { listens: handed.is_some(), taken: taken.clone() };
+        let Begun { kept, upstreams, otherwise } = wanted(&known, names, &stub.answers(), &own)?;
+        let sockets = match handed.take().filter(|it| it.addresses() == kept.listen) {
+            Some(sockets) => sockets,
+            None => match Sockets::bind(&kept.listen, Reach::Loopback) {
+                Ok(sockets) => sockets,
+                // The kernel shows no socket that is connected.
+                Err(BindError::Socket { address, .. }) if !taken.contains(&address) => {
+                    taken.push(address);
+                    continue;
+                }
+                Err(error) => return Err(otherwise.unwrap_or_else(|| chain(&error))),
+            },
+        };
+        stub.begin(sockets, upstreams).map_err(|error| chain(&error))?;
+        descriptors::keep_names(stub);
+        if let Some(why) = otherwise {
+            tracing::error!(%why, "names are answered where they were");
+        }
+        if let Err(why) = keep(directory, &kept) {
+            tracing::error!(why, "{UNKEPT}");
+        }
+        return Ok(kept);
+    }
+}
+
+/// How the stub is to begin.
+struct Begun {
+    kept: Kept,
+    upstreams: Upstreams,
+    /// Why it is not chosen anew, but as it was.
+    otherwise: Option<String>,
+}
+
+fn wanted(known: &Kept, names: Names, answers: &Answers, own: &Own) -> Result<Begun, String> {
+    if let Names::At(listen) = names {
+        let upstreams = named(listen, known)?;
+        let servers = upstreams.servers().to_vec();
+        let kept = Kept { listen: vec![listen], upstreams: servers, ..Kept::default() };
+        return Ok(Begun { kept, upstreams, otherwise: None });
+    }
+    match settle(known, &answers.entries(), own, decide) {
+        Ok((choice, kept)) => Ok(Begun { kept, upstreams: choice.upstreams, otherwise: None }),
+        Err(why) => {
+            let asked = Upstreams::choose(known.upstreams.clone(), &known.listen);
+            match (known.how, asked) {
+                (Some(_), Ok(upstreams)) => {
+                    Ok(Begun { kept: known.clone(), upstreams, otherwise: Some(why) })
+                }
+                _ => Err(why),
+            }
+        }
+    }
+}
+
+/// What is known of the stub's own addresses.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    /// It listens where it is known to.
+    listens: bool,
+    /// Where it could not.
+    taken: Vec<SocketAddr>,
+}
+
+impl Own {
+    /// It runs.
+    const fn running() -> Self {
+        Self { listens: true, taken: Vec::new() }
+    }
+}
+
+fn decide(env: &Env) -> Result<Choice, String> {
+    integrate::decide(env).map_err(|refused| refused.to_string())
 }
 
 /// What is to be done now by the way that `pick` gives, and what is known then. Where others wrote
@@ -136,14 +178,16 @@ pub(crate) fn choose(
 fn settle(
     known: &Kept,
     entries: &[(String, Vec<IpAddr>)],
+    own: &Own,
     pick: impl Fn(&Env) -> Result<Choice, String>,
 ) -> Result<(Choice, Kept), String> {
-    let before = known.before.clone().map(String::into_bytes);
     let standing = Standing {
         port: PORT,
         entries: entries.to_vec(),
         own: known.listen.clone(),
-        before,
+        listens: own.listens,
+        taken: own.taken.clone(),
+        before: known.before.clone().map(|before| before.0),
         helped: changes::is_helped(),
     };
     let mut env = Env::read(Path::new("/"), standing);
@@ -163,7 +207,7 @@ fn settle(
     let kept = Kept {
         listen: choice.listen.clone(),
         upstreams: choice.upstreams.servers().to_vec(),
-        before: env.before.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        before: env.before.map(Bytes),
         how: Some(choice.how),
     };
     Ok((choice, kept))
@@ -189,23 +233,20 @@ pub(super) fn listening(directory: &Path) -> Vec<SocketAddr> {
 
 /// The way in which this host would be brought to ask us, and why.
 pub(crate) fn way(directory: &Path) -> Option<(String, String)> {
-    match choose(directory, &[]) {
+    match settle(&kept(directory), &[], &Own::running(), decide) {
         Ok((choice, _)) => Some((choice.how.to_string(), choice.reason)),
         Err(why) => Some(("none".to_owned(), why)),
     }
 }
 
 /// Whom the host asks, where it is not brought to ask us.
-fn named(listen: SocketAddr, kept: &Kept) -> Result<Upstreams, Failure> {
-    found(listen).or_else(|| Upstreams::choose(kept.upstreams.clone(), &[listen]).ok()).ok_or_else(
-        || {
-            Failure::Failed(
-                "no name server is known to hand other names to: /etc/resolv.conf names none; \
-                 write one there, or go without names (--no-names)"
-                    .to_owned(),
-            )
-        },
-    )
+fn named(listen: SocketAddr, known: &Kept) -> Result<Upstreams, String> {
+    let before = || Upstreams::choose(known.upstreams.clone(), &[listen]).ok();
+    found(listen).or_else(before).ok_or_else(|| {
+        "no name server is known to hand other names to: /etc/resolv.conf names none; write one \
+         there, or go without names (--no-names)"
+            .to_owned()
+    })
 }
 
 /// What the host says now.
@@ -229,8 +270,22 @@ fn keep(directory: &Path, known: &Kept) -> Result<(), String> {
 /// Goes on asking the host's own name servers when they are others, never nobody; and goes on being
 /// asked when names change, and where others change what the host asks.
 pub(super) async fn go_on(serving: Option<Serving>, directory: &Path, settings: &Settings) {
-    let Some(Serving { stub, kept, notes }) = serving else {
+    let Some(Serving { stub, begun, notes }) = serving else {
         return std::future::pending().await;
     };
-    upkeep::go_on(&stub, upkeep::Looker::new(directory, settings.names, kept), &notes).await;
+    let looker = upkeep::Looker::new(directory, Arc::clone(&stub), settings.names, begun);
+    upkeep::go_on(&stub, looker, &notes).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_is_kept_byte_for_byte() {
+        let before = b"# by Andr\xe9\nnameserver 10.0.0.2\n".to_vec();
+        let known = Kept { before: Some(Bytes(before)), ..Kept::default() };
+        let text = serde_json::to_vec(&known).unwrap();
+        assert_eq!(serde_json::from_slice::<Kept>(&text).unwrap(), known);
+    }
 }

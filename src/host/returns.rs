@@ -63,7 +63,7 @@ pub(super) async fn go_on(world: Shared, proved: watch::Sender<Proved>) {
         let (wanted, standing) = {
             let world = world.lock();
             let table = world.merged(None);
-            let wanted = Wanted::of(&table.services, &table.egress, &world.host);
+            let wanted = Wanted::of(&table.services, &world.host);
             let standing = world.host.sources == wanted.sources;
             (Arc::new(wanted), standing)
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agent::doctor;
 use agent::names::upstream::ResolvConf;
-use agent::rules::{Capture, Forbidden, Host};
+use agent::rules::{Forbidden, Host};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::host::actor::{Ask, Shared};
 use crate::host::controllers::Controllers;
-use crate::host::envoy::Beside;
+use crate::host::envoy::{Beside, Shown};
 use crate::host::files::Settings;
 use crate::host::names;
 use crate::host::returns::Proved;
@@ -123,7 +123,7 @@ fn name_servers() -> Vec<IpAddr> {
 /// What others find out of this host.
 pub(super) struct News {
     /// Whether the Envoy beside the agent is well.
-    capture: watch::Receiver<Option<Capture>>,
+    capture: watch::Receiver<Shown>,
     /// Which servers answer by way of this host.
     proved: watch::Receiver<Proved>,
     /// Where the controllers are.
@@ -136,7 +136,7 @@ impl News {
         proved: watch::Receiver<Proved>,
         controllers: &watch::Sender<Controllers>,
     ) -> Self {
-        Self { capture: beside.capture(), proved, controllers: controllers.subscribe() }
+        Self { capture: beside.shown(), proved, controllers: controllers.subscribe() }
     }
 }
 
@@ -152,16 +152,20 @@ pub(super) async fn go_on(
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        // Who is not well any more is not to wait for files to be read.
+        let is_due = tokio::select! {
             // Without an Envoy nobody says anything more.
-            Ok(()) = capture.changed() => {}
-            Ok(()) = proved.changed() => {}
-            Ok(()) = controllers.changed() => {}
-            _ = tick.tick() => {}
+            Ok(()) = capture.changed() => false,
+            Ok(()) = proved.changed() => false,
+            Ok(()) = controllers.changed() => true,
+            _ = tick.tick() => true,
+        };
+        let mut host = known.clone();
+        if is_due {
+            let at = controllers.borrow_and_update().clone();
+            host = look(directory, settings, at).await.unwrap_or(host);
         }
-        let at = controllers.borrow_and_update().clone();
-        let Some(mut host) = look(directory, settings, at).await else { continue };
-        host.capture = *capture.borrow_and_update();
+        host.capture = capture.borrow_and_update().capture();
         proved.borrow_and_update().tell(&mut host);
         if host == known {
             continue;

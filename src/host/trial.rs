@@ -123,7 +123,7 @@ pub(super) async fn undo(
         }
         before = Some(left.failed);
         tokio::select! {
-            stopped = stopped() => return stopped.map(|()| Exit::Done).map_err(Failure::from),
+            stopped = stopped() => return stopped.map(|()| Exit::Done),
             () = tokio::time::sleep(AGAIN_AFTER) => {}
         }
     };

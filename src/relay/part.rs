@@ -15,7 +15,7 @@ use xds::follow::dial::Dial;
 use xds::follow::{self, Again, Applied, Follower, Held, Item, Link, Sink};
 use xds::render::{self, Door, Secrets};
 use xds::server::{Clock, Limits, Server, standard_routes};
-use xds::session::{Close, Rules};
+use xds::session::{Close, Progress, Refused, Rules};
 use xds::{Client, Name, Publisher, Registry, Standings, TypeUrl, View, Viewer};
 
 use super::tables::{self, Served};
@@ -96,13 +96,14 @@ impl Part {
         self.server.addresses()
     }
 
-    /// Whether a proxy is there and all of them have taken everything, whenever that is asked.
+    /// Whether a proxy is there and all of them have taken everything and refused nothing, whenever
+    /// that is asked.
     pub(crate) fn is_settled(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let standings = self.server.registry().standings();
         move || {
             let now = Arc::clone(&standings.borrow());
             let mut here = now.sinks.iter().filter(|sink| sink.left.is_none()).peekable();
-            here.peek().is_some() && here.all(|sink| sink.owes().is_empty())
+            here.peek().is_some() && here.all(|sink| has_taken(&sink.progress))
         }
     }
 
@@ -158,6 +159,14 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// Whether a proxy has all that it was sent. What only closes drained connections stands on its
+/// own: where its port is taken, nothing else depends on it.
+fn has_taken(progress: &Progress) -> bool {
+    let stands =
+        |refused: &Arc<Refused>| !render::is_drain_alone(&refused.type_url, &refused.detail);
+    progress.owes.is_empty() && !progress.refused.as_ref().is_some_and(stands)
 }
 
 impl Shelf {

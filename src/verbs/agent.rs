@@ -39,6 +39,10 @@ pub(crate) async fn run(verb: Agent, context: &Context) -> Result<Exit, Failure>
             host::changes::help(&files::directory(args.data.as_ref())?)?;
             Ok(Exit::Done)
         }
+        Agent::Envoy => {
+            host::envoy::keep().await?;
+            Ok(Exit::Done)
+        }
     }
 }
 

@@ -116,8 +116,8 @@ fn machines_text(machines: &Machines) -> String {
             more => format!(" and {more} more (crossfade agents)"),
         };
         text.push_str(&format!(
-            "let in as when the backup was made, also if revoked or frozen since, which nobody here \
-             knows: {}{more}\nwhich of them must not be: crossfade revoke NAME\n",
+            "let in as when the backup was made, also if revoked or frozen since, which nobody \
+             here knows: {}{more}\nwhich of them must not be: crossfade revoke NAME\n",
             named.join(", ")
         ));
     }

@@ -5,10 +5,13 @@
 #[expect(clippy::expect_used, reason = "what it needs is part of the set-up")]
 mod netns;
 
+mod beside;
 mod booted;
 mod brought;
 mod catch;
 mod envoy;
+mod envoy_port;
+mod envoy_unit;
 mod glass;
 mod leave;
 mod load;

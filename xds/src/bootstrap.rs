@@ -137,8 +137,10 @@ impl Controller {
 pub struct Sockets {
     /// Where the agent serves xDS.
     pub xds: String,
-    /// Where Envoy is to have its admin interface, for its own user alone.
+    /// Where Envoy is to have its admin interface.
     pub admin: String,
+    /// Who may ask it there.
+    pub admin_mode: u32,
 }
 
 /// A bootstrap for Envoy 1.36 or newer, as JSON, which Envoy reads as it does YAML.
@@ -161,7 +163,7 @@ pub fn envoy_beside(id: &str, capture: SocketAddr, identified: bool, sockets: &S
     if let Some(metadata) = node.pointer_mut("/metadata").filter(|_| identified) {
         metadata["crossfade.identity"] = json!(SDS);
     }
-    let admin = json!({ "pipe": { "path": sockets.admin, "mode": 0o600 } });
+    let admin = json!({ "pipe": { "path": sockets.admin, "mode": sockets.admin_mode } });
     let agent = json!({ "pipe": { "path": sockets.xds } });
     let cluster = cluster("STATIC", &[json!({ "endpoint": { "address": agent } })]);
     with(node, &admin, &cluster)

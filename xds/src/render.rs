@@ -46,6 +46,7 @@ use crate::table::Edit;
 
 pub use crate::render::claims::Conflict;
 pub use crate::render::door::{Door, Role, SDS, TYPES, door, view};
+pub use crate::render::drain::is_drain_alone;
 pub use crate::render::secret::{AUTHORITIES, IDENTITY, Secrets, secrets};
 pub use crate::render::service::side_of;
 

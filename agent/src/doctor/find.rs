@@ -7,8 +7,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use xds::render::Door;
+
 use super::findings::{Clock, EnvoyFound, Findings, Forwarding, Space, SshSession, Wishes};
 use super::{netfilter, parse};
+use crate::envoy::listeners;
 
 /// `CAP_NET_BIND_SERVICE` and `CAP_NET_ADMIN` (`linux/capability.h`).
 const BIND_SERVICE: u32 = 10;
@@ -58,7 +61,8 @@ pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
         legacy_tables: legacy(root),
         etc_refuses: refuses(&root.join("etc")),
         stub_refuses: wishes.stub.and_then(taken),
-        envoy: wishes.envoy.then(|| envoy(settings)),
+        envoy: (wishes.envoy || wishes.envoy_user.is_some()).then(|| envoy(settings)),
+        envoy_port: envoy_port(root, wishes.envoy_user),
         clock: clock(root),
         space: space(&settings.data),
         management: management_addresses(root),
@@ -202,6 +206,14 @@ fn envoy(settings: &FindSettings) -> EnvoyFound {
         }
         _ => EnvoyFound::Missing,
     }
+}
+
+/// Somebody else's first, where several have it.
+fn envoy_port(root: &Path, user: Option<u32>) -> Option<u32> {
+    let SocketAddr::V4(at) = Door::CAPTURE else { return None };
+    let table = text(root, "proc/net/tcp")?;
+    let users = listeners(table.lines().map(str::to_owned), at);
+    users.iter().copied().find(|found| Some(*found) != user).or_else(|| users.first().copied())
 }
 
 fn clock(root: &Path) -> Clock {

@@ -38,6 +38,8 @@ pub struct Findings {
     pub stub_refuses: Option<String>,
     /// The Envoy that was named or found.
     pub envoy: Option<EnvoyFound>,
+    /// The user whose program takes connections where captured ones arrive; none where none does.
+    pub envoy_port: Option<u32>,
     /// The clock.
     pub clock: Clock,
     /// Room in the state directory.
@@ -66,10 +68,10 @@ pub struct Wishes {
     pub serves_others: bool,
     /// Legacy or target is on other hosts: packets have to be forwarded.
     pub forwards: bool,
-    /// An Envoy on this host takes the traffic.
+    /// An Envoy on this host takes what its own processes send.
     pub envoy: bool,
-    /// Clients keep their addresses: nothing is masqueraded.
-    pub preserve_source: bool,
+    /// The user of the Envoy that takes this host's own calls; none where none is to.
+    pub envoy_user: Option<u32>,
     /// Names are answered on this host.
     pub names: bool,
     /// Where the stub DNS server listens.
@@ -123,13 +125,13 @@ pub struct TableSeen {
     pub is_others: bool,
 }
 
-/// A rule of others that translates an address of ours.
+/// A rule of others that translates an address of ours, or a port of whatever address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignNat {
     /// Family, table and chain.
     pub chain: String,
-    /// The address.
-    pub address: IpAddr,
+    /// The address; none: it goes by the port alone.
+    pub address: Option<IpAddr>,
     /// Whether it comes before our rules: it hooks in earlier.
     pub first: bool,
 }

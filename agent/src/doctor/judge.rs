@@ -41,11 +41,6 @@ pub fn chosen_changes(findings: &Findings, wishes: &Wishes) -> Vec<Change> {
             settings.push(("net.ipv6.conf.all.forwarding".to_owned(), "1"));
         }
     }
-    if wishes.preserve_source {
-        for name in &findings.strict {
-            settings.push((format!("net/ipv4/conf/{name}/rp_filter"), "2"));
-        }
-    }
     let change = |(key, value): (String, &str)| {
         let key = key.parse::<Key>().ok()?;
         Some(Change::Sysctl { key, value: value.to_owned() })
@@ -53,10 +48,10 @@ pub fn chosen_changes(findings: &Findings, wishes: &Wishes) -> Vec<Change> {
     settings.into_iter().filter_map(change).collect()
 }
 
-/// Whether packets of others pass through this host: not where an Envoy here ends their
-/// connections.
-fn must_forward(wishes: &Wishes) -> bool {
-    wishes.serves_others && wishes.forwards && !wishes.envoy
+/// Whether packets of others pass through this host. They do with an Envoy here too, which takes
+/// what this host's own processes send and nobody else's.
+const fn must_forward(wishes: &Wishes) -> bool {
+    wishes.serves_others && wishes.forwards
 }
 
 /// A row with nothing to mend.

@@ -8,6 +8,7 @@ use nlink::{Connection, Nftables};
 
 use super::findings::{ForeignMarks, ForeignNat, Netfilter, TableSeen};
 use super::marks::{self, Bits};
+use super::ports;
 use crate::dataplane::Netlink;
 use crate::rules::{Name, mark};
 
@@ -86,8 +87,9 @@ fn clashes(rules: &[RuleInfo], family: &str) -> Vec<ForeignMarks> {
         .collect()
 }
 
-/// Those of the addresses that a rule names and translates. Expressions are searched for the bytes
-/// of an address: also where a rule is iptables', whose form is not nft's.
+/// Those of the addresses that a rule names and translates; or that it translates a port whatever
+/// the address. Expressions are searched for the bytes of an address: also where a rule is
+/// iptables', whose form is not nft's.
 fn translated<'a>(
     rule: &'a RuleInfo,
     family: &'a str,
@@ -103,9 +105,11 @@ fn translated<'a>(
                 IpAddr::V6(v6) => has(&v6.octets()),
             }
     };
-    addresses.iter().filter(named).map(move |address| ForeignNat {
+    let by_port = ports::translates(&rule.expression_bytes).then_some(None);
+    let found = addresses.iter().filter(named).map(|address| Some(*address)).chain(by_port);
+    found.map(move |address| ForeignNat {
         chain: format!("{family} {} {}", rule.table, rule.chain),
-        address: *address,
+        address,
         first,
     })
 }

@@ -139,8 +139,9 @@ fn what_is_changed_is_what_the_rows_chose() {
             "net.ipv6.conf.all.forwarding=1",
         ]
     );
-    wishes.preserve_source = true;
-    assert_eq!(changes(&findings, &wishes).last().unwrap(), "net.ipv4.conf.eth1.rp_filter=2");
+    // An Envoy takes nothing of other hosts' clients.
     wishes.envoy = true;
-    assert_eq!(changes(&findings, &wishes), ["net.ipv4.conf.eth1.rp_filter=2"]);
+    assert_eq!(changes(&findings, &wishes).len(), 3);
+    wishes.serves_others = false;
+    assert_eq!(changes(&findings, &wishes), Vec::<String>::new());
 }

@@ -1,6 +1,7 @@
 //! What an Envoy is started with, and how it is known again among processes.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 
 /// The most threads that carry connections: what one VM's own processes send.
@@ -66,6 +67,15 @@ impl Stat {
     }
 }
 
+/// What this thread starts from now on has none of the capabilities that the service manager gave
+/// this process to hand on; its own it keeps.
+///
+/// # Errors
+/// The kernel's.
+pub fn hand_on_nothing() -> io::Result<()> {
+    Ok(rustix::thread::clear_ambient_capability_set()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +103,32 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(ours.began(line.as_bytes()), known, "{line:?}");
+        }
+    }
+
+    /// In a thread of its own: a thread's rights are its own.
+    #[test]
+    fn what_is_started_has_no_right_of_this_process() {
+        use rustix::thread::CapabilitySet;
+        let started = || {
+            let mut command = std::process::Command::new("cat");
+            let said = command.arg("/proc/self/status").output().unwrap().stdout;
+            let said = String::from_utf8(said).unwrap();
+            let line = said.lines().find_map(|line| line.strip_prefix("CapAmb:"));
+            u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+        };
+        let tried = std::thread::spawn(move || {
+            let mut sets = rustix::thread::capabilities(None).unwrap();
+            sets.inheritable |= CapabilitySet::NET_ADMIN;
+            rustix::thread::set_capabilities(None, sets)?;
+            rustix::thread::configure_capability_in_ambient_set(CapabilitySet::NET_ADMIN, true)?;
+            let before = started();
+            hand_on_nothing().unwrap();
+            Ok::<_, rustix::io::Errno>((before, started()))
+        });
+        match tried.join().unwrap() {
+            Ok((before, after)) => assert_eq!((before, after), (1 << 12, 0)),
+            Err(error) => eprintln!("skipped: it needs the right to hand on: {error}"),
         }
     }
 

@@ -55,8 +55,12 @@ fn next(kind: &Kind, name: &MachineName, why: &CallError) -> String {
             kind.join_command()
         );
     }
+    // Who used it, or has the name, is known there: it gives way on purpose alone.
+    let is_had = |words: &str| words.contains("used already") || words.contains("--replace");
+    let had = matches!(why, CallError::Refused { words, .. } if is_had(words));
+    let replace = if had { " --replace" } else { "" };
     let create = kind.token_command(name.as_str());
-    format!("at the controller run `{create}`, and paste here what it prints")
+    format!("at the controller run `{create}{replace}`, and paste here what it prints")
 }
 
 /// Gets a first certificate and keeps it. The key is on disk before the controller is asked: where

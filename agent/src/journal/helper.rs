@@ -43,7 +43,7 @@ const DIRECTORIES: [&str; 7] = [
 
 /// Commands, word by word; `*` is one word of letters, digits, dots and dashes.
 const COMMANDS: [&[&str]; 8] = [
-    &["systemctl", "try-reload-or-restart", "systemd-resolved.service"],
+    &["systemctl", "--no-block", "try-reload-or-restart", "systemd-resolved.service"],
     &["nmcli", "general", "reload"],
     &["nmcli", "general", "reload", "dns-full"],
     &["resolvectl", "flush-caches"],

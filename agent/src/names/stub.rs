@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`QUERY_MAX`] octets of a query over UDP | dropped |
 //! | [`RELAYED_MAX`] relayed queries at a time | the one that waits longest is answered SERVFAIL |
-//! | [`STREAMS_MAX`] TCP connections | wait to be accepted, then in the kernel's backlog |
+//! | [`STREAMS_MAX`] TCP connections | the one that has been silent longest is closed |
 //! | [`PIPELINE_MAX`] unanswered queries of one connection | are read later |
 
 mod draw;
@@ -19,12 +19,13 @@ mod probe;
 mod relay;
 mod sockets;
 mod stream;
+mod suspects;
 mod world;
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -63,13 +64,22 @@ pub struct Settings {
     pub mark: Option<u32>,
 }
 
-/// A running stub. Dropping it stops it; its sockets live on where they were handed to.
+/// A stub, which serves from when it has sockets. Dropping it stops it; its sockets live on where
+/// they were handed to.
 #[derive(Debug)]
 pub struct Stub {
     answers: Arc<ArcSwap<Answers>>,
-    upstreams: watch::Sender<Arc<Upstreams>>,
     published: watch::Sender<()>,
     meter: Arc<Meter>,
+    looping: Arc<ArcSwap<Vec<SocketAddr>>>,
+    mark: Option<u32>,
+    serving: OnceLock<Serving>,
+}
+
+/// What a stub has since it serves.
+#[derive(Debug)]
+struct Serving {
+    upstreams: watch::Sender<Arc<Upstreams>>,
     sockets: Sockets,
     stop: watch::Sender<()>,
     thread: Option<JoinHandle<()>>,
@@ -87,10 +97,26 @@ pub enum StartError {
     /// An upstream is the stub itself.
     #[error("upstream {0} is the stub's own address")]
     OwnAddress(SocketAddr),
+    /// It serves already.
+    #[error("the stub serves already")]
+    Twice,
 }
 
 impl Stub {
-    /// Binds and runs. Answers are there before the first query can come.
+    /// One that has no sockets yet: nobody can ask it until it [begins](Self::begin).
+    #[must_use]
+    pub fn waiting(answers: Arc<Answers>, mark: Option<u32>) -> Self {
+        Self {
+            answers: Arc::new(ArcSwap::new(answers)),
+            published: watch::channel(()).0,
+            meter: Arc::default(),
+            looping: Arc::default(),
+            mark,
+            serving: OnceLock::new(),
+        }
+    }
+
+    /// Binds and serves. Answers are there before the first query can come.
     ///
     /// # Errors
     /// When an address is taken or not allowed, or the thread cannot be had.
@@ -103,8 +129,8 @@ impl Stub {
         Self::start(sockets, settings.mark, answers, upstreams)
     }
 
-    /// Runs on sockets that are there already: those that the service manager kept over a restart,
-    /// with the queries that came meanwhile.
+    /// Serves on sockets that are there already: those that the service manager kept over a
+    /// restart, with the queries that came meanwhile.
     ///
     /// # Errors
     /// When a socket or the thread cannot be had, or an upstream is one of these sockets.
@@ -114,13 +140,27 @@ impl Stub {
         answers: Arc<Answers>,
         upstreams: Upstreams,
     ) -> Result<Self, StartError> {
+        let stub = Self::waiting(answers, mark);
+        stub.begin(sockets, upstreams)?;
+        Ok(stub)
+    }
+
+    /// Serves from now on, once.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where it serves already.
+    pub fn begin(&self, sockets: Sockets, upstreams: Upstreams) -> Result<(), StartError> {
         refuse_own(&upstreams, &sockets)?;
         let running = sockets.try_clone()?;
-        let answers = Arc::new(ArcSwap::new(answers));
         let (upstreams, asked) = watch::channel(Arc::new(upstreams));
         let (stop, stopped) = watch::channel(());
-        let meter = Arc::new(Meter::default());
-        let world = world::Shared { answers: answers.clone(), meter: meter.clone(), asked, mark };
+        let world = world::Shared {
+            answers: self.answers.clone(),
+            meter: self.meter.clone(),
+            looping: self.looping.clone(),
+            asked,
+            mark: self.mark,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -133,20 +173,26 @@ impl Stub {
         };
         let thread = std::thread::Builder::new().name("names".to_owned()).spawn(run);
         let thread = Some(thread.map_err(StartError::Thread)?);
-        let published = watch::channel(()).0;
-        Ok(Self { answers, upstreams, published, meter, sockets, stop, thread })
+        let serving = Serving { upstreams, sockets, stop, thread };
+        self.serving.set(serving).map_err(|_| StartError::Twice)
     }
 
-    /// Where it listens, ports resolved.
+    /// Whether it has sockets.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving.get().is_some()
+    }
+
+    /// Where it listens, ports resolved; nowhere until it serves.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.addresses()
+        self.sockets().map(Sockets::addresses).unwrap_or_default()
     }
 
     /// The sockets, to be handed to the service manager so that queries queue over a restart.
     #[must_use]
-    pub const fn sockets(&self) -> &Sockets {
-        &self.sockets
+    pub fn sockets(&self) -> Option<&Sockets> {
+        self.serving.get().map(|serving| &serving.sockets)
     }
 
     /// Answers from `answers`, from the next query on.
@@ -172,15 +218,22 @@ impl Stub {
     /// # Errors
     /// When one of them is the stub itself; those before go on being asked.
     pub fn ask(&self, upstreams: Upstreams) -> Result<(), StartError> {
-        refuse_own(&upstreams, &self.sockets)?;
-        self.upstreams.send_replace(Arc::new(upstreams));
+        let Some(serving) = self.serving.get() else { return Ok(()) };
+        refuse_own(&upstreams, &serving.sockets)?;
+        serving.upstreams.send_replace(Arc::new(upstreams));
         Ok(())
     }
 
-    /// Whom it asks.
+    /// Whom it asks; `None`: nobody until it serves.
     #[must_use]
-    pub fn upstreams(&self) -> Arc<Upstreams> {
-        self.upstreams.borrow().clone()
+    pub fn upstreams(&self) -> Option<Arc<Upstreams>> {
+        self.serving.get().map(|serving| serving.upstreams.borrow().clone())
+    }
+
+    /// Which of those ask it themselves, and are left out while they do.
+    #[must_use]
+    pub fn looping(&self) -> Arc<Vec<SocketAddr>> {
+        self.looping.load_full()
     }
 
     /// What it did since it started.
@@ -192,22 +245,18 @@ impl Stub {
     /// Stops and gives the sockets back.
     #[must_use]
     pub fn stop(mut self) -> Option<Sockets> {
-        self.end();
-        self.sockets.try_clone().ok()
+        let serving = self.serving.take()?;
+        serving.sockets.try_clone().ok()
     }
+}
 
-    fn end(&mut self) {
+impl Drop for Serving {
+    fn drop(&mut self) {
         self.stop.send_replace(());
         if let Some(thread) = self.thread.take() {
             // It panicked; there is nothing left to stop.
             let _ = thread.join();
         }
-    }
-}
-
-impl Drop for Stub {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -87,7 +87,7 @@ impl Upstreams {
     /// # Errors
     /// When it names nobody but us.
     pub fn of_resolv_conf(conf: &ResolvConf, own: &[SocketAddr]) -> Result<Self, NoUpstream> {
-        let mut chosen = Self::choose(conf.servers(PORT), own)?;
+        let mut chosen = Self::choose(conf.servers(PORT, interface), own)?;
         if conf.has_option("rotate") {
             chosen.order = Order::Rotate;
         }
@@ -151,6 +151,11 @@ pub fn adopt(before: &Upstreams, found: Result<Upstreams, NoUpstream>) -> Adopte
         Ok(found) if found == *before => Adopted::Same,
         Ok(found) => Adopted::New(found),
     }
+}
+
+/// The index of an interface by its name, for link-local addresses.
+fn interface(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
 }
 
 /// One form for one server: IPv4-mapped addresses are IPv4, unspecified ones are this host.

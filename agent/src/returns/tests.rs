@@ -26,7 +26,7 @@ fn leaf() -> Leaf {
 
 fn wanted(leaves: &[Leaf]) -> Wanted {
     let leaves: Vec<Arc<Service>> = leaves.iter().map(Leaf::service).collect();
-    Wanted::of(&leaves, &[net("10.9.0.0/24")], &vm())
+    Wanted::of(&leaves, &vm())
 }
 
 /// `FROM>TO` of each, or why not, for each side.

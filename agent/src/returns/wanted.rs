@@ -63,13 +63,13 @@ impl Wanted {
     /// How many addresses are tried, from either end of a network, for one that can be a client's.
     const TRIES: u32 = 64;
 
-    /// What these services need, gateways of their target being in `egress`.
-    pub fn of(services: &[Arc<Service>], egress: &[IpNet], host: &Host) -> Self {
+    /// What these services need.
+    pub fn of(services: &[Arc<Service>], host: &Host) -> Self {
         let mut wanted = Self::default();
         let mut all = BTreeSet::new();
         for leaf in services.iter().filter(|leaf| leaf.spec.preserve_source) {
             for side in forwarded(leaf, host) {
-                let asks = asks(leaf, egress, host, &side);
+                let asks = asks(leaf, host, &side);
                 let asks = asks.and_then(|asks| wanted.take(&mut all, asks));
                 wanted.sides.insert((leaf.id.clone(), side.side), asks);
             }
@@ -99,12 +99,7 @@ impl Wanted {
 
 /// Both ends of each client network, and who is next to an endpoint within it: a server answers its
 /// neighbours directly.
-fn asks(
-    leaf: &Service,
-    egress: &[IpNet],
-    host: &Host,
-    side: &Forwarded,
-) -> Result<BTreeSet<Ask>, Why> {
+fn asks(leaf: &Service, host: &Host, side: &Forwarded) -> Result<BTreeSet<Ask>, Why> {
     let endpoints = side.to.as_ref().ok_or(Why::NoTcp)?;
     let mut asks = BTreeSet::new();
     let rows = leaf.clients.rows.iter().filter(|row| row.plane == Plane::Host);
@@ -117,7 +112,7 @@ fn asks(
         if net.prefix_len() < least {
             return Err(Why::Wide(*net));
         }
-        let fits = |who: IpAddr| is_client(leaf, host, egress, who);
+        let fits = |who: IpAddr| is_client(leaf, host, who);
         let (first, last) = ends(*net);
         let near = |from: u128, way| nearest(*net, from, way, fits);
         let mut sources: BTreeSet<IpAddr> =

@@ -13,6 +13,10 @@
 //! | `self/shop/orders` | | says yes if the host itself, one client, is on target |
 //! | `full/shop/orders` | | says yes at 100 % |
 //!
+//! `in` and `catch` first leave alone what the target's gateways send, and all three what is in the
+//! middle of a connection that legacy has by being left alone. What [`mark::HELD`] marks is
+//! break-glass's.
+//!
 //! To say yes is to set the side's bit of the flow's mark, which who asks has cleared; a chain that
 //! says nothing says no. Whoever is on a side gets its whole mark there.
 //!
@@ -41,17 +45,18 @@ use plan::split::Side;
 use plan::{ServiceId, Split};
 use xds::own::HostTable;
 
+pub(super) use self::ask::stay;
 pub use self::check::Reject;
 pub use self::limits::{ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
 pub(super) use self::post::post;
 use self::rows::Rows;
-pub(super) use self::side::{Stay, side};
+pub(super) use self::side::side;
 use crate::returns::NOT_YET;
 use crate::rules::forwarded::forwarded;
 use crate::rules::host::Host;
 use crate::rules::keys::{Held, Keys};
 use crate::rules::local::Local;
-use crate::rules::mark::{Mark, Marks};
+use crate::rules::mark::{self, Mark, Marks};
 use crate::rules::table::{Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Table};
 
 /// The table's name.
@@ -110,9 +115,9 @@ pub struct Counted {
 pub fn compile(table: &HostTable, host: &Host, marks: &Marks) -> Result<Compiled, Vec<Reject>> {
     let locals = locals(table, host);
     let keys = Keys::of(&locals);
-    check::all(table, host, marks, &locals, &keys)?;
+    check::all(host, marks, &locals, &keys)?;
     let mut build = Build::new(TABLE, COMMENT);
-    build.base(table, host);
+    build.base(host);
     let mut rows = Rows::default();
     for (local, held) in locals.iter().zip(keys.families(locals.len())) {
         if let Some(mark) = marks.of(&local.leaf.id) {
@@ -172,14 +177,15 @@ impl Build {
     }
 
     /// The chains that the kernel calls for destinations.
-    fn base(&mut self, table: &HostTable, host: &Host) {
-        let alone = table.egress.iter().chain(&host.exempt);
-        let accept =
-            |net| Rule { matches: vec![Match::Source(net)], actions: vec![Action::Accept] };
-        let mut rules: Vec<Rule> = alone.map(|net| accept(net.trunc())).collect();
-        rules.extend(look_up(Direction::In));
+    fn base(&mut self, host: &Host) {
+        let accept = |of| Rule { matches: vec![of], actions: vec![Action::Accept] };
+        // Break-glass, which was asked before, has its say after us.
+        let held = || accept(Match::FlowMark { mask: mark::MASK, value: mark::HELD });
+        let exempt = host.exempt.iter().map(|net| accept(Match::Source(net.trunc())));
+        let rules = [held()].into_iter().chain(exempt).chain(look_up(Direction::In)).collect();
         self.put("prerouting", hooked(Hook::Prerouting, PRIORITY, rules));
-        let rules = own::exempt(host).into_iter().chain(look_up(Direction::Out)).collect();
+        let own = [held()].into_iter().chain(own::exempt(host));
+        let rules = own.chain(look_up(Direction::Out)).collect();
         self.put("output", hooked(Hook::Output, PRIORITY, rules));
     }
 
@@ -191,19 +197,19 @@ impl Build {
             self.table.chains.insert(named(word, id), Chain { hook: None, rules });
         };
         let clients = rows.chain(local);
-        put("in", split::arriving(local, !clients.is_empty()));
+        put("in", split::arriving(local, service.mark, !clients.is_empty()));
         if !clients.is_empty() {
             put("clients", clients);
         }
         put("split", split::split(local));
-        put("own", own::chain(local));
+        put("own", own::chain(local, service.mark));
         if let Some(decided) = own::decided(local) {
             put("self", decided);
         }
-        put("legacy", side(local, service.mark, Side::Legacy, &[local.family], Stay::Accept));
+        put("legacy", side(local, service.mark, Side::Legacy, &[local.family]));
         let families = service.target_families();
         if !families.is_empty() {
-            put("target", side(local, service.mark, Side::Target, &families, Stay::Accept));
+            put("target", side(local, service.mark, Side::Target, &families));
         }
         if caught {
             let catch = catch::chain(service);

@@ -5,6 +5,7 @@
 //!
 //! - only the first packet of a flow is looked at; later ones keep what was decided, whatever the
 //!   tables say by then;
+//! - TCP that opens nothing begins a flow all the same, where none is known;
 //! - the base chains of all tables are called by their priorities; once one of them has bound the
 //!   flow, also to where it goes anyway, later ones are not called;
 //! - `goto` does not come back, `jump` does, `return` goes to where the last `jump` was, `accept`
@@ -89,19 +90,24 @@ impl Kernel {
 
     /// A packet arrives from another host.
     pub fn receive(&mut self, packet: Packet) -> Flow {
-        self.pass(packet, None)
+        self.pass(packet, None, false)
+    }
+
+    /// A packet arrives of a connection that was opened before, but the kernel may not know of it.
+    pub fn receive_midway(&mut self, packet: Packet) -> Flow {
+        self.pass(packet, None, true)
     }
 
     /// A process of this host sends a packet.
     pub fn send(&mut self, packet: Packet, sender: Sender) -> Flow {
-        self.pass(packet, Some(sender))
+        self.pass(packet, Some(sender), false)
     }
 
-    fn pass(&mut self, packet: Packet, sender: Option<Sender>) -> Flow {
+    fn pass(&mut self, packet: Packet, sender: Option<Sender>, midway: bool) -> Flow {
         if let Some(flow) = self.flows.get(&packet) {
             return *flow;
         }
-        let mut walk = Walk::new(packet, sender);
+        let mut walk = Walk::new(packet, sender, midway);
         let first = if sender.is_some() { Hook::Output } else { Hook::Prerouting };
         self.call(first, &mut walk);
         walk.leaves = !self.is_local(walk.flow.destination.ip());

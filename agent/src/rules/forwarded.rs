@@ -50,7 +50,7 @@ fn of(local: &Local<'_>, side: Side) -> Option<Forwarded> {
 }
 
 /// Whether this host splits clients of this address, and they are not the service itself.
-pub(crate) fn is_client(leaf: &Service, host: &Host, egress: &[ipnet::IpNet], who: IpAddr) -> bool {
+pub(crate) fn is_client(leaf: &Service, host: &Host, who: IpAddr) -> bool {
     let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&who));
     let pools = [leaf.serving.legacy(), leaf.serving.target()];
     let mut endpoints = pools.into_iter().flatten().flat_map(|pool| &pool.serving);
@@ -58,6 +58,6 @@ pub(crate) fn is_client(leaf: &Service, host: &Host, egress: &[ipnet::IpNet], wh
         && !host.own.contains(&who)
         && leaf.spec.address != Some(who)
         && !endpoints.any(|endpoint| endpoint.address == who)
-        && !within(egress)
+        && !leaf.gateways.iter().any(|gateway| within(&gateway.egress))
         && !within(&host.exempt)
 }

@@ -62,6 +62,21 @@ impl<'a> Local<'a> {
         self.own_plane() == Plane::Mesh && !self.host.carries
     }
 
+    /// Where the target's gateways send from, of the plan of this service.
+    pub(super) fn egress(&self) -> impl Iterator<Item = ipnet::IpNet> + '_ {
+        self.leaf.gateways.iter().flat_map(|gateway| &gateway.egress).copied()
+    }
+
+    /// Whether TCP of any client reaches legacy by being left alone.
+    pub(super) fn leaves_alone(&self) -> bool {
+        let tcp = |lane: &Lane| lane.transport.is_none_or(|of| of == Transport::Tcp);
+        let stays = |lane: Lane| tcp(&lane) && lane.way == Way::Stay;
+        let endpoints = self.endpoints(Side::Legacy, self.family);
+        let mut lanes = endpoints.iter().flat_map(|to| self.lanes(Side::Legacy, *to));
+        self.ports.iter().any(|(of, _)| *of == Transport::Tcp)
+            && (endpoints.is_empty() || lanes.any(stays))
+    }
+
     /// Where old applications send to.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         let key = |&(transport, port)| Key { address: self.logical, transport, port };

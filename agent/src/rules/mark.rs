@@ -14,6 +14,9 @@ pub const SIDE: u32 = 0x0001;
 pub const INDEX: u32 = 0x1ffe;
 /// Leaves with an address of this host.
 pub const MASQUERADE: u32 = 0x2000;
+/// A new flow that break-glass holds: our table leaves it alone. Index 0 is no service's, and
+/// nobody else writes just this.
+pub const HELD: u32 = SIDE | MASQUERADE;
 
 /// The index of each service. An index is given once and kept with the agent's state, so that the
 /// marks of flows mean the same after a restart.

@@ -71,7 +71,7 @@ pub enum Fate {
 /// Why a flow is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It comes from a gateway of the target.
+    /// It comes from a gateway of the target, of the same plan.
     Gateway,
     /// It comes from a network that the host exempts.
     Exempt,
@@ -92,7 +92,7 @@ pub fn predict(table: &HostTable, host: &Host, client: Client) -> Option<Decisio
     let (fate, caught) = match client.origin {
         Origin::Host if logical => (own(local, client), false),
         Origin::Host => return None,
-        Origin::Network => arriving(table, local, logical, client),
+        Origin::Network => arriving(local, logical, client),
     };
     Some(Decision { service: local.leaf.id.clone(), fate, caught })
 }
@@ -105,13 +105,13 @@ fn own(local: &Local<'_>, client: Client) -> Fate {
     }
 }
 
-fn arriving(table: &HostTable, local: &Local<'_>, logical: bool, client: Client) -> (Fate, bool) {
+fn arriving(local: &Local<'_>, logical: bool, client: Client) -> (Fate, bool) {
     let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client.source));
-    if within(&table.egress) {
-        return (Fate::LeftAlone(Why::Gateway), false);
-    }
     if within(&local.host.exempt) {
         return (Fate::LeftAlone(Why::Exempt), false);
+    }
+    if local.egress().any(|net| net.contains(&client.source)) {
+        return (Fate::LeftAlone(Why::Gateway), false);
     }
     let plane = plane_of(local.leaf, client.source);
     if logical && plane == Plane::Host {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use plan::endpoint::{Endpoint, Endpoints, Pool};
 use plan::snapshot::{Motion, Parts, Service, Serving};
-use plan::spec::{Affinity, ClientKey, ClientRow, Clients, Port, Protocol};
+use plan::spec::{Affinity, ClientAddress, ClientKey, ClientRow, Clients, Gateway, Port, Protocol};
 use plan::{Plane, ServiceId, Split, Token, bucket, spec};
 use xds::own::HostTable;
 
@@ -25,6 +25,7 @@ pub(crate) struct Leaf {
     pub(crate) rows: Vec<(Plane, Vec<&'static str>)>,
     pub(crate) affinity: Affinity,
     pub(crate) keeps_source: bool,
+    pub(crate) egress: Vec<&'static str>,
 }
 
 impl Leaf {
@@ -40,6 +41,7 @@ impl Leaf {
             rows: vec![(Plane::Mesh, vec!["10.8.0.0/16"]), (Plane::Host, vec!["10.1.0.0/16"])],
             affinity: Affinity::ClientIp,
             keeps_source: false,
+            egress: vec!["10.9.0.0/24"],
         }
     }
 
@@ -76,6 +78,12 @@ impl Leaf {
             target: endpoints(serving.target().or_else(|| serving.legacy())).unwrap(),
             after: Vec::new(),
         };
+        let gateway = Gateway {
+            name: "edge".parse().unwrap(),
+            client_address: ClientAddress::default(),
+            egress: self.egress.iter().map(|of| net(of)).collect(),
+            mtls: Vec::new(),
+        };
         Arc::new(Service {
             id,
             since: Token::START,
@@ -84,7 +92,7 @@ impl Leaf {
             serving,
             motion: Motion::Moving,
             salt: bucket::salt(self.id),
-            gateways: Arc::new([]),
+            gateways: Arc::new([gateway]),
             drain: None,
             ttls: Arc::new([5]),
             parts: Parts::default(),
@@ -103,7 +111,7 @@ fn port((port, protocol): &(u16, Protocol)) -> Port {
 pub(crate) fn table(leaves: &[Leaf]) -> HostTable {
     let mut services: Vec<_> = leaves.iter().map(Leaf::service).collect();
     services.sort_by(|a, b| a.id.cmp(&b.id));
-    HostTable { services, egress: vec![net("10.9.0.0/24")] }
+    HostTable { services, egress: Vec::new() }
 }
 
 pub(crate) fn marks(table: &HostTable) -> Marks {

@@ -152,6 +152,9 @@ pub enum Match {
         /// What they are.
         value: u32,
     },
+    /// `tcp flags & syn == 0`: TCP that opens nothing. Where a flow is new, that is a connection
+    /// which was open before the kernel tracked it, or whose track was lost.
+    Midway,
     /// `ct status dnat`: the flow's destination was changed.
     Translated,
     /// `oifname != "lo"`: it leaves the host.

@@ -131,6 +131,7 @@ fn write_match(out: &mut String, of: &Match) -> fmt::Result {
             write!(out, "meta mark & {mask:#010x} == {value:#010x}")
         }
         Match::FlowMark { mask, value } => write!(out, "ct mark & {mask:#010x} == {value:#010x}"),
+        Match::Midway => out.write_str("tcp flags & syn == 0"),
         Match::Translated => out.write_str("ct status dnat"),
         Match::LeavesHost => out.write_str("oifname != \"lo\""),
     }

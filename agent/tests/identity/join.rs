@@ -44,7 +44,7 @@ async fn a_token_gives_an_identity_once() {
 
     let error = join(&Folder::new(), &ticket, world.now()).await.unwrap_err().to_string();
     assert!(error.contains("the token was used already"), "{error}");
-    assert!(error.contains("crossfade token create vm-1"), "{error}");
+    assert!(error.contains("crossfade token create vm-1 --replace"), "{error}");
 }
 
 #[tokio::test]

@@ -157,6 +157,8 @@ pub(crate) fn every_word() -> Table {
         rule(vec![Match::Family(Family::V4), hash(Family::V4)], vec![Action::Return]),
         rule(vec![Match::Family(Family::V6), hash(Family::V6)], vec![Action::Return]),
         rule(vec![no], vec![Action::Accept]),
+        rule(vec![Match::Midway], vec![Action::Accept]),
+        rule(vec![Match::Transport(Transport::Tcp), Match::Midway], vec![Action::Return]),
         rule(vec![Match::Transport(Transport::Tcp)], vec![Action::Redirect(15_001)]),
         rule(vec![], vec![Action::Translate("10.9.9.9:0".parse().unwrap())]),
         rule(vec![], vec![Action::Translate("[fd00::9]:0".parse().unwrap())]),

@@ -20,7 +20,7 @@ fn queries_wait_while_nobody_serves() {
     let client = Client::new(&first);
     let address = first.addresses()[0];
     // What the service manager holds.
-    let kept = first.sockets().fds().unwrap();
+    let kept = first.sockets().unwrap().fds().unwrap();
     assert!(first.stop().is_some());
     let query = question(1, "orders.corp.example", 1);
     let foreign = question(2, "a.example", 1);

@@ -1,6 +1,8 @@
 //! Foreign names over UDP.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent::names::Upstreams;
@@ -208,7 +210,7 @@ fn the_stub_itself_is_no_upstream() {
     let stub = stub(upstreams(&[&Upstream::mute()]));
     let own = Upstreams::choose(stub.addresses(), &[]).unwrap();
     assert!(stub.ask(own.clone()).is_err());
-    assert_ne!(*stub.upstreams(), own);
+    assert_ne!(*stub.upstreams().unwrap(), own);
 }
 
 /// The upstream hands everything to the stub, as a local cache would that reads the resolv.conf
@@ -235,4 +237,45 @@ fn a_loop_is_found_and_left_out() {
     let query = question(5, "a.example", 1);
     assert_eq!(Client::new(&stub).ask(&query), as_answer(&query, 0));
     assert!(heard.try_recv().is_err(), "it is not asked again");
+}
+
+/// It answers at first, and begins to hand everything to the stub once it was asked whether it
+/// does.
+#[test]
+fn a_loop_that_begins_later_ends_and_is_forgiven_when_it_is_none_any_more() {
+    let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let stub = stub(Upstreams::choose([relay.local_addr().unwrap()], &[]).unwrap());
+    let to_stub = stub.addresses()[0];
+    let (tell, probed) = std::sync::mpsc::channel();
+    let does_loop = Arc::new(AtomicBool::new(false));
+    let loops = Arc::clone(&does_loop);
+    std::thread::spawn(move || {
+        let mut room = [0; 4_096];
+        // Each time another client, as forwarders are.
+        while let Ok((length, from)) = relay.recv_from(&mut room) {
+            let query = &room[..length];
+            if is_probe(query) {
+                let _ = tell.send(());
+            }
+            if loops.load(Ordering::Relaxed) {
+                let way = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                let _ = way.send_to(query, to_stub);
+            } else if !is_probe(query) {
+                let _ = relay.send_to(&as_answer(query, 0), from);
+            }
+        }
+    });
+    // Twice at the start, and then only now and then.
+    for _ in 0..2 {
+        probed.recv_timeout(crate::world::PATIENCE).unwrap();
+    }
+    let (client, query) = (Client::new(&stub), question(5, "a.example", 1));
+    assert_eq!(client.ask(&query), as_answer(&query, 0));
+    does_loop.store(true, Ordering::Relaxed);
+    client.send(&query);
+    wait_for("the loop", || (stub.looping().len() == 1).then_some(()));
+    assert_eq!(client.receive()[3] & 0x0f, 2, "nobody else can be asked");
+    does_loop.store(false, Ordering::Relaxed);
+    wait_for("its end", || stub.looping().is_empty().then_some(()));
+    assert_eq!(client.ask(&query), as_answer(&query, 0));
 }

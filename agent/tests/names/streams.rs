@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-use agent::names::Stub;
-use agent::names::stub::PIPELINE_MAX;
+use agent::names::stub::{PIPELINE_MAX, STREAMS_MAX};
+use agent::names::{Stub, Upstreams};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -132,4 +132,77 @@ fn answers_and_garbage_get_no_answer() {
     stream.write_all(&[0, 40, 1, 2, 3]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_passed_over() {
+    // It takes connections and whatever is asked.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = Upstream::echo();
+    let servers = [silent.local_addr().unwrap(), good.address];
+    let asked = Upstreams::choose(servers, &[]).unwrap().with_timeout(Duration::from_secs(2));
+    let stub = stub(asked);
+    let mut stream = connect(&stub);
+    let query = question(6, "a.example", 1);
+    assert_eq!(ask(&mut stream, &query), as_answer(&query, 0));
+    // From then on it is asked last.
+    assert_eq!(ask(&mut connect(&stub), &query), as_answer(&query, 0));
+    silent.set_nonblocking(true).unwrap();
+    let asked = silent.incoming().take_while(Result::is_ok).count();
+    assert_eq!(asked, 1);
+}
+
+#[test]
+fn an_upstream_that_closes_after_an_answer_is_asked_again() {
+    let once = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = once.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in once.incoming() {
+            let mut stream = stream.unwrap();
+            let Some(query) = read_frame(&mut stream) else { continue };
+            write_frame(&mut stream, &as_answer(&query, 0));
+        }
+    });
+    let stub = stub(Upstreams::choose([server], &[]).unwrap());
+    let mut stream = connect(&stub);
+    for id in 0..20 {
+        let query = question(id, "a.example", 1);
+        assert_eq!(ask(&mut stream, &query), as_answer(&query, 0), "{id}");
+    }
+}
+
+#[test]
+fn a_refusal_is_given_where_no_other_knows_better() {
+    let refusing = || Upstream::new(|query| vec![as_answer(query, 5)]);
+    let (first, second) = (refusing(), Upstream::new(|query| vec![as_answer(query, 2)]));
+    let good = Upstream::echo();
+    let query = question(6, "a.example", 1);
+    let stub_of = |servers: &[&Upstream]| stub(upstreams(servers));
+    assert_eq!(ask(&mut connect(&stub_of(&[&first, &good])), &query), as_answer(&query, 0));
+    assert_eq!(ask(&mut connect(&stub_of(&[&first, &second])), &query), as_answer(&query, 5));
+    let alone = stub_of(&[&first]);
+    let mut stream = connect(&alone);
+    for _ in 0..3 {
+        assert_eq!(ask(&mut stream, &query), as_answer(&query, 5));
+    }
+}
+
+#[test]
+fn connections_that_wait_for_nothing_hold_up_no_others() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let asked = Upstreams::choose([silent.local_addr().unwrap()], &[]).unwrap();
+    let stub = stub(asked.with_timeout(Duration::from_secs(30)));
+    let foreign = question(6, "a.example", 1);
+    let mut waiting: Vec<TcpStream> = (0..STREAMS_MAX + 12)
+        .map(|_| {
+            let mut stream = connect(&stub);
+            write_frame(&mut stream, &foreign);
+            stream
+        })
+        .collect();
+    let plan = question(7, "orders.corp.example", 1);
+    assert_eq!(ask(&mut connect(&stub), &plan)[..2], [0, 7]);
+    // Those that were there first gave their places.
+    assert_eq!(read_frame(&mut waiting[0]), None);
+    assert_eq!(stub.totals().dropped.full, 13);
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use agent::envoy::{Arguments, Process, Stat};
+use agent::envoy::{Arguments, Process, Stat, hand_on_nothing};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -30,7 +30,8 @@ pub(super) enum Running {
 }
 
 impl Running {
-    /// Starts one: in a group of its own, so that signals to the agent's are not for it.
+    /// Starts one: in a group of its own, so that signals to the agent's are not for it, and
+    /// without any right of the agent's.
     pub(super) fn start(place: &Place, program: &Path) -> io::Result<Self> {
         let mut command = std::process::Command::new(program);
         command
@@ -40,9 +41,10 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .process_group(0);
-        if let Some((user, group)) = place.run_as() {
+        if let Some((user, group)) = place.changes_to() {
             command.uid(user).gid(group);
         }
+        hand_on_nothing()?;
         let child = Command::from(command).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
         let began = stat(pid).map(|stat| stat.began).unwrap_or_default();
@@ -82,8 +84,8 @@ impl Running {
     }
 }
 
-/// The Envoy of this place that runs already.
-pub(super) fn find(place: &Place) -> Option<Process> {
+/// The Envoy of this place that runs already, as this user if one is said.
+pub(super) fn find(place: &Place, user: Option<u32>) -> Option<Process> {
     let arguments = arguments(place);
     let here = fs::read_link("/proc/self/ns/net").ok()?;
     let numbers = fs::read_dir("/proc").ok()?.flatten();
@@ -92,10 +94,9 @@ pub(super) fn find(place: &Place) -> Option<Process> {
         let of = format!("/proc/{pid}");
         let of = Path::new(&of);
         // Of another user it may only be called so.
-        let is_its = fs::metadata(of)
-            .is_ok_and(|of| place.run_as().is_none_or(|(user, _)| of.uid() == user));
+        let is_its = fs::metadata(of).is_ok_and(|of| user.is_none_or(|user| of.uid() == user));
         let began = is_its && arguments.began(&fs::read(of.join("cmdline")).ok()?);
-        if !began || fs::read_link(of.join("ns/net")).ok()? != here {
+        if !began || !is_in(&here, of, user.is_some()) {
             return None;
         }
         let stat = stat(pid).filter(|stat| !stat.is_dead)?;
@@ -103,9 +104,18 @@ pub(super) fn find(place: &Place) -> Option<Process> {
     })
 }
 
+/// Whether a process has the same network as this one. Where only root may know, `unseen`: of the
+/// user of a unit it is the one that this place was made for.
+fn is_in(network: &Path, process: &Path, unseen: bool) -> bool {
+    match fs::read_link(process.join("ns/net")) {
+        Ok(found) => found == network,
+        Err(error) => unseen && error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
 /// Ends the one that runs, if any; whether one did.
 pub(super) async fn end(place: &Place) -> bool {
-    let Some(process) = find(place) else { return false };
+    let Some(process) = find(place, None) else { return false };
     Running::Found(process).end().await;
     true
 }

@@ -17,7 +17,7 @@ use agent::names::{Stub, Upstreams};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Kept, RESOLVER, UNKEPT, found, keep, settle, written};
+use super::{Kept, Own, RESOLVER, UNKEPT, begin, found, keep, settle, written};
 use crate::host::changes::Changer;
 use crate::host::files::Names;
 use crate::verbs::chain;
@@ -28,9 +28,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long it is left alone after each look: whoever changes it is not answered at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the way may not work before that is told: a resolver that restarts is away.
+const AWAY: Duration = Duration::from_secs(2);
+
 /// Whom the host's processes are to ask, and what stands in its files for that.
 pub(super) struct Looker {
     directory: PathBuf,
+    stub: Arc<Stub>,
     way: Way,
     kept: Kept,
     /// What we wrote last.
@@ -42,6 +46,8 @@ pub(super) struct Looker {
     /// When writing failed last, until it does not: it is tried as often as the host is looked at,
     /// whatever changes meanwhile, as our own try is a change of these folders too.
     failed: Option<Instant>,
+    /// Since when the way does not work.
+    away: Option<Instant>,
     unkept: Option<String>,
     /// Something has not been done since the agent started, or failed.
     due: bool,
@@ -56,6 +62,17 @@ enum Way {
     Ours(How),
     /// They do it by themselves.
     Theirs(SocketAddr),
+    /// Not at all: the stub cannot answer yet.
+    Not(Names),
+}
+
+impl Way {
+    fn of(names: Names, kept: &Kept) -> Self {
+        match (names, kept.how) {
+            (Names::At(listen), _) => Self::Theirs(listen),
+            (_, how) => Self::Ours(how.unwrap_or(How::ResolvConf)),
+        }
+    }
 }
 
 /// What was found.
@@ -114,14 +131,19 @@ pub(super) async fn go_on(stub: &Stub, looker: Looker, notes: &watch::Sender<Vec
             let watch = Watch::new(&looked.files);
             watched = (looked.files, watch.ok());
         }
+        let looping = stub.looping();
+        let looping = looping.iter().map(|server| {
+            format!("names: {server} asks the agent itself, and is left out while it does")
+        });
+        let told: Vec<String> = looked.notes.into_iter().chain(looping).collect();
         notes.send_if_modified(|notes| {
-            let differ = *notes != looked.notes;
-            *notes = looked.notes;
+            let differ = *notes != told;
+            *notes = told;
             differ
         });
         // Nobody is named for a moment while others write their file: those before go on.
-        if let Some(found) = looked.upstreams
-            && let Adopted::New(found) = adopt(&stub.upstreams(), Ok(found))
+        if let (Some(found), Some(before)) = (looked.upstreams, stub.upstreams())
+            && let Adopted::New(found) = adopt(&before, Ok(found))
         {
             tracing::info!(servers = %found, "other name servers are asked from now on");
             if let Err(error) = stub.ask(found) {
@@ -133,13 +155,18 @@ pub(super) async fn go_on(stub: &Stub, looker: Looker, notes: &watch::Sender<Vec
 }
 
 impl Looker {
-    pub(super) fn new(directory: &Path, names: Names, kept: Kept) -> Self {
-        let way = match (names, kept.how) {
-            (Names::At(listen), _) => Way::Theirs(listen),
-            (_, how) => Way::Ours(how.unwrap_or(How::ResolvConf)),
-        };
+    /// `begun` is what is known since the stub answers, or why it cannot.
+    pub(super) fn new(
+        directory: &Path,
+        stub: Arc<Stub>,
+        names: Names,
+        begun: Result<Kept, String>,
+    ) -> Self {
+        let way = begun.as_ref().map_or(Way::Not(names), |kept| Way::of(names, kept));
+        let kept = begun.unwrap_or_default();
         Self {
             directory: directory.to_owned(),
+            stub,
             way,
             kept,
             last: BTreeMap::new(),
@@ -147,6 +174,7 @@ impl Looker {
             fights: BTreeSet::new(),
             rewritten: 0,
             failed: None,
+            away: None,
             unkept: None,
             due: true,
             trouble: None,
@@ -157,6 +185,16 @@ impl Looker {
     /// Looks at the host, and brings it to ask us where it does not.
     fn look(&mut self, entries: &[(String, Vec<IpAddr>)]) -> Looked {
         let how = match self.way {
+            Way::Not(names) => match begin(&self.stub, &self.directory, names, None) {
+                Ok(kept) => {
+                    tracing::info!(at = ?kept.listen, "names are answered from now on");
+                    self.way = Way::of(names, &kept);
+                    self.kept = kept;
+                    self.trouble = None;
+                    return self.look(entries);
+                }
+                Err(why) => return self.left_alone(&why),
+            },
             Way::Ours(how) => how,
             Way::Theirs(listen) => {
                 let upstreams = found(listen);
@@ -168,7 +206,7 @@ impl Looker {
             }
         };
         let again = |env: &Env| integrate::again(env, how);
-        let choice = match settle(&self.kept, entries, again) {
+        let choice = match settle(&self.kept, entries, &Own::running(), again) {
             Ok((choice, kept)) if kept.listen == self.kept.listen => {
                 self.kept = kept;
                 self.keep();
@@ -180,6 +218,7 @@ impl Looker {
             }
             Err(why) => return self.nothing(why),
         };
+        self.away = None;
         if self.failed.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             let over = self.written_over(&choice);
             let due =
@@ -191,6 +230,12 @@ impl Looker {
         let files = choice.follow.iter().cloned();
         let files = files.chain(written(&choice).map(|(path, _)| path.to_owned())).collect();
         Looked { upstreams: Some(choice.upstreams), files, notes: self.notes() }
+    }
+
+    /// The stub cannot answer now: the host is left as it is, and it is tried again.
+    fn left_alone(&mut self, why: &str) -> Looked {
+        self.trouble(Some(format!("left alone: {why}")));
+        Looked { upstreams: None, files: vec![RESOLVER.into()], notes: self.notes() }
     }
 
     /// Keeps what is known; that it cannot be is said once for each reason.
@@ -206,7 +251,9 @@ impl Looker {
 
     /// The host is left as it is until it is as it was when the agent started.
     fn nothing(&mut self, why: String) -> Looked {
-        self.trouble(Some(format!("{why}; the agent chooses anew when it starts again")));
+        if self.away.get_or_insert_with(Instant::now).elapsed() >= AWAY {
+            self.trouble(Some(format!("{why}; the agent chooses anew when it starts again")));
+        }
         Looked { upstreams: None, files: vec![RESOLVER.into()], notes: self.notes() }
     }
 

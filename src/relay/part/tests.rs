@@ -2,6 +2,7 @@ use std::path::Path;
 
 use proto::envoy::service::discovery::v3::aggregated_discovery_service_client as ads;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use proto::google::rpc::Status;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -46,6 +47,8 @@ fn part(directory: &Path, listen: &[&str]) -> Part {
 struct Proxy {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     answers: Streaming<DeltaDiscoveryResponse>,
+    /// In which words it refuses what it is sent.
+    refuses: Option<&'static str>,
 }
 
 impl Proxy {
@@ -63,7 +66,7 @@ impl Proxy {
         requests.send(first).await.unwrap();
         let mut client = ads::AggregatedDiscoveryServiceClient::new(channel);
         let answers = client.delta_aggregated_resources(ReceiverStream::new(receiver)).await?;
-        Ok(Self { requests, answers: answers.into_inner() })
+        Ok(Self { requests, answers: answers.into_inner(), refuses: None })
     }
 
     /// What comes next: names, and whether a text is in them.
@@ -72,6 +75,7 @@ impl Proxy {
         let ack = DeltaDiscoveryRequest {
             type_url: answer.type_url.clone(),
             response_nonce: answer.nonce.clone(),
+            error_detail: self.refuses.map(|words| Status { code: 3, message: words.to_owned() }),
             ..DeltaDiscoveryRequest::default()
         };
         self.requests.send(ack).await.unwrap();
@@ -113,6 +117,31 @@ async fn a_renewed_certificate_reaches_a_proxy_that_stays_connected() {
         assert_eq!(proxy.next("chain-of-tomorrow").await.unwrap(), (one, true));
     };
     while_running(part, renew).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_has_not_taken_everything() {
+    let scratch = Scratch::new("refuses");
+    let part = part(&scratch.0, &[]);
+    let (shelf, settled) = (part.shelf.clone(), part.is_settled());
+    let mut standings = part.server.registry().standings();
+    put(&shelf, "chain-of-today");
+    let refuse = async {
+        assert!(!settled(), "nobody is there");
+        let mut proxy = Proxy::connect(&scratch.0).await.unwrap();
+        proxy.next("chain").await.unwrap();
+        while !settled() {
+            standings.changed().await.unwrap();
+        }
+        proxy.refuses = Some("it cannot be read");
+        put(&shelf, "chain-of-tomorrow");
+        proxy.next("chain").await.unwrap();
+        let is_refused =
+            |now: &Arc<Standings>| now.sinks.iter().any(|sink| sink.progress.refused.is_some());
+        standings.wait_for(is_refused).await.unwrap();
+        assert!(!settled());
+    };
+    while_running(part, refuse).await;
 }
 
 #[tokio::test]

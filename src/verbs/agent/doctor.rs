@@ -9,6 +9,7 @@ use xds::join::Ticket;
 
 use crate::cli::agent::{Doctor, Join};
 use crate::cli::{Output, page};
+use crate::host;
 use crate::host::control::{self, Answer, Question};
 use crate::host::files;
 use crate::verbs::{Context, Exit, Failure};
@@ -28,8 +29,11 @@ pub(super) async fn run(args: &Doctor, context: &Context) -> Result<Exit, Failur
     let wishes = wishes(true, args.names, args.envoy.is_some());
     // What is joined has the port of names already.
     let joined = known.is_some();
-    let wishes = if joined { Wishes { stub: None, joined, ..wishes } } else { wishes };
-    let rows = look(&directory, args.envoy.as_ref(), &wishes, &controllers).await.1;
+    let mut wishes = if joined { Wishes { stub: None, joined, ..wishes } } else { wishes };
+    let joined_with = known.and_then(|known| known.envoy);
+    wishes.envoy_user = joined_with.as_ref().and_then(|envoy| host::envoy::user(&envoy.user));
+    let envoy = args.envoy.clone().or_else(|| joined_with.map(|envoy| envoy.program));
+    let rows = look(&directory, envoy.as_ref(), &wishes, &controllers).await.1;
     show(&rows, context)?;
     match doctor::worst(&rows) {
         Verdict::Fail if joined => {
@@ -48,7 +52,8 @@ pub(super) async fn before_join(
     directory: &Path,
     context: &Context,
 ) -> Result<Vec<Row>, Failure> {
-    let wishes = wishes(!args.no_names, args.names, args.envoy.is_some());
+    let mut wishes = wishes(!args.no_names, args.names, args.envoy.is_some());
+    wishes.envoy_user = args.envoy.as_ref().and_then(|_| host::envoy::user(&args.envoy_user));
     let (_, rows) = look(directory, args.envoy.as_ref(), &wishes, &ticket.controllers).await;
     let told: Vec<Row> = rows.into_iter().filter(|row| row.verdict >= Verdict::Warn).collect();
     let is_refused = doctor::worst(&told) == Verdict::Fail && !args.force;
@@ -85,7 +90,7 @@ async fn look(
     findings.controller = reach(controllers).await;
     findings.masqueraded = masqueraded(directory).await;
     if wishes.names && wishes.stub.is_none() {
-        findings.names = crate::host::names::way(directory);
+        findings.names = host::names::way(directory);
     }
     let rows = doctor::judge(&findings, wishes);
     (findings, rows)

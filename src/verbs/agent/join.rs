@@ -17,6 +17,7 @@ use super::doctor;
 use crate::cli::agent::Join;
 use crate::cli::{Output, page};
 use crate::following;
+use crate::host;
 use crate::host::changes::Changer;
 use crate::host::control::{self, Answer, Question, Status};
 use crate::host::files::{self, EnvoySettings, Names, Settings};
@@ -68,11 +69,18 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
                 .to_owned(),
         ));
     }
+    let is_new = !directory.exists();
     files::make(&directory)?;
-    let doctor = doctor::before_join(args, &ticket, &directory, context).await?;
+    let envoy = envoy(args, &directory)?;
+    let doctor = doctor::before_join(args, &ticket, &directory, context).await;
+    if doctor.is_err() && is_new {
+        // Empty still; where it is not, it stays.
+        let _ = std::fs::remove_dir(&directory);
+    }
+    let doctor = doctor?;
     // Nobody else is at work here meanwhile.
     let place = following::take(directory.clone())?;
-    let settings = enroll(args, &ticket, &directory).await?;
+    let settings = Settings { envoy, ..enroll(args, &ticket, &directory).await? };
     // As it was, and confirmed: what it does to this VM is proved.
     if known.as_ref() != Some(&settings) || !files::is_confirmed(&directory) {
         files::begin_trial(&directory)?;
@@ -153,11 +161,20 @@ async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settin
             None => Names::Auto,
         },
         exempt: args.exempt.clone(),
-        envoy: args
-            .envoy
-            .clone()
-            .map(|program| EnvoySettings { program, user: args.envoy_user.clone() }),
+        envoy: None,
     })
+}
+
+/// The Envoy that was asked for, as the agent finds it and can run it.
+fn envoy(args: &Join, directory: &Path) -> Result<Option<EnvoySettings>, Failure> {
+    let Some(program) = &args.envoy else { return Ok(None) };
+    host::envoy::check(directory, &args.envoy_user)?;
+    let program = std::path::absolute(program).map_err(|source| Failure::File {
+        what: "find",
+        path: program.clone(),
+        source,
+    })?;
+    Ok(Some(EnvoySettings { program, user: args.envoy_user.clone() }))
 }
 
 /// The address that this host shows to the controller: that of a connection, where one answers.

@@ -9,6 +9,7 @@ use crate::cli::agent::Here;
 use crate::cli::paint::Paint;
 use crate::cli::{Output, page};
 use crate::host::control::{self, Answer, Question, ServiceStatus, Status};
+use crate::host::envoy::EnvoyStatus;
 use crate::host::files;
 use crate::verbs::{Context, Exit, Failure};
 
@@ -74,6 +75,9 @@ fn text(status: &Status, paint: Paint) -> String {
             names.failed
         );
     }
+    if let Some(envoy) = &status.envoy {
+        let _ = writeln!(text, "  envoy       {}", self::envoy(envoy, paint));
+    }
     for service in &status.break_glass {
         let what = if service == "*" { "everything" } else { service };
         let words = format!("break-glass: {what} is on legacy here");
@@ -85,6 +89,21 @@ fn text(status: &Status, paint: Paint) -> String {
     }
     text.extend(status.services.iter().map(|service| row(service, paint)));
     text
+}
+
+fn envoy(envoy: &EnvoyStatus, paint: Paint) -> String {
+    let pid = envoy.pid.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"));
+    let since = envoy.since.map_or_else(String::new, |since| format!(" since {since}"));
+    let trouble = envoy.trouble.as_deref().unwrap_or_default();
+    let state = if envoy.well {
+        paint.good(&format!("well{since}; it takes this VM's own calls"))
+    } else {
+        paint.bad(&format!("not well: {trouble}; this VM's own calls go without it"))
+    };
+    let ended = envoy.last_end.iter().zip(envoy.ended_at);
+    let ended: String =
+        ended.map(|(how, at)| format!("; the one before ended {at}: {how}")).collect();
+    format!("{pid}, {state}{ended}")
 }
 
 fn row(service: &ServiceStatus, paint: Paint) -> String {

@@ -25,7 +25,7 @@ use crate::mesh::world::tool;
 const USER: &str = "nobody";
 
 /// The VM's own address, 10.50.0.1, is a client of the mesh plane.
-const PLAN: &str = "
+pub(super) const PLAN: &str = "
 apiVersion: crossfade.dev/v1alpha1
 kind: CutoverPlan
 metadata: { name: shop }
@@ -107,7 +107,7 @@ pub(super) fn call() -> std::io::Result<char> {
 }
 
 /// The program where any user may run it.
-fn program(world: &World) -> PathBuf {
+pub(super) fn program(world: &World) -> PathBuf {
     let found = tool("CROSSFADE_TEST_ENVOY", "mesh-1/bin/envoy");
     // What PyPI's `envoy` starts lies beside it.
     let packages = found.parent().unwrap().join("../lib");
@@ -140,7 +140,7 @@ pub(super) fn place() -> PathBuf {
 
 /// A VM with an Envoy beside its agent.
 pub(super) struct Beside {
-    agent: Agent,
+    pub(super) agent: Agent,
     pub(super) world: World,
     program: PathBuf,
 }
@@ -152,22 +152,33 @@ impl Beside {
 
     /// One with this plan.
     pub(super) fn of(test: &str, plan: &str) -> Option<Self> {
-        let world = World::new(test, plan)?;
-        let program = program(&world);
-        let path = program.to_str().unwrap();
-        let agent = world.joined(&["--no-names", "--envoy", path, "--envoy-user", USER]);
-        let beside = Self { world, agent, program };
+        let beside = Self::begun(test, plan, |_| {})?;
         beside.until_captured(true);
         Some(beside)
     }
 
+    /// The same, after something was done on the VM, and Envoy may not be well yet.
+    pub(super) fn begun(test: &str, plan: &str, first: impl FnOnce(&World)) -> Option<Self> {
+        let world = World::new(test, plan)?;
+        let program = program(&world);
+        let path = program.to_str().unwrap();
+        first(&world);
+        let agent = world.joined(&["--no-names", "--envoy", path, "--envoy-user", USER]);
+        Some(Self { world, agent, program })
+    }
+
     /// Whether the VM's own calls are sent to Envoy.
-    fn is_captured(&self) -> bool {
+    pub(super) fn is_captured(&self) -> bool {
         self.world.rules().contains("redirect to :15001")
     }
 
+    /// What `agent status` says of Envoy.
+    pub(super) fn status(&self) -> Value {
+        self.world.status().unwrap()["envoy"].clone()
+    }
+
     #[track_caller]
-    fn until_captured(&self, captured: bool) {
+    pub(super) fn until_captured(&self, captured: bool) {
         until(&format!("captured is {captured}"), || {
             (self.is_captured() == captured).then_some(())
         });
@@ -175,7 +186,7 @@ impl Beside {
 
     /// The one Envoy.
     #[track_caller]
-    fn envoy(&self) -> i32 {
+    pub(super) fn envoy(&self) -> i32 {
         let found: Vec<i32> = envoys(&self.program).into_iter().collect();
         assert_eq!(found.len(), 1, "{found:?}");
         found[0]
@@ -291,6 +302,16 @@ fn it_goes_on_without_the_agent_and_starts_without_the_controller() {
     let own: String = vm.world.net.vm.enter(|| (0..20).map(|_| call().unwrap()).collect());
     assert_eq!(own, "T".repeat(20), "as it was");
     assert!(vm.taken() >= before + 20);
+    // An agent that stops leaves nobody to see that Envoy is gone.
+    let pid = vm.envoy();
+    vm.agent.signal(Signal::SIGTERM);
+    assert_eq!(vm.agent.ended(), 0);
+    assert!(!vm.is_captured() && vm.envoy() == pid, "calls go without it, and it goes on");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let own: String = vm.world.net.vm.enter(|| (0..20).map(|_| call().unwrap()).collect());
+    assert_eq!(own, "T".repeat(20));
+    vm.agent = Agent::start(&vm.world);
+    vm.until_captured(true);
 }
 
 #[test]

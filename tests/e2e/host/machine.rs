@@ -156,7 +156,13 @@ impl Machine {
     /// Joins with a token of `vm-1`, and confirms.
     #[track_caller]
     pub(crate) fn join(&self, world: &World) -> String {
-        let said = self.join_as(world, &["--yes"]);
+        self.join_with(world, &[])
+    }
+
+    /// The same, with more to say.
+    #[track_caller]
+    pub(crate) fn join_with(&self, world: &World, more: &[&str]) -> String {
+        let said = self.join_as(world, &[&["--yes"], more].concat());
         assert_eq!(said.code, 0, "{said:?}\n{}", self.log());
         world.until_acked();
         said.out

@@ -180,6 +180,51 @@ fn a_resolver_that_others_write_again_asks_the_agent_and_it_asks_theirs() {
     assert_eq!(resolver(&world), theirs, "what others wrote last");
 }
 
+#[test]
+fn an_address_that_another_took_meanwhile_ends_nothing() {
+    let test = "an_address_that_another_took_meanwhile_ends_nothing";
+    let Some(world) = World::new(test, PLAN) else { return };
+    let agent = world.joined(&[]);
+    let at = server(&world);
+    agent.kill();
+    // The kernel shows no socket that is connected, and it is in the way all the same.
+    let taken = world.net.vm.enter(|| UdpSocket::bind(at).unwrap());
+    taken.connect("127.0.0.1:9").unwrap();
+    let _agent = Agent::start(&world);
+    let elsewhere = until("names are answered elsewhere", || {
+        let status = world.status()?;
+        let listen: SocketAddr = status["names"]["listen"][0].as_str()?.parse().ok()?;
+        (listen != at && status["names"]["names"] == 1).then_some(listen)
+    });
+    until("the VM asks there", || (server(&world) == elsewhere).then_some(()));
+    assert!(!resolver(&world).contains(&format!("{}\n", at.ip())), "{}", resolver(&world));
+    let asked = world.net.vm.enter(|| ask(elsewhere, 7, PLAN_NAME).unwrap());
+    assert!(has_logical(&asked), "{asked:x?}");
+    let status = world.status().unwrap();
+    assert_eq!(status["names"]["upstreams"].to_string(), format!("[\"{UPSTREAM}:53\"]"));
+}
+
+#[test]
+fn names_that_cannot_be_answered_at_first_are_answered_once_they_can() {
+    let test = "names_that_cannot_be_answered_at_first_are_answered_once_they_can";
+    let Some(world) = World::new(test, PLAN) else { return };
+    world.join_with(&world.token(&["vm-1"]), &[]).ok();
+    // As before a client of DHCP has run.
+    std::fs::remove_file(world.etc().join("resolv.conf")).unwrap();
+    std::os::unix::fs::symlink("/run/none", world.etc().join("resolv.conf")).unwrap();
+    let _agent = Agent::start(&world);
+    world.vm(&["agent", "confirm"]).ok();
+    world.until_acked();
+    let notes = || world.status().map(|status| status["notes"].to_string());
+    until("it is told", || notes()?.contains("names: left alone: ").then_some(()));
+    assert!(world.status().unwrap()["names"].is_null());
+    write_resolver(&world, "nameserver 10.30.0.2\n");
+    let at = server(&world);
+    let asked = world.net.vm.enter(|| ask(at, 7, PLAN_NAME).unwrap());
+    assert!(has_logical(&asked), "{asked:x?}");
+    until("nothing is told", || (!notes()?.contains("left alone")).then_some(()));
+}
+
 /// A file that nobody may change, until this goes.
 struct Fixed(PathBuf);
 

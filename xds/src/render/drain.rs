@@ -36,6 +36,7 @@ use envoy_types::util::pack_any;
 use plan::snapshot::Service;
 use plan::spec::{Port, Protocol};
 
+use crate::TypeUrl;
 use crate::render::common::{address, duration};
 use crate::render::listener::answers;
 use crate::render::service::ports;
@@ -168,6 +169,14 @@ fn text(text: &str) -> Value {
     Value { kind: Some(value::Kind::StringValue(text.to_owned())) }
 }
 
+/// Whether all that an Envoy refused, in its words, is this listener: nothing that is split depends
+/// on it.
+pub fn is_drain_alone(type_url: &TypeUrl, detail: &str) -> bool {
+    let refused = detail.trim_end().strip_prefix("Error adding/updating listener(s) ");
+    type_url.as_str() == TypeUrl::LISTENER
+        && refused.is_some_and(|refused| refused.lines().all(|line| line.starts_with("drain: ")))
+}
+
 /// Answers the checks of the Envoy that it is in.
 pub(super) fn listener(name: &str) -> pb::Listener {
     use route::header_matcher::HeaderMatchSpecifier;
@@ -199,4 +208,24 @@ pub(super) fn listener(name: &str) -> pb::Listener {
         ..Default::default()
     };
     answers(name, AT, host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_beside_it_counts() {
+        const PORT: &str = "cannot bind '127.0.0.1:15077': Address already in use";
+        let begins = "Error adding/updating listener(s)";
+        for (type_url, words, alone) in [
+            (TypeUrl::LISTENER, format!("{begins} drain: {PORT}\n"), true),
+            (TypeUrl::LISTENER, format!("{begins} capture: {PORT}\ndrain: {PORT}\n"), false),
+            (TypeUrl::LISTENER, format!("{begins} drain: {PORT}\nshop/a/http: bad\n"), false),
+            (TypeUrl::LISTENER, "drain".to_owned(), false),
+            (TypeUrl::CLUSTER, format!("{begins} drain: {PORT}\n"), false),
+        ] {
+            assert_eq!(is_drain_alone(&type_url.into(), &words), alone, "{words}");
+        }
+    }
 }

@@ -14,11 +14,15 @@ pub(in crate::dataplane) const V4: u8 = 2;
 pub(in crate::dataplane) const V6: u8 = 10;
 /// `IPS_DST_NAT` of a flow's status.
 pub(in crate::dataplane) const TRANSLATED: u32 = 1 << 5;
+/// Where the flags of TCP stand in its header, and the one that opens a connection (RFC 9293).
+const FLAGS: u32 = 13;
+const SYN: u8 = 0x02;
 
 /// What a rule knows of its packet already: `nft` does not ask twice.
 #[derive(Debug, Default)]
 struct Known {
     family: Option<Family>,
+    transport: Option<Transport>,
 }
 
 /// Appends a rule to a chain.
@@ -42,10 +46,7 @@ pub(in crate::dataplane) fn append(to: &mut Messages, table: &Table, chain: &Nam
 fn look(to: &mut Expressions<'_>, known: &mut Known, what: &Match) {
     match *what {
         Match::Family(it) => family(to, known, it),
-        Match::Transport(it) => {
-            to.meta(Meta::Transport, Register::First);
-            to.compare(Compare::Equal, &[protocol(it)]);
-        }
+        Match::Transport(it) => transport(to, known, it),
         Match::Source(net) => network(to, known, net),
         Match::Destination(address) => {
             family(to, known, Family::of(address));
@@ -76,6 +77,14 @@ fn look(to: &mut Expressions<'_>, known: &mut Known, what: &Match) {
         Match::FlowMark { mask, value } => {
             to.flow(Flow::Mark);
             masked(to, mask, value);
+        }
+        Match::Midway => {
+            if known.transport != Some(Transport::Tcp) {
+                transport(to, known, Transport::Tcp);
+            }
+            to.payload(Header::Transport, FLAGS, 1, Register::First);
+            to.bits(&[SYN], &[0]);
+            to.compare(Compare::Equal, &[0]);
         }
         Match::Translated => {
             to.flow(Flow::Status);
@@ -119,6 +128,12 @@ fn act(to: &mut Expressions<'_>, known: &mut Known, table: &Table, what: &Action
         Action::Accept => to.verdict(Verdict::Accept),
         Action::Dispatch(map) => dispatch(to, known, table, map),
     }
+}
+
+fn transport(to: &mut Expressions<'_>, known: &mut Known, of: Transport) {
+    known.transport = Some(of);
+    to.meta(Meta::Transport, Register::First);
+    to.compare(Compare::Equal, &[protocol(of)]);
 }
 
 fn family(to: &mut Expressions<'_>, known: &mut Known, of: Family) {

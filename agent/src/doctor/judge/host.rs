@@ -1,5 +1,7 @@
 //! The rest of the host: names, files, Envoy, clock, disk, and the controller.
 
+use xds::render::Door;
+
 use super::super::findings::{Clock, EnvoyFound, Findings, Reach, Wishes};
 use super::super::{Check, Row, Verdict};
 use super::row;
@@ -19,6 +21,7 @@ pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
         etc(findings),
         stub(findings, wishes),
         envoy(findings, wishes),
+        envoy_port(findings, wishes),
         clock(&findings.clock),
         state(findings),
         controller(findings, wishes),
@@ -80,7 +83,7 @@ fn envoy(findings: &Findings, wishes: &Wishes) -> Row {
     let check = Check::Envoy;
     let why = "resources are written for Envoy 1.36 and later";
     let install = "install Envoy 1.36 or later, and name it with --envoy PATH";
-    if !wishes.envoy {
+    if !wishes.envoy && wishes.envoy_user.is_none() {
         let why = "the kernel's rules stand alone";
         return row(check, Verdict::Good, "not asked".to_owned(), "none is started", why);
     }
@@ -98,6 +101,27 @@ fn envoy(findings: &Findings, wishes: &Wishes) -> Row {
         }
         Some(EnvoyFound::Missing) | None => {
             row(check, Verdict::Fail, "none".to_owned(), "none is started", why).mend(install)
+        }
+    }
+}
+
+fn envoy_port(findings: &Findings, wishes: &Wishes) -> Row {
+    let check = Check::EnvoyPort;
+    let why = "this host's own calls are sent there, and to nobody but Envoy";
+    let at = Door::CAPTURE;
+    let Some(user) = wishes.envoy_user else {
+        return row(check, Verdict::Good, "not asked".to_owned(), "none are sent there", why);
+    };
+    match findings.envoy_port {
+        None => row(check, Verdict::Good, format!("{at} is free"), "Envoy listens there", why),
+        Some(found) if found == user => {
+            row(check, Verdict::Good, format!("{at} is Envoy's"), "it is used", why)
+        }
+        Some(other) => {
+            let found = format!("{at} is taken by a program of user {other}");
+            let chosen = "own calls go without Envoy until it is free";
+            row(check, Verdict::Warn, found, chosen, why)
+                .mend(format!("ss -lntp 'sport = :{}'", at.port()))
         }
     }
 }

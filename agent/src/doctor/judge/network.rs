@@ -1,5 +1,7 @@
 //! The network: forwarding, filters and translation by others, and what is never captured.
 
+use std::collections::BTreeSet;
+
 use super::super::findings::{Findings, ForeignMarks, ForeignNat, Forwarding, Wishes};
 use super::super::{Check, Row, Verdict};
 use super::{must_forward, row};
@@ -8,6 +10,9 @@ use super::{must_forward, row};
 /// service, never 0.
 const LET_THROUGH: &str = "-m connmark ! --mark 0x0/0x1ffe -j ACCEPT";
 
+/// The most chains that are named in one row: some hosts have thousands.
+const NAMED_MAX: usize = 8;
+
 /// The least that IPv6 asks of a link (RFC 8200, section 5).
 const MTU_LEAST: u32 = 1280;
 
@@ -15,7 +20,7 @@ pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
     vec![
         forwarding(Check::ForwardingV4, &findings.forwarding4, wishes),
         forwarding(Check::ForwardingV6, &findings.forwarding6, wishes),
-        reverse_path(findings, wishes),
+        reverse_path(findings),
         return_path(findings),
         forward_policy(findings, wishes),
         firewalld(findings, wishes),
@@ -36,7 +41,7 @@ fn forwarding(check: Check, found: &Forwarding, wishes: &Wishes) -> Row {
             row(check, Verdict::Note, "no such family".to_owned(), "nothing", why)
         }
         (Some(false), false) => {
-            let why = "only this host's own processes, or connections that end here, are served";
+            let why = "only this host's own processes are served";
             row(check, Verdict::Good, "off".to_owned(), "it stays off", why)
         }
         (Some(false), true) if found.advertised.is_empty() => {
@@ -54,19 +59,14 @@ fn forwarding(check: Check, found: &Forwarding, wishes: &Wishes) -> Row {
     }
 }
 
-fn reverse_path(findings: &Findings, wishes: &Wishes) -> Row {
+fn reverse_path(findings: &Findings) -> Row {
     let check = Check::ReversePath;
     if findings.strict.is_empty() {
         let why = "answers may come by another interface than requests left by";
         return row(check, Verdict::Good, "not strict".to_owned(), "nothing", why);
     }
     let found = format!("strict on {}", findings.strict.join(", "));
-    if wishes.preserve_source {
-        let chosen = "it becomes loose (2) there, through the journal";
-        let why = "clients keep their addresses, so answers of the target can come by another way";
-        return row(check, Verdict::Note, found, chosen, why);
-    }
-    let why = "forwarded flows are masqueraded: answers come back by the way that requests left";
+    let why = "forwarded flows are masqueraded, or proved to be answered by the way that they left";
     row(check, Verdict::Good, found, "it stays strict", why)
 }
 
@@ -106,12 +106,12 @@ fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
     }
     let found = format!("dropped unless allowed: {}", drops.join(", "));
     if !must_forward(wishes) {
-        let why = "nothing of ours is forwarded: Envoy or a local process ends the connections";
+        let why = "nothing of ours is forwarded: only this host's own processes are served";
         return row(check, Verdict::Good, found, "it stays so", why);
     }
     let chain = if docker { "DOCKER-USER" } else { "FORWARD" };
     let why = "no rule of our table can let through what another chain drops";
-    row(check, Verdict::Warn, found, "a rule by the operator, or join with --envoy", why)
+    row(check, Verdict::Warn, found, "a rule by the operator, before any split", why)
         .mend(format!("iptables -I {chain} {LET_THROUGH}; ip6tables -I {chain} {LET_THROUGH}"))
 }
 
@@ -125,7 +125,7 @@ fn firewalld(findings: &Findings, wishes: &Wishes) -> Row {
         let why = "nothing of ours is forwarded; its reload leaves an owned table alone";
         return row(check, Verdict::Note, "runs".to_owned(), "it stays so", why);
     }
-    let chosen = "it is left alone; join with --envoy if it rejects translated flows";
+    let chosen = "it is left alone; look before any split whether it rejects translated flows";
     let why = "most versions accept what was translated; zones of old ones reject it";
     row(check, Verdict::Warn, "runs".to_owned(), chosen, why)
         .mend("nft list chain inet firewalld filter_FORWARD | grep 'ct status dnat accept'")
@@ -135,8 +135,14 @@ fn other_nat(findings: &Findings) -> Row {
     let check = Check::OtherNat;
     let nat = findings.netfilter.as_ref().map(|seen| seen.nat.as_slice()).unwrap_or_default();
     let words = |rules: &[&ForeignNat]| {
-        let words: Vec<_> =
-            rules.iter().map(|rule| format!("{} for {}", rule.chain, rule.address)).collect();
+        let what = |rule: &ForeignNat| match rule.address {
+            Some(address) => format!("{} for {address}", rule.chain),
+            None => format!("{} by port", rule.chain),
+        };
+        let words: BTreeSet<_> = rules.iter().map(|rule| what(rule)).collect();
+        let more = words.len().saturating_sub(NAMED_MAX);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let words: Vec<_> = words.into_iter().take(NAMED_MAX).chain(more).collect();
         words.join(", ")
     };
     let first: Vec<_> = nat.iter().filter(|rule| rule.first).collect();

@@ -20,7 +20,7 @@ fn stands(findings: &mut Findings, name: &str, is_others: bool) {
 }
 
 fn translated(findings: &mut Findings, first: bool) {
-    let (chain, address) = ("ip nat PREROUTING".to_owned(), "192.0.2.10".parse().unwrap());
+    let (chain, address) = ("ip nat PREROUTING".to_owned(), "192.0.2.10".parse().ok());
     seen(findings).nat.push(ForeignNat { chain, address, first });
 }
 
@@ -76,7 +76,7 @@ pub(super) const KERNEL: [Case; 18] = [
     }),
 ];
 
-pub(super) const NETWORK: [Case; 29] = [
+pub(super) const NETWORK: [Case; 30] = [
     case("on", (Check::ForwardingV4, Good), "nothing", None, |_, _| {}),
     case("off", (Check::ForwardingV4, Note), "journal", None, |f, _| {
         f.forwarding4.on = Some(false);
@@ -85,7 +85,7 @@ pub(super) const NETWORK: [Case; 29] = [
         f.forwarding4.on = Some(false);
         w.serves_others = false;
     }),
-    case("off, by Envoy", (Check::ForwardingV4, Good), "stays off", None, |f, w| {
+    case("off, beside Envoy", (Check::ForwardingV4, Note), "journal", None, |f, w| {
         f.forwarding4.on = Some(false);
         w.envoy = true;
     }),
@@ -99,17 +99,17 @@ pub(super) const NETWORK: [Case; 29] = [
     case("strict", (Check::ReversePath, Good), "stays strict", None, |f, _| {
         f.strict = vec!["eth0".into()];
     }),
-    case("strict, sources kept", (Check::ReversePath, Note), "loose", None, |f, w| {
-        f.strict = vec!["eth0".into()];
-        w.preserve_source = true;
-    }),
     case("no docker", (Check::ForwardPolicy, Good), "nothing", None, |_, _| {}),
-    case("docker", (Check::ForwardPolicy, Warn), "--envoy", Some("-I DOCKER-USER"), |f, _| {
+    case("docker", (Check::ForwardPolicy, Warn), "operator", Some("-I DOCKER-USER"), |f, _| {
         docker(f);
     }),
-    case("docker, by Envoy", (Check::ForwardPolicy, Good), "stays", None, |f, w| {
+    case("docker, beside Envoy", (Check::ForwardPolicy, Warn), "rule", Some("-I"), |f, w| {
         docker(f);
         w.envoy = true;
+    }),
+    case("docker, own", (Check::ForwardPolicy, Good), "stays", None, |f, w| {
+        docker(f);
+        w.serves_others = false;
     }),
     case("docker, legacy", (Check::ForwardPolicy, Warn), "rule", Some("DOCKER-USER"), |f, _| {
         f.docker = true;
@@ -131,6 +131,10 @@ pub(super) const NETWORK: [Case; 29] = [
     case("nobody's nat", (Check::OtherNat, Good), "nothing", None, |_, _| {}),
     case("nat after ours", (Check::OtherNat, Note), "ours comes first", None, |f, _| {
         translated(f, false);
+    }),
+    case("nat by port", (Check::OtherNat, Note), "ours comes first", None, |f, _| {
+        let (chain, address, first) = ("ip nat DOCKER".to_owned(), None, false);
+        seen(f).nat.push(ForeignNat { chain, address, first });
     }),
     case("nat first", (Check::OtherNat, Warn), "theirs", Some("list table ip nat"), |f, _| {
         translated(f, true);
@@ -158,7 +162,7 @@ pub(super) const NETWORK: [Case; 29] = [
     case("down", (Check::Mtu, Note), "nothing", None, |f, _| f.mtu = None),
 ];
 
-pub(super) const HOST: [Case; 22] = [
+pub(super) const HOST: [Case; 27] = [
     case("a way", (Check::Resolver, Good), "drop-in", None, |_, _| {}),
     case("no way", (Check::Resolver, Warn), "addresses work", Some("resolv.conf"), |f, _| {
         f.names = None;
@@ -178,6 +182,18 @@ pub(super) const HOST: [Case; 22] = [
     case("no stub", (Check::StubPort, Good), "no stub", None, |f, w| {
         f.stub_refuses = Some("Address already in use".into());
         w.names = false;
+    }),
+    case("no Envoy's port", (Check::EnvoyPort, Good), "none", None, |f, _| f.envoy_port = Some(7)),
+    case("a free port", (Check::EnvoyPort, Good), "listens", None, |_, w| w.envoy_user = Some(7)),
+    case("Envoy's port", (Check::EnvoyPort, Good), "used", None, |f, w| {
+        (f.envoy_port, w.envoy_user) = (Some(7), Some(7));
+    }),
+    case("a taken port", (Check::EnvoyPort, Warn), "without Envoy", Some("ss -lntp"), |f, w| {
+        (f.envoy_port, w.envoy_user) = (Some(8), Some(7));
+    }),
+    case("an old Envoy beside", (Check::Envoy, Fail), "none", Some("1.36"), |f, w| {
+        f.envoy = Some(EnvoyFound::Version(1, 35, 9));
+        w.envoy_user = Some(7);
     }),
     case("no Envoy asked", (Check::Envoy, Good), "none", None, |f, _| {
         f.envoy = Some(EnvoyFound::Missing);

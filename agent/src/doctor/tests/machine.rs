@@ -40,47 +40,61 @@ fn alone(rules: &str, test: impl FnOnce() + Send) {
     });
 }
 
+/// Rules of docker, of operators, and a table that has our name.
+const OTHERS: &str = "
+    table ip filter {
+        chain FORWARD { type filter hook forward priority 0; policy drop; }
+        chain DOCKER-USER { }
+    }
+    table ip nat {
+        chain PREROUTING {
+            type nat hook prerouting priority -100;
+            ip daddr 192.0.2.10 tcp dport 80 dnat to 198.51.100.1
+            ip daddr 198.51.100.7 tcp dport 80 dnat to 198.51.100.1
+            ip protocol tcp dnat to 198.51.100.1
+        }
+        chain DOCKER {
+            tcp dport 8080 dnat to 172.17.0.2:80
+        }
+        chain redirected {
+            udp dport 53 redirect to :5353
+        }
+        chain POSTROUTING {
+            type nat hook postrouting priority 100;
+            tcp dport 80 snat to 198.51.100.9
+        }
+    }
+    table inet marks {
+        chain sets {
+            type filter hook prerouting priority -150;
+            ct mark set 0x10000
+            ct mark set ct mark & 0xffffff00 | 0x1
+        }
+        chain keeps {
+            type filter hook forward priority 0;
+            ct mark set ct mark & 0x0000ffff | 0x00010000
+            ct mark & 0xff0000 == 0x10000 counter
+            ct mark & 0x1ffe != 0 accept
+            meta mark set 0x1
+        }
+        chain reads {
+            type filter hook input priority 0;
+            ct mark 0x7 accept
+            meta mark set ct mark and 0x3000
+        }
+    }
+    table ip6 early {
+        chain first {
+            type nat hook prerouting priority -150;
+            ip6 daddr 2001:db8::10 tcp dport 80 redirect to :8080
+        }
+    }
+    add table inet crossfade
+    add chain inet crossfade fade
+";
+
 #[test]
 fn rules_of_others_are_seen_in_the_real_kernel() {
-    let rules = "
-        table ip filter {
-            chain FORWARD { type filter hook forward priority 0; policy drop; }
-            chain DOCKER-USER { }
-        }
-        table ip nat {
-            chain PREROUTING {
-                type nat hook prerouting priority -100;
-                ip daddr 192.0.2.10 tcp dport 80 dnat to 198.51.100.1
-            }
-        }
-        table inet marks {
-            chain sets {
-                type filter hook prerouting priority -150;
-                ct mark set 0x10000
-                ct mark set ct mark & 0xffffff00 | 0x1
-            }
-            chain keeps {
-                type filter hook forward priority 0;
-                ct mark set ct mark & 0x0000ffff | 0x00010000
-                ct mark & 0xff0000 == 0x10000 counter
-                ct mark & 0x1ffe != 0 accept
-                meta mark set 0x1
-            }
-            chain reads {
-                type filter hook input priority 0;
-                ct mark 0x7 accept
-                meta mark set ct mark and 0x3000
-            }
-        }
-        table ip6 early {
-            chain first {
-                type nat hook prerouting priority -150;
-                ip6 daddr 2001:db8::10 tcp dport 80 redirect to :8080
-            }
-        }
-        add table inet crossfade
-        add chain inet crossfade fade
-    ";
     let addresses = ["192.0.2.10", "192.0.2.11", "2001:db8::10"].map(|a| a.parse().unwrap());
     let wishes = Wishes {
         serves_others: true,
@@ -88,14 +102,22 @@ fn rules_of_others_are_seen_in_the_real_kernel() {
         addresses: addresses.into(),
         ..Wishes::default()
     };
-    alone(rules, || {
+    alone(OTHERS, || {
         let found = look(&settings(Path::new("/")), &wishes);
         let seen = found.netfilter.as_ref().unwrap();
         assert_eq!(seen.forward_drops, ["ip filter FORWARD"]);
         assert!(seen.docker_user);
-        let mut nat: Vec<_> = seen.nat.iter().map(|n| (n.chain.as_str(), n.first)).collect();
+        let nat = seen.nat.iter();
+        let mut nat: Vec<_> =
+            nat.map(|n| (n.chain.as_str(), n.address.is_some(), n.first)).collect();
         nat.sort_unstable();
-        assert_eq!(nat, [("ip nat PREROUTING", false), ("ip6 early first", true)]);
+        let expected = [
+            ("ip nat DOCKER", false, false),
+            ("ip nat PREROUTING", true, false),
+            ("ip nat redirected", false, false),
+            ("ip6 early first", true, true),
+        ];
+        assert_eq!(nat, expected);
         let mut marks: Vec<_> =
             seen.marks.iter().map(|m| (m.chain.as_str(), m.written, m.read)).collect();
         marks.sort_unstable();

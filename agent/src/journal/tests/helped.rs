@@ -48,8 +48,11 @@ fn only_what_is_on_the_list_is_allowed() {
         (set("net.ipv4.tcp_syncookies"), false),
         (set("net.ipv4.conf.all.route_localnet"), false),
         (set("net.ipv4.conf.eth0.rp_filter"), false),
-        (run(&["systemctl", "try-reload-or-restart", "systemd-resolved.service"]), true),
-        (run(&["systemctl", "try-reload-or-restart", "ssh.service"]), false),
+        (
+            run(&["systemctl", "--no-block", "try-reload-or-restart", "systemd-resolved.service"]),
+            true,
+        ),
+        (run(&["systemctl", "--no-block", "try-reload-or-restart", "ssh.service"]), false),
         (run(&["systemctl"]), false),
         (run(&["resolvconf", "-d", "lo.crossfade"]), true),
         (run(&["resolvconf", "-d", "-x"]), false),

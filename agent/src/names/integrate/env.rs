@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Unfit, not};
+use crate::names::upstream::resolv::Server;
 use crate::names::upstream::{PORT, RESOLVED_STUBS, ResolvConf, Upstreams};
 
-/// Where the stub may take its port: the first on which it is free. Not .53
+/// Where the stub may take its port: where it had it, else the first on which it is free. Not .53
 /// and .54, which are systemd-resolved's.
-const LOOPBACKS: [Ipv4Addr; 3] =
+pub(super) const LOOPBACKS: [Ipv4Addr; 3] =
     [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 57), Ipv4Addr::new(127, 0, 0, 58)];
 
 /// What is known of a host.
@@ -18,8 +19,10 @@ pub struct Env {
     pub port: u16,
     /// Plan names and the addresses that this host is told, as [`crate::names::Answers::entries`].
     pub entries: Vec<(String, Vec<IpAddr>)>,
-    /// Where the stub listens already.
+    /// Where the stub listens, or did when it last ran.
     pub own: Vec<SocketAddr>,
+    /// Whether it does now: who is bound there is the stub.
+    pub listens: bool,
     /// `/etc/resolv.conf`.
     pub resolv_conf: ResolvFile,
     /// What `/etc/resolv.conf` said before this product changed it; None: it did not.
@@ -40,6 +43,8 @@ pub struct Env {
     pub dnsmasq: Option<String>,
     /// What UDP and TCP sockets are bound to, of port 53 and of the stub's.
     pub bound: Vec<SocketAddr>,
+    /// The addresses of this host.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Whether something can be written.
@@ -85,7 +90,10 @@ pub struct Resolved {
     /// `/run/systemd/resolve/resolv.conf`: whom it asks.
     pub uplinks: Option<Vec<u8>>,
     /// `DNS=` of its configuration but for our own: whom it asks on every link.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<Server>,
+    /// What its configuration wants of every server that is not of a link, beyond plain DNS: the
+    /// setting as it is written.
+    pub wants: Option<String>,
 }
 
 /// A running NetworkManager.
@@ -166,7 +174,8 @@ impl Env {
 
     fn free(&self, port: u16) -> Result<SocketAddr, Unfit> {
         let all = LOOPBACKS.map(|ip| SocketAddr::new(ip.into(), port));
-        let own = all.into_iter().find(|address| self.own.contains(address));
+        let mut own = all.into_iter().filter(|address| self.own.contains(address));
+        let own = own.find(|address| self.listens || self.is_free(*address));
         let free = || all.into_iter().find(|address| self.is_free(*address));
         let taken = || not(format!("port {port} is taken on every loopback address it may have"));
         own.or_else(free).ok_or_else(taken)
@@ -179,15 +188,36 @@ impl Env {
         })
     }
 
-    /// The servers of a resolv.conf without the stub at `listen` and without those who ask it.
+    /// The servers of a resolv.conf without the stub at `listen` and without systemd-resolved,
+    /// which asks it.
     pub(super) fn upstreams(
         &self,
         conf: &ResolvConf,
         listen: SocketAddr,
     ) -> Result<Upstreams, Unfit> {
+        self.upstreams_but(conf, listen, &RESOLVED_STUBS)
+    }
+
+    /// The same where nobody is led to the stub: what systemd-resolved does with other names, and
+    /// the stub cannot, it goes on doing for whoever asks the stub.
+    pub(super) fn upstreams_beside(
+        &self,
+        conf: &ResolvConf,
+        listen: SocketAddr,
+    ) -> Result<Upstreams, Unfit> {
+        let asks_plainly = self.resolved.as_ref().is_none_or(|resolved| resolved.wants.is_none());
+        self.upstreams_but(conf, listen, if asks_plainly { &RESOLVED_STUBS } else { &[] })
+    }
+
+    fn upstreams_but(
+        &self,
+        conf: &ResolvConf,
+        listen: SocketAddr,
+        others: &[IpAddr],
+    ) -> Result<Upstreams, Unfit> {
         let mut own = self.own.clone();
         own.push(listen);
-        own.extend(RESOLVED_STUBS.map(|ip| SocketAddr::new(ip, PORT)));
+        own.extend(others.iter().map(|ip| SocketAddr::new(*ip, PORT)));
         // A resolv.conf cannot say a port: our address in it is us where nobody else listens.
         let without_port = own.clone().into_iter().map(|own| SocketAddr::new(own.ip(), PORT));
         own.extend(without_port.filter(|address| self.is_free(*address)));

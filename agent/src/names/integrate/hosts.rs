@@ -21,7 +21,7 @@ pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
     Ok(Choice {
         how: How::Hosts,
         listen: vec![listen],
-        upstreams: env.upstreams(&env.original(), listen)?,
+        upstreams: env.upstreams_beside(&env.original(), listen)?,
         follow: Vec::new(),
         changes: vec![Change::WriteFile {
             path: PATH.into(),

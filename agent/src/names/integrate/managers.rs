@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::env::{Env, Flavour, Resolvconf};
+use super::env::{Env, Flavour, NetworkManager, Resolvconf};
 use super::{Change, Choice, How, Unfit, argv, not, plain};
 use crate::names::upstream::ResolvConf;
 
@@ -36,7 +36,7 @@ pub(super) fn network_manager(env: &Env) -> Result<Choice, Unfit> {
     if manager.dns.as_deref() == Some("dnsmasq") {
         dnsmasq(env, &servers)
     } else {
-        own(env, &servers)
+        own(env, manager, &servers)
     }
 }
 
@@ -68,13 +68,14 @@ fn dnsmasq(env: &Env, servers: &ResolvConf) -> Result<Choice, Unfit> {
 }
 
 /// It leaves the file to us and goes on saying elsewhere whom it would name.
-fn own(env: &Env, servers: &ResolvConf) -> Result<Choice, Unfit> {
+fn own(env: &Env, manager: &NetworkManager, servers: &ResolvConf) -> Result<Choice, Unfit> {
     let listen = env.without_port()?;
     let path = "/etc/NetworkManager/conf.d/90-crossfade.conf";
     let text = "# Written by crossfade, whose agent names the server in /etc/resolv.conf.\n\
                 [main]\nrc-manager=unmanaged\n";
     let reload = argv(&["nmcli", "general", "reload"]);
-    let write = plain::write(env, &env.original())?;
+    let said = manager.servers.as_ref().map(|_| servers.clone());
+    let write = plain::write(env, &said.unwrap_or_else(|| env.original()))?;
     Ok(Choice {
         how: How::NetworkManager,
         listen: vec![listen],

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::env::{Access, Env, Flavour, NetworkManager, ResolvFile, Resolvconf, Resolved};
 use super::managers::INTERFACE;
 use super::resolved::RESOLVED_DROP_IN;
-use crate::names::upstream::{PORT, resolv::FILE_MAX};
+use crate::names::upstream::PORT;
+use crate::names::upstream::resolv::{FILE_MAX, Server};
 
 /// Longest file that is read here; the tables of sockets of busy hosts are long.
 const TEXT_MAX: u64 = 4 << 20;
@@ -33,8 +34,12 @@ pub struct Standing {
     pub port: u16,
     /// Plan names and what this host is told.
     pub entries: Vec<(String, Vec<IpAddr>)>,
-    /// Where the stub listens.
+    /// Where the stub listens, or did when it last ran.
     pub own: Vec<SocketAddr>,
+    /// Whether it does now.
+    pub listens: bool,
+    /// Where it could not listen, whatever the kernel shows.
+    pub taken: Vec<SocketAddr>,
     /// `/etc/resolv.conf` before this product changed it.
     pub before: Option<Vec<u8>>,
     /// Whether a helper changes the host: what may be written is as the host's first process sees
@@ -56,16 +61,17 @@ impl Env {
             port: standing.port,
             entries: standing.entries,
             own: standing.own,
+            listens: standing.listens,
             before: standing.before,
             resolv_conf: resolv_file(root, is_mount("/etc/resolv.conf")),
             etc: access(&mounts, "/etc"),
             hosts,
             nsswitch: text(&root.join("etc/nsswitch.conf")),
             // The kernel keeps 15 octets of a name.
-            resolved: runs("systemd-resolve").then(|| Resolved {
-                version: version(root),
-                uplinks: bytes(&root.join("run/systemd/resolve/resolv.conf")),
-                servers: resolved_servers(root),
+            resolved: runs("systemd-resolve").then(|| {
+                let (servers, wants) = configured(root);
+                let uplinks = bytes(&root.join("run/systemd/resolve/resolv.conf"));
+                Resolved { version: version(root), uplinks, servers, wants }
             }),
             network_manager: runs("NetworkManager").then(|| network_manager(root)),
             resolvconf: resolvconf(root),
@@ -73,7 +79,8 @@ impl Env {
                 let main = text(&root.join("etc/dnsmasq.conf")).unwrap_or_default();
                 main + "\n" + &configuration(&[root.join("etc/dnsmasq.d")])
             }),
-            bound: bound(root, &[PORT, standing.port]),
+            bound: [bound(root, &[PORT, standing.port]), standing.taken].concat(),
+            addresses: addresses(root),
         }
     }
 }
@@ -175,10 +182,11 @@ fn configuration(folders: &[PathBuf]) -> String {
     all
 }
 
-/// resolved.conf(5): drop-ins of all folders by their names, after the file itself; an empty list
-/// forgets those before. Ours is left out, and so are servers at other ports, which a resolv.conf
-/// cannot name.
-fn resolved_servers(root: &Path) -> Vec<IpAddr> {
+/// resolved.conf(5): drop-ins of all folders by their names, after the file itself; the last line
+/// of a setting counts, and an empty list of servers forgets those before. Ours is left out, and so
+/// are servers at other ports, which a resolv.conf cannot name. Beside the servers what is wanted
+/// of them beyond plain DNS.
+fn configured(root: &Path) -> (Vec<Server>, Option<String>) {
     let folders = ["usr/lib", "run", "etc"].map(|folder| root.join(folder).join("systemd"));
     let drop_ins = folders.iter().flat_map(|folder| {
         let folder = folder.join("resolved.conf.d");
@@ -190,15 +198,26 @@ fn resolved_servers(root: &Path) -> Vec<IpAddr> {
     let main = folders.iter().map(|folder| folder.join("resolved.conf")).rev();
     let main = main.filter(|path| path.exists()).take(1);
     let files = main.chain(drop_ins.into_iter().map(|(name, folder)| folder.join(name)));
-    let mut servers = Vec::new();
+    let (mut servers, mut over_tls, mut signed) = (Vec::new(), None, None);
     for line in files.filter_map(|path| text(&path)).flat_map(lines) {
-        match line.strip_prefix("DNS=").map(str::trim) {
-            None => {}
-            Some("") => servers.clear(),
-            Some(list) => servers.extend(list.split_whitespace().filter_map(server)),
+        let Some((key, value)) = line.split_once('=') else { continue };
+        match (key.trim(), value.trim()) {
+            ("DNS", "") => servers.clear(),
+            ("DNS", list) => servers.extend(list.split_whitespace().filter_map(server)),
+            ("DNSOverTLS", wanted) => over_tls = Some(wanted.to_owned()),
+            ("DNSSEC", wanted) => signed = Some(wanted.to_owned()),
+            _ => {}
         }
     }
-    servers
+    let over_tls = over_tls.filter(|wanted| is_yes(wanted) || wanted == "opportunistic");
+    let over_tls = over_tls.map(|wanted| format!("DNSOverTLS={wanted}"));
+    let signed = signed.filter(|wanted| is_yes(wanted)).map(|wanted| format!("DNSSEC={wanted}"));
+    (servers, over_tls.or(signed))
+}
+
+/// As systemd reads it (systemd.syntax(7)).
+fn is_yes(value: &str) -> bool {
+    ["1", "yes", "y", "true", "t", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
 fn lines(text: String) -> Vec<String> {
@@ -206,10 +225,12 @@ fn lines(text: String) -> Vec<String> {
 }
 
 /// `10.0.0.2`, `10.0.0.2:53`, `[fd00::2]:53`, each perhaps with `#NAME` or `%LINK`.
-fn server(word: &str) -> Option<IpAddr> {
-    let word = word.split(['#', '%']).next()?;
-    let with_port = || word.parse::<SocketAddr>().ok().filter(|at| at.port() == PORT);
-    word.parse().ok().or_else(|| Some(with_port()?.ip()))
+fn server(word: &str) -> Option<Server> {
+    let word = word.split('#').next()?;
+    let (at, zone) = word.split_once('%').map_or((word, None), |(at, zone)| (at, Some(zone)));
+    let with_port = || at.parse::<SocketAddr>().ok().filter(|at| at.port() == PORT);
+    let address = at.parse().ok().or_else(|| Some(with_port()?.ip()))?;
+    Some(Server { address, zone: zone.map(str::to_owned) })
 }
 
 /// NetworkManager.conf(5): what stands in `/etc/NetworkManager/conf.d` counts last. Our own file
@@ -269,6 +290,27 @@ fn bound(root: &Path, ports: &[u16]) -> Vec<SocketAddr> {
         .flat_map(|table| table.lines().filter_map(local).collect::<Vec<_>>())
         .filter(|address| ports.contains(&address.port()))
         .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The addresses of this host: what `/proc/net/fib_trie` has as its own, and `/proc/net/if_inet6`.
+fn addresses(root: &Path) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let trie = text(&root.join("proc/net/fib_trie")).unwrap_or_default();
+    let mut at: Option<Ipv4Addr> = None;
+    for line in trie.lines().map(str::trim_start) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            at = address.parse().ok();
+        } else if line.starts_with("/32 host LOCAL") {
+            found.extend(at.map(IpAddr::from));
+        }
+    }
+    let table = text(&root.join("proc/net/if_inet6")).unwrap_or_default();
+    let addresses = table.lines().filter_map(|line| line.split(' ').next());
+    let bits = addresses.filter_map(|address| u128::from_str_radix(address, 16).ok());
+    found.extend(bits.map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits))));
     found.sort_unstable();
     found.dedup();
     found

@@ -25,7 +25,7 @@ const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Only plan names come to the stub.
 pub(super) fn delegate(env: &Env) -> Result<Choice, Unfit> {
-    let resolved = in_use(env)?;
+    let resolved = in_plain_use(env)?;
     match resolved.version {
         Some(DELEGATES..) => {}
         Some(version) => return Err(not(format!("systemd {version} is older than 258"))),
@@ -44,7 +44,7 @@ pub(super) fn delegate(env: &Env) -> Result<Choice, Unfit> {
 
 /// The stub is a global server, to which plan names are routed. Others may come too.
 pub(super) fn drop_in(env: &Env) -> Result<Choice, Unfit> {
-    let resolved = in_use(env)?;
+    let resolved = in_plain_use(env)?;
     let takes_ports = resolved.version.is_some_and(|version| version >= PORTS);
     let listen = if takes_ports { env.with_port()? } else { env.without_port()? };
     let server = if takes_ports { listen.to_string() } else { listen.ip().to_string() };
@@ -72,7 +72,10 @@ fn choice(
         uplinks.extend(format!("\nnameserver {server}").bytes());
     }
     let uplinks = ResolvConf::parse(&uplinks);
-    let reload = argv(&["systemctl", "try-reload-or-restart", "systemd-resolved.service"]);
+    // Not waited for: systemd starts it after the agent has stopped, which may be stopping now and
+    // waits for this.
+    let reload =
+        argv(&["systemctl", "--no-block", "try-reload-or-restart", "systemd-resolved.service"]);
     Ok(Choice {
         how,
         listen: vec![listen],
@@ -87,6 +90,19 @@ fn choice(
         passed: Vec::new(),
         undo: vec![format!("{path} is removed; a reboot removes it too")],
     })
+}
+
+/// The same, if it asks as plainly as the stub answers: what it wants of its servers it wants of
+/// the stub, which speaks no TLS and signs nothing. Names that went to servers of its own by TLS
+/// would leave in the clear besides.
+fn in_plain_use(env: &Env) -> Result<&Resolved, Unfit> {
+    let resolved = in_use(env)?;
+    match &resolved.wants {
+        None => Ok(resolved),
+        Some(wants) => {
+            Err(not(format!("it runs with {wants}, which it would want of the stub too")))
+        }
+    }
 }
 
 /// systemd-resolved, if processes of this host ask it: through its module for the C library, or

@@ -6,16 +6,18 @@ mod hosts;
 use std::net::SocketAddr;
 
 use super::*;
+use crate::names::upstream::resolv::Server;
 
 /// A host with nothing but a plain resolv.conf.
 fn plain() -> Env {
     Env {
-        port: 5354,
+        port: 335,
         entries: vec![
             ("orders.corp.example".to_owned(), vec!["10.0.1.10".parse().unwrap()]),
             ("pay.corp.example".to_owned(), vec!["10.0.2.10".parse().unwrap()]),
         ],
         own: Vec::new(),
+        listens: true,
         resolv_conf: file("search corp.example\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n"),
         before: None,
         etc: Access::Writable,
@@ -26,6 +28,7 @@ fn plain() -> Env {
         resolvconf: None,
         dnsmasq: None,
         bound: Vec::new(),
+        addresses: vec!["10.0.0.1".parse().unwrap()],
     }
 }
 
@@ -49,6 +52,7 @@ fn resolved(version: impl Into<Option<u32>>) -> Env {
             version: version.into(),
             uplinks: Some(b"nameserver 10.0.0.2\n".to_vec()),
             servers: Vec::new(),
+            wants: None,
         }),
         bound: vec!["127.0.0.53:53".parse().unwrap()],
         ..plain()
@@ -120,7 +124,7 @@ fn check(cases: Vec<Case>) {
     }
 }
 
-const PORT: &str = "127.0.0.1:5354";
+const PORT: &str = "127.0.0.1:335";
 const FIRST: &str = "127.0.0.1:53";
 const SECOND: &str = "127.0.0.57:53";
 const ONE: &str = "10.0.0.2:53";
@@ -145,7 +149,7 @@ fn resolved_first() {
             "its port taken",
             with(|env| env.bound.extend(bound(&[PORT])), resolved(258)),
             How::Delegate,
-            "127.0.0.57:5354",
+            "127.0.0.57:335",
             ONE,
         ),
         ok(
@@ -168,7 +172,7 @@ fn resolved_first() {
                 |env| {
                     let resolved = env.resolved.as_mut().unwrap();
                     resolved.uplinks = Some(b"nameserver 127.0.0.1\n".to_vec());
-                    resolved.servers = vec!["10.0.0.2".parse().unwrap()];
+                    resolved.servers = vec![Server::of("10.0.0.2").unwrap()];
                     env.own = bound(&[PORT]);
                 },
                 resolved(252),
@@ -192,6 +196,24 @@ fn resolved_first() {
             ONE,
         ),
     ]);
+}
+
+#[test]
+fn resolved_only_where_it_asks_as_plainly_as_the_stub_answers() {
+    let wants = |wants: &str, version| {
+        let mut env = resolved(version);
+        env.resolved.as_mut().unwrap().wants = Some(wants.to_owned());
+        env
+    };
+    let asked = "127.0.0.53:53";
+    check(vec![
+        ok("TLS", wants("DNSOverTLS=yes", 258), How::Hosts, PORT, asked),
+        ok("TLS, drop-in", wants("DNSOverTLS=opportunistic", 252), How::Hosts, PORT, asked),
+        ok("signatures", wants("DNSSEC=yes", 252), How::Hosts, PORT, asked),
+    ]);
+    let choice = decide(&wants("DNSOverTLS=yes", 252)).unwrap();
+    let passed = choice.passed.iter().find(|passed| passed.how == How::DropIn).unwrap();
+    assert!(passed.why.contains("runs with DNSOverTLS=yes"), "{}", passed.why);
 }
 
 #[test]
@@ -322,6 +344,20 @@ fn then_the_file_then_hosts_then_nothing() {
             ONE,
         ),
         ok("53 taken", busy(&[FIRST]), How::ResolvConf, SECOND, TWO),
+        ok(
+            "its own taken while it was away",
+            Env { own: bound(&[FIRST]), listens: false, ..busy(&[FIRST]) },
+            How::ResolvConf,
+            SECOND,
+            TWO,
+        ),
+        ok(
+            "another taken while it was away",
+            Env { own: bound(&[SECOND]), listens: false, ..plain() },
+            How::ResolvConf,
+            SECOND,
+            TWO,
+        ),
         ok("53 and 57 taken", busy(&[FIRST, SECOND]), How::ResolvConf, "127.0.0.58:53", TWO),
         ok("53 taken everywhere", busy(&["0.0.0.0:53"]), How::Hosts, PORT, TWO),
         ok("taken by IPv6 for all", busy(&["[::]:53"]), How::Hosts, PORT, TWO),
@@ -344,14 +380,6 @@ fn then_the_file_then_hosts_then_nothing() {
 #[test]
 fn who_stands_behind_the_file() {
     let of = |resolv_conf| Env { resolv_conf, ..plain() };
-    let dnsmasq = |config: &str, servers: &str| Env {
-        dnsmasq: Some(config.to_owned()),
-        resolv_conf: file(servers),
-        bound: bound(&["0.0.0.0:53"]),
-        ..plain()
-    };
-    let local =
-        |config: &str| Env { bound: bound(&[FIRST]), ..dnsmasq(config, "nameserver 127.0.0.1\n") };
     check(vec![
         ok(
             "ours, with what was before",
@@ -385,7 +413,28 @@ fn who_stands_behind_the_file() {
             SECOND,
             FIRST,
         ),
+    ]);
+}
+
+#[test]
+fn a_local_dnsmasq_is_never_asked_in_a_ring() {
+    let dnsmasq = |config: &str, servers: &str| Env {
+        dnsmasq: Some(config.to_owned()),
+        resolv_conf: file(servers),
+        bound: bound(&["0.0.0.0:53"]),
+        ..plain()
+    };
+    let local =
+        |config: &str| Env { bound: bound(&[FIRST]), ..dnsmasq(config, "nameserver 127.0.0.1\n") };
+    check(vec![
         ok("dnsmasq that reads resolv.conf", local("cache-size=100\n"), How::Hosts, PORT, FIRST),
+        ok(
+            "dnsmasq at an address of the host",
+            dnsmasq("", "nameserver 10.0.0.1\n"),
+            How::Hosts,
+            PORT,
+            "10.0.0.1:53",
+        ),
         ok(
             "dnsmasq that reads it by name",
             local("resolv-file=/etc/resolv.conf\n"),

@@ -54,7 +54,8 @@ pub struct Dropped {
     pub silent: u64,
     /// Longer than [`super::QUERY_MAX`].
     pub oversized: u64,
-    /// Beyond [`super::RELAYED_MAX`]: answered SERVFAIL before their time.
+    /// Beyond [`super::RELAYED_MAX`]: answered SERVFAIL before their time; and connections beyond
+    /// [`super::STREAMS_MAX`].
     pub full: u64,
     /// The kernel had no room for the answer.
     pub unsent: u64,

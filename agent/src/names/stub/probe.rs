@@ -1,13 +1,14 @@
 //! Loops: an upstream that, by a way nobody configured knowingly, asks us.
 //!
-//! Each upstream is asked once for a name that nobody else can know. Who sees that name come in
-//! knows where it went round, and asks that upstream no more until the upstreams change.
+//! Each upstream is asked now and then for a name that nobody else can know. Who sees that name
+//! come in knows where it went round, and asks that upstream no more until such names come round
+//! no more.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use dns::wire::{HEADER, Name, Query};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::relay::connect;
 use super::world::World;
@@ -15,49 +16,46 @@ use super::world::World;
 /// The parent of names that are asked to find loops; nobody answers them.
 const PARENT: &str = "loop.crossfade.internal.";
 
-/// How long such a question may go round: longer than any resolver waits.
-const ROUND: Duration = Duration::from_secs(10);
+/// How often all are asked: one that begins to ask us later is found by then at the latest.
+const EVERY: Duration = Duration::from_secs(30);
 
-/// How often one upstream is asked, as a datagram may be lost.
-const TRIES: u32 = 2;
+/// How often while one is left out, and the second time, as a datagram may be lost.
+const SOON: Duration = Duration::from_secs(5);
 
-/// Asks every upstream whenever they change. Ends with the stub.
+/// The pause after each time, however much looks like a loop.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks every upstream for ever, at once whenever they change or something looks like a loop. Ends
+/// with the stub.
 pub(super) async fn watch(world: Rc<World>) {
     let mut asked = world.shared.asked.clone();
+    let mut is_first = true;
     loop {
         let upstreams = asked.borrow_and_update().clone();
-        let probes = upstreams.servers().iter().filter_map(|server| {
+        world.settle(upstreams.servers());
+        for server in upstreams.servers() {
             let bits = u128::from(world.draw.next()) << 64 | u128::from(world.draw.next());
-            let name = Name::from_text(&format!("{bits:032x}.{PARENT}")).ok()?;
-            Some((name.as_wire().to_vec(), *server))
-        });
-        let probes: Vec<_> = probes.collect();
-        {
-            let mut suspects = world.suspects.borrow_mut();
-            suspects.looping.clear();
-            suspects.probes.clone_from(&probes);
-        }
-        for _ in 0..TRIES {
-            for (name, server) in &probes {
-                let id = world.draw.next().to_be_bytes();
-                if let Ok(socket) = connect(*server, world.shared.mark) {
-                    // One that cannot be reached does not ask us.
-                    let _ = socket.send(&question(id.first_chunk().unwrap_or(&[0, 0]), name));
-                }
-            }
-            tokio::select! {
-                changed = asked.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_) => return,
-                },
-                () = sleep(ROUND / TRIES) => {}
+            let Ok(name) = Name::from_text(&format!("{bits:032x}.{PARENT}")) else { continue };
+            let name = name.as_wire();
+            world.suspects.borrow_mut().asked(name.to_vec(), *server);
+            let id = world.draw.next().to_be_bytes();
+            if let Ok(socket) = connect(*server, world.shared.mark) {
+                // One that cannot be reached does not ask us.
+                let _ = socket.send(&question(id.first_chunk().unwrap_or(&[0, 0]), name));
             }
         }
-        if world.shared.asked.has_changed().is_err() {
-            return;
-        }
-        if !asked.has_changed().unwrap_or_default() && asked.changed().await.is_err() {
-            return;
+        let sent = Instant::now();
+        let is_calm = !is_first && world.suspects.borrow().looping().is_empty();
+        let next = sent + if is_calm { EVERY } else { SOON };
+        is_first = false;
+        sleep(PAUSE).await;
+        tokio::select! {
+            changed = asked.changed() => match changed {
+                Ok(()) => is_first = true,
+                Err(_) => return,
+            },
+            () = world.suspicion.notified() => {}
+            () = sleep_until(next) => {}
         }
     }
 }
@@ -76,13 +74,32 @@ impl World {
     /// Whether this question is one that we asked, and so came round.
     pub(super) fn is_own_probe(&self, query: &Query<'_>) -> bool {
         let Some(question) = &query.question else { return false };
-        let mut suspects = self.suspects.borrow_mut();
-        let probe = suspects.probes.iter().find(|(name, _)| name == question.name.bytes());
-        let Some(server) = probe.map(|(_, server)| *server) else { return false };
-        if suspects.looping.insert(server) {
+        let came = self.suspects.borrow_mut().came(question.name.bytes(), Instant::now());
+        let Some(came) = came else { return false };
+        if came.is_new {
+            let server = came.server;
             self.meter().loops.add();
-            tracing::error!(%server, "this name server asks us; it is left out from now on");
+            self.tell_looping();
+            tracing::error!(%server, "this name server asks us; it is left out while it does");
+            // What was found is asked about again, soon.
+            self.suspicion.notify_one();
         }
         true
+    }
+
+    /// Forgets those that ask us no more.
+    fn settle(&self, servers: &[std::net::SocketAddr]) {
+        let cleared = self.suspects.borrow_mut().settle(servers, Instant::now());
+        for server in cleared {
+            tracing::warn!(%server, "this name server asks us no more; it is asked again");
+        }
+        self.tell_looping();
+    }
+
+    fn tell_looping(&self) {
+        let looping = self.suspects.borrow().looping();
+        if **self.shared.looping.load() != looping {
+            self.shared.looping.store(looping.into());
+        }
     }
 }

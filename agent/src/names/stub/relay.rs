@@ -84,7 +84,7 @@ fn datagram(
         Verdict::Silence => {}
         Verdict::Answer => send(world, socket, out, client),
         Verdict::Relay => {
-            let place = world.place();
+            let place = world.place(query, client);
             let query = query.into();
             let relayed = relay(world.clone(), socket.clone(), query, client, place);
             tokio::task::spawn_local(relayed);
@@ -264,7 +264,7 @@ impl<'a> Race<'a> {
 }
 
 /// SERVFAIL, NOTIMP and REFUSED: another server may know better.
-fn is_refusal(answer: &[u8]) -> bool {
+pub(super) fn is_refusal(answer: &[u8]) -> bool {
     answer.get(3).is_some_and(|code| matches!(code & 0x0f, 2 | 4 | 5))
 }
 

@@ -1,7 +1,8 @@
 //! What the tasks of the stub's thread share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use dns::wire::Query;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::RELAYED_MAX;
 use super::draw::Draw;
 use super::meter::Meter;
+use super::suspects::Suspects;
+use super::{RELAYED_MAX, STREAMS_MAX};
 use crate::names::upstream::Order;
 use crate::names::{Answers, Upstreams};
 
@@ -26,6 +28,7 @@ const DOWN_FOR: Duration = Duration::from_secs(10);
 pub(super) struct Shared {
     pub(super) answers: Arc<ArcSwap<Answers>>,
     pub(super) meter: Arc<Meter>,
+    pub(super) looping: Arc<ArcSwap<Vec<SocketAddr>>>,
     pub(super) asked: watch::Receiver<Arc<Upstreams>>,
     pub(super) mark: Option<u32>,
 }
@@ -37,29 +40,33 @@ pub(super) struct World {
     /// Where datagrams of upstreams arrive, one at a time.
     pub(super) scratch: RefCell<Box<[u8]>>,
     pub(super) suspects: RefCell<Suspects>,
+    /// Something looks like a loop: upstreams are to be asked now.
+    pub(super) suspicion: Notify,
     down: RefCell<BTreeMap<SocketAddr, Instant>>,
     turn: Cell<usize>,
     /// Who is being relayed, the one that waits longest first.
-    relayed: RefCell<VecDeque<Rc<Notify>>>,
+    relayed: RefCell<VecDeque<Rc<Relayed>>>,
+    streams: RefCell<Vec<Rc<Connected>>>,
 }
 
-/// Upstreams that may ask us: what each was asked to find out, and those that did.
-#[derive(Default)]
-pub(super) struct Suspects {
-    pub(super) probes: Vec<(Vec<u8>, SocketAddr)>,
-    pub(super) looping: BTreeSet<SocketAddr>,
+/// A query that is being relayed.
+struct Relayed {
+    lost: Notify,
+    client: SocketAddr,
+    /// What is asked, if it can be read.
+    question: Option<u64>,
 }
 
 /// A place among the queries that are being relayed; given back when dropped.
 pub(super) struct Place {
     world: Rc<World>,
-    lost: Rc<Notify>,
+    relayed: Rc<Relayed>,
 }
 
 impl Place {
     /// Waits until a newer query has this place.
     pub(super) async fn is_lost(&self) {
-        self.lost.notified().await;
+        self.relayed.lost.notified().await;
     }
 }
 
@@ -67,9 +74,39 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut relayed = self.world.relayed.borrow_mut();
         // One that lost it is no longer there.
-        if let Some(at) = relayed.iter().position(|one| Rc::ptr_eq(one, &self.lost)) {
+        if let Some(at) = relayed.iter().position(|one| Rc::ptr_eq(one, &self.relayed)) {
             relayed.remove(at);
         }
+    }
+}
+
+/// A connection of a client.
+struct Connected {
+    lost: Notify,
+    heard: Cell<Instant>,
+}
+
+/// A seat among the connections; given back when dropped.
+pub(super) struct Seat {
+    world: Rc<World>,
+    connected: Rc<Connected>,
+}
+
+impl Seat {
+    /// Waits until a newer connection has this seat.
+    pub(super) async fn is_lost(&self) {
+        self.connected.lost.notified().await;
+    }
+
+    /// Something was answered here.
+    pub(super) fn answered(&self) {
+        self.connected.heard.set(Instant::now());
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.world.streams.borrow_mut().retain(|one| !Rc::ptr_eq(one, &self.connected));
     }
 }
 
@@ -90,9 +127,11 @@ impl World {
             draw: Draw::new(),
             scratch: RefCell::new(vec![0; dns::wire::TCP_MAX].into()),
             suspects: RefCell::default(),
+            suspicion: Notify::new(),
             down: RefCell::default(),
             turn: Cell::new(0),
             relayed: RefCell::default(),
+            streams: RefCell::default(),
         }
     }
 
@@ -120,18 +159,45 @@ impl World {
     }
 
     /// A place for one more relayed query. When all are taken, the query that waits longest gives
-    /// its own: names that nobody answers for hold up no others.
-    pub(super) fn place(self: &Rc<Self>) -> Place {
+    /// its own: names that nobody answers for hold up no others. What two ask at a time may be one
+    /// query that comes round.
+    pub(super) fn place(self: &Rc<Self>, query: &[u8], client: SocketAddr) -> Place {
+        let question = Query::parse(query).and_then(|query| query.question).map(|question| {
+            let mut hasher = DefaultHasher::new();
+            (question.name.bytes(), question.rtype).hash(&mut hasher);
+            hasher.finish()
+        });
         let mut relayed = self.relayed.borrow_mut();
+        let is_same = |one: &Rc<Relayed>| one.question == question && one.client != client;
+        if question.is_some() && relayed.iter().any(is_same) {
+            self.suspicion.notify_one();
+        }
         if relayed.len() >= RELAYED_MAX
             && let Some(oldest) = relayed.pop_front()
         {
             self.meter().full.add();
-            oldest.notify_one();
+            self.suspicion.notify_one();
+            oldest.lost.notify_one();
         }
-        let lost = Rc::new(Notify::new());
-        relayed.push_back(Rc::clone(&lost));
-        Place { world: Rc::clone(self), lost }
+        let one = Rc::new(Relayed { lost: Notify::new(), client, question });
+        relayed.push_back(Rc::clone(&one));
+        Place { world: Rc::clone(self), relayed: one }
+    }
+
+    /// A seat for one more connection. When all are taken, the one where nothing was answered for
+    /// longest gives its own.
+    pub(super) fn seat(self: &Rc<Self>) -> Seat {
+        let mut streams = self.streams.borrow_mut();
+        let heard = |(_, one): &(usize, &Rc<Connected>)| one.heard.get();
+        if streams.len() >= STREAMS_MAX
+            && let Some((at, _)) = streams.iter().enumerate().min_by_key(heard)
+        {
+            self.meter().full.add();
+            streams.swap_remove(at).lost.notify_one();
+        }
+        let one = Rc::new(Connected { lost: Notify::new(), heard: Cell::new(Instant::now()) });
+        streams.push(Rc::clone(&one));
+        Seat { world: Rc::clone(self), connected: one }
     }
 
     /// The upstreams in the order to ask them: those that answer first, none that asks us.
@@ -143,8 +209,8 @@ impl World {
             let count = servers.len();
             servers.rotate_left(turn % count);
         }
-        let looping = &self.suspects.borrow().looping;
-        servers.retain(|server| !looping.contains(server));
+        let suspects = self.suspects.borrow();
+        servers.retain(|server| !suspects.is_looping(*server));
         let down = self.down.borrow();
         if !down.is_empty() {
             let now = Instant::now();

@@ -1,5 +1,6 @@
 //! `/etc/resolv.conf` (resolv.conf(5)), read without loss: what is not understood stays as it is.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// Longest file that is read. Real ones have some hundred octets.
@@ -65,9 +66,13 @@ impl ResolvConf {
         })
     }
 
-    /// The servers with this port. A zone counts when it is a number.
-    pub fn servers(&self, port: u16) -> impl Iterator<Item = SocketAddr> {
-        self.nameservers().map(move |server| server.socket(port))
+    /// The servers with this port; `index` gives that of an interface by its name.
+    pub fn servers(
+        &self,
+        port: u16,
+        index: impl Fn(&str) -> Option<u32>,
+    ) -> impl Iterator<Item = SocketAddr> {
+        self.nameservers().filter_map(move |server| server.socket(port, &index))
     }
 
     /// The search list: that of the last line that has one, as the C library takes it.
@@ -111,7 +116,7 @@ impl ResolvConf {
     /// The same file that names `servers` alone, where the first one stood; every other line stays
     /// as it is.
     #[must_use]
-    pub fn naming(&self, servers: &[IpAddr]) -> Vec<u8> {
+    pub fn naming(&self, servers: &[Server]) -> Vec<u8> {
         let mut named: Vec<u8> = Vec::new();
         for server in servers {
             named.extend_from_slice(format!("nameserver {server}\n").as_bytes());
@@ -160,7 +165,9 @@ impl Says {
 }
 
 impl Server {
-    fn of(word: &str) -> Option<Self> {
+    /// Reads `ADDRESS` or `ADDRESS%ZONE`.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
         let (address, zone) = match word.split_once('%') {
             Some((address, zone)) if !zone.is_empty() => (address, Some(zone.to_owned())),
             Some(_) => return None,
@@ -171,21 +178,32 @@ impl Server {
         fits.then_some(Self { address, zone })
     }
 
-    /// Where it is asked. Pure, so a zone counts when it is a number; [`Server::socket_with`] asks
-    /// for those that are names.
+    /// Where it is asked; `index` gives the index of an interface by its name. `None`: there is no
+    /// such interface now.
     #[must_use]
-    pub fn socket(&self, port: u16) -> SocketAddr {
-        self.socket_with(port, |_| None)
-    }
-
-    /// The same with the index of an interface by its name.
-    #[must_use]
-    pub fn socket_with(&self, port: u16, index: impl Fn(&str) -> Option<u32>) -> SocketAddr {
-        let zone = self.zone.as_deref();
-        let scope = zone.and_then(|zone| zone.parse().ok().or_else(|| index(zone)));
-        match self.address {
+    pub fn socket(&self, port: u16, index: impl Fn(&str) -> Option<u32>) -> Option<SocketAddr> {
+        let scope = match self.zone.as_deref() {
+            Some(zone) => zone.parse().ok().or_else(|| index(zone))?,
+            None => 0,
+        };
+        Some(match self.address {
             IpAddr::V4(v4) => SocketAddr::new(v4.into(), port),
-            IpAddr::V6(v6) => scoped(v6, port, scope.unwrap_or_default()),
+            IpAddr::V6(v6) => scoped(v6, port, scope),
+        })
+    }
+}
+
+impl From<IpAddr> for Server {
+    fn from(address: IpAddr) -> Self {
+        Self { address, zone: None }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            Some(zone) => write!(f, "{}%{zone}", self.address),
+            None => self.address.fmt(f),
         }
     }
 }
@@ -218,7 +236,8 @@ mod tests {
             Case { text: "nameserver 10.0.0.2 # a\n", servers: &["10.0.0.2:53"], search: &[] },
             Case { text: "nameserver ::1\r\n", servers: &["[::1]:53"], search: &[] },
             Case { text: "nameserver fe80::1%2\n", servers: &["[fe80::1%2]:53"], search: &[] },
-            Case { text: "nameserver fe80::1%eth0\n", servers: &["[fe80::1]:53"], search: &[] },
+            Case { text: "nameserver fe80::1%eth0\n", servers: &["[fe80::1%7]:53"], search: &[] },
+            Case { text: "nameserver fe80::1%gone\n", servers: &[], search: &[] },
             Case { text: "nameserver 10.0.0.2%2\n", servers: &[], search: &[] },
             Case { text: "nameserver fe80::1%\n", servers: &[], search: &[] },
             Case { text: " nameserver 10.0.0.2\n", servers: &[], search: &[] },
@@ -231,18 +250,11 @@ mod tests {
             Case { text: "nameserver \u{0}\n", servers: &[], search: &[] },
         ] {
             let conf = ResolvConf::parse(text.as_bytes());
-            let found: Vec<String> = conf.servers(53).map(|server| server.to_string()).collect();
+            let index = |name: &str| (name == "eth0").then_some(7);
+            let found: Vec<String> = conf.servers(53, index).map(|at| at.to_string()).collect();
             assert_eq!(found, servers, "{text:?}");
             assert_eq!(conf.search(), search, "{text:?}");
         }
-    }
-
-    #[test]
-    fn zones_by_name_are_looked_up() {
-        let conf = ResolvConf::parse(b"nameserver fe80::1%eth0\n");
-        let index = |name: &str| (name == "eth0").then_some(7);
-        let found: Vec<_> = conf.nameservers().map(|it| it.socket_with(53, index)).collect();
-        assert_eq!(found, ["[fe80::1%7]:53".parse().unwrap()]);
     }
 
     #[test]
@@ -262,7 +274,7 @@ mod tests {
             Case { before: "search x", after: "search x\nnameserver 127.0.0.1\n" },
         ] {
             let after_edit =
-                ResolvConf::parse(before.as_bytes()).naming(&["127.0.0.1".parse().unwrap()]);
+                ResolvConf::parse(before.as_bytes()).naming(&[Server::of("127.0.0.1").unwrap()]);
             assert_eq!(String::from_utf8(after_edit).unwrap(), after);
         }
     }
@@ -276,10 +288,10 @@ mod tests {
         #[test]
         fn what_is_named_is_read_back(
             text in LINES,
-            servers in prop::collection::vec(any::<IpAddr>(), 1..3),
+            servers in prop::collection::vec(any::<IpAddr>().prop_map(Server::from), 1..3),
         ) {
             let conf = ResolvConf::parse(&ResolvConf::parse(text.as_bytes()).naming(&servers));
-            let found: Vec<IpAddr> = conf.nameservers().map(|server| server.address).collect();
+            let found: Vec<Server> = conf.nameservers().cloned().collect();
             prop_assert_eq!(found, servers);
         }
     }

@@ -2,7 +2,7 @@
 
 use plan::split::Side;
 
-use super::ask::{ask, if_no};
+use super::ask::{ask, gateways, if_no, stay};
 use super::{Compiling, STRAGGLERS_MAX, fixed, named};
 use crate::rules::mark;
 use crate::rules::table::{Action, Family, Match, Name, Rule, Stragglers};
@@ -11,22 +11,24 @@ use crate::rules::table::{Action, Family, Match, Name, Rule, Stragglers};
 /// is seen.
 const TIMEOUT_SECONDS: u32 = 86_400;
 
-/// At exactly 100 % all who come here go on to target; before that they stay. Gateways of the
-/// target and exempt networks never come here: the base chain has left them alone.
+/// At exactly 100 % all who come here go on to target; before that they stay. Exempt networks never
+/// come here: the base chain has left them alone.
 pub(super) fn chain(service: &Compiling<'_>) -> Vec<Rule> {
     let (local, families) = (service.local, service.catch_families());
     let id = &local.leaf.id;
-    let (with, without): (Vec<Family>, _) =
-        families.into_iter().partition(|family| local.has_target(*family));
+    let all: Vec<Family> = families.into_iter().collect();
+    let (with, without): (Vec<Family>, Vec<Family>) =
+        all.iter().partition(|family| local.has_target(**family));
     if with.is_empty() {
         return Vec::new();
     }
-    let stays = |family: Family| Rule {
-        matches: vec![Match::Family(family)],
-        actions: vec![Action::Accept],
-    };
-    let mut rules: Vec<Rule> = without.into_iter().map(stays).collect();
-    rules.extend([ask(local, "full", None), if_no(Action::Accept)]);
+    let mut rules = gateways(local, &all);
+    // Who is here was served here.
+    rules.push(Rule { matches: vec![Match::Midway], actions: stay(service.mark) });
+    let stays =
+        |family: Family| Rule { matches: vec![Match::Family(family)], actions: stay(service.mark) };
+    rules.extend(without.into_iter().map(stays));
+    rules.extend([ask(local, "full", None), if_no(stay(service.mark))]);
     for family in &with {
         let matches = || vec![Match::Family(*family)];
         rules.push(Rule { matches: matches(), actions: vec![Action::Note(set(service, *family))] });

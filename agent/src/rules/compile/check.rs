@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use plan::ServiceId;
 use plan::split::Side;
-use xds::own::HostTable;
 
 use super::{ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX};
 use crate::rules::host::Host;
@@ -80,8 +79,11 @@ pub enum Reject {
         /// How many.
         endpoints: usize,
     },
-    /// Too many networks in client rows.
-    #[error("{service}: its plan has {networks} client networks; {NETWORKS_MAX} are the most")]
+    /// Too many networks in client rows, and of gateways: each is a rule.
+    #[error(
+        "{service}: its plan has {networks} networks of clients and gateways; {NETWORKS_MAX} are \
+         the most"
+    )]
     Networks {
         /// A service of the plan.
         service: ServiceId,
@@ -98,7 +100,6 @@ pub enum Reject {
 
 /// Everything that is wrong.
 pub(super) fn all(
-    table: &HostTable,
     host: &Host,
     marks: &Marks,
     locals: &[Local<'_>],
@@ -109,8 +110,8 @@ pub(super) fn all(
         rejects.push(Reject::Services { services: locals.len() });
     }
     // Each is a rule of the base chain.
-    if table.egress.len() + host.exempt.len() > RULES_MAX {
-        rejects.push(Reject::Rules { rules: table.egress.len() + host.exempt.len() });
+    if host.exempt.len() > RULES_MAX {
+        rejects.push(Reject::Rules { rules: host.exempt.len() });
     }
     for (key, first, second) in &keys.twice {
         if let (Some(first), Some(second)) = (locals.get(*first), locals.get(*second)) {
@@ -140,7 +141,8 @@ fn sizes(local: &Local<'_>, rejects: &mut Vec<Reject>) {
             rejects.push(Reject::Endpoints { service: service(), side, endpoints });
         }
     }
-    let networks = local.leaf.clients.rows.iter().map(|row| row.networks.len()).sum();
+    let rows = local.leaf.clients.rows.iter().map(|row| row.networks.len());
+    let networks = rows.sum::<usize>() + local.egress().count();
     if networks > NETWORKS_MAX {
         rejects.push(Reject::Networks { service: service(), networks });
     }

@@ -3,11 +3,11 @@
 use plan::bucket;
 use plan::split::Side;
 
-use super::ask::yes;
+use super::ask::{midway, yes};
 use super::split::sides;
 use crate::rules::host::Host;
 use crate::rules::local::Local;
-use crate::rules::mark;
+use crate::rules::mark::{self, Mark};
 use crate::rules::table::{Action, Match, Rule, Transport};
 
 /// Processes that are left alone: the agent itself, and the Envoy beside it.
@@ -22,9 +22,13 @@ pub(in crate::rules) fn exempt(host: &Host) -> Vec<Rule> {
 /// The host is one client: a source address would not tell it from other hosts, because a process
 /// that calls an address of its own host has that address as its source. So its side is not
 /// computed in the kernel but stands in [`decided`].
-pub(super) fn chain(local: &Local<'_>) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    if let Some(capture) = local.captured() {
+pub(super) fn chain(local: &Local<'_>, mark: Mark) -> Vec<Rule> {
+    let captured = local.captured();
+    if captured.is_none() && local.own_left_alone() {
+        return Vec::new();
+    }
+    let mut rules: Vec<Rule> = midway(local, mark).into_iter().collect();
+    if let Some(capture) = captured {
         rules.push(Rule {
             matches: vec![Match::Transport(Transport::Tcp)],
             actions: vec![Action::Redirect(capture.port)],

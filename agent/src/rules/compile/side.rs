@@ -1,7 +1,5 @@
 //! `legacy/…` and `target/…`: mark, count, and choose an endpoint.
 
-use std::net::SocketAddr;
-
 use plan::choice;
 use plan::split::Side;
 
@@ -10,22 +8,12 @@ use crate::rules::local::{Lane, Local, Way};
 use crate::rules::mark::{self, Mark};
 use crate::rules::table::{Action, Family, Match, Rule};
 
-/// How a packet is left to go where it goes by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::rules) enum Stay {
-    /// It is left alone; later tables may change it.
-    Accept,
-    /// It is bound to where it goes, so that no later table can change that.
-    Bind,
-}
-
 /// The rules of one side, for packets of these families.
 pub(in crate::rules) fn side(
     local: &Local<'_>,
     mark: Mark,
     side: Side,
     families: &[Family],
-    stay: Stay,
 ) -> Vec<Rule> {
     let word = match side {
         Side::Legacy => "legacy",
@@ -44,28 +32,16 @@ pub(in crate::rules) fn side(
     };
     let mut rules = vec![first];
     for family in families {
-        endpoints(local, side, *family, families.len() > 1, stay, &mut rules);
+        endpoints(local, side, *family, families.len() > 1, &mut rules);
     }
     rules
 }
 
-fn endpoints(
-    local: &Local<'_>,
-    side: Side,
-    family: Family,
-    mixed: bool,
-    stay: Stay,
-    rules: &mut Vec<Rule>,
-) {
-    let end = |way| match (way, stay) {
-        (Way::To(to), _) => Action::Translate(to),
-        (Way::Stay, Stay::Accept) => Action::Accept,
-        (Way::Stay, Stay::Bind) => Action::Translate(SocketAddr::new(local.logical, 0)),
-    };
+fn endpoints(local: &Local<'_>, side: Side, family: Family, mixed: bool, rules: &mut Vec<Rule>) {
     let endpoints = local.endpoints(side, family);
     if endpoints.is_empty() {
         let matches = mixed.then_some(Match::Family(family)).into_iter().collect();
-        rules.push(Rule { matches, actions: vec![end(Way::Stay)] });
+        rules.push(Rule { matches, actions: end(Way::Stay) });
     }
     for (at, endpoint) in endpoints.iter().enumerate() {
         let chosen = chosen(local, family, at, endpoints.len());
@@ -73,10 +49,19 @@ fn endpoints(
             // The draw stands last: it is made only for packets that the rest fits.
             let named = mixed.then_some(Match::Family(family));
             let matches = [named, transport.map(Match::Transport), chosen];
-            rules.push(Rule {
-                matches: matches.into_iter().flatten().collect(),
-                actions: vec![end(way)],
-            });
+            rules
+                .push(Rule { matches: matches.into_iter().flatten().collect(), actions: end(way) });
+        }
+    }
+}
+
+/// What is left alone may be translated by others, as docker does: with which address it leaves is
+/// theirs to say too.
+fn end(way: Way) -> Vec<Action> {
+    match way {
+        Way::To(to) => vec![Action::Translate(to)],
+        Way::Stay => {
+            vec![Action::MarkFlow { mask: mark::MASQUERADE, value: 0 }, Action::Accept]
         }
     }
 }

@@ -2,19 +2,22 @@
 
 use plan::Split;
 
-use super::ask::{ask, if_no, if_yes, yes};
+use super::ask::{ask, gateways, if_no, if_yes, midway, yes};
 use super::{below, named};
 use crate::rules::local::Local;
+use crate::rules::mark::Mark;
 use crate::rules::table::{Action, Rule};
 
 /// Who arrives: clients of the host plane are split, all others stay or are caught.
-pub(super) fn arriving(local: &Local<'_>, has_clients: bool) -> Vec<Rule> {
+pub(super) fn arriving(local: &Local<'_>, mark: Mark, has_clients: bool) -> Vec<Rule> {
     let rest = local.is_here().then(|| Action::Goto(named("catch", &local.leaf.id)));
     if !has_clients {
         let rest = rest.map(|rest| Rule { matches: Vec::new(), actions: vec![rest] });
         return rest.into_iter().collect();
     }
-    let mut rules = vec![ask(local, "clients", None), if_no(rest.unwrap_or(Action::Accept))];
+    let mut rules = gateways(local, &[local.family]);
+    rules.extend([ask(local, "clients", None), if_no(vec![rest.unwrap_or(Action::Accept)])]);
+    rules.extend(midway(local, mark));
     rules.extend(sides(local, "split", None));
     rules
 }

@@ -212,8 +212,12 @@ fn limits() {
         leaf.clients = Arc::new(Clients { rows: vec![row], ..Clients::default() });
         Arc::new(leaf)
     };
-    refused(rows(4_096), "");
-    refused(rows(4_097), "shop/orders: its plan has 4097 client networks; 4096 are the most");
+    // And one of the gateway.
+    refused(rows(4_095), "");
+    refused(
+        rows(4_096),
+        "shop/orders: its plan has 4097 networks of clients and gateways; 4096 are the most",
+    );
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn many_services_and_rules() {
     assert_eq!(found[1], "shop/s00000 has no index in the marks of flows");
     let wide = leaves(100, 2_000);
     let found = words(&wide, &marks(&wide));
-    assert_eq!(found, ["201507 rules are needed; 200000 are the most"]);
+    assert_eq!(found, ["201608 rules are needed; 200000 are the most"]);
 }
 
 /// What a host cannot do is no error; it is told.

@@ -74,6 +74,7 @@ fn ranges(name: &Name, chain: &Chain) -> Result<(), Refused> {
         | Match::Source(_)
         | Match::Destination(_)
         | Match::SocketUser(_)
+        | Match::Midway
         | Match::Translated
         | Match::LeavesHost => true,
     };
@@ -191,6 +192,7 @@ fn families(place: Place, chain: &Name, rule: &Rule) -> Result<Option<Family>, R
             | Match::SocketUser(_)
             | Match::PacketMark { .. }
             | Match::FlowMark { .. }
+            | Match::Midway
             | Match::Translated
             | Match::LeavesHost => {}
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::rules::table::{Key, Transport};
 
-/// The first packet of a flow, or a later one: both look the same.
+/// The first packet of a flow, or a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Packet {
     /// TCP or UDP.

@@ -148,14 +148,17 @@ fn a_frozen_agent_and_a_gateway_make_no_loop() {
 #[test]
 fn stragglers_are_noted_by_network_and_forgotten() {
     let mut kernel = kernel();
-    holding(&mut kernel, &[Leaf::orders(9_999)]);
+    let marks = holding(&mut kernel, &[Leaf::orders(9_999)]);
     let ours = fixed("crossfade");
     let set = fixed("stragglers/shop/orders/v4");
     let straggler = |port| packet("192.0.2.1", "10.0.1.11:8080", port);
-    assert_eq!(kernel.receive(straggler(1)).mark, 0);
+    // Its flow is found when legacy is closed.
+    let at_home = kernel.receive(straggler(1));
+    assert_eq!(marks.read(at_home.mark).unwrap().1, Side::Legacy);
+    assert_eq!(kernel.counter(&ours, &fixed("legacy/shop/orders")), 0);
     assert!(kernel.stragglers(&ours, &set).is_empty());
     holding(&mut kernel, &[Leaf::orders(10_000)]);
-    assert_eq!(kernel.receive(straggler(1)).mark, 0, "established before");
+    assert_eq!(kernel.receive(straggler(1)), at_home, "established before");
     for port in [2, 3] {
         assert!(kernel.receive(straggler(port)).translated);
     }
@@ -219,21 +222,109 @@ fn a_mark_of_others_decides_nothing() {
     }
 }
 
-/// Where legacy means leaving alone, break-glass binds the flow without changing it.
+/// Where legacy means leaving alone, break-glass keeps our table out and nobody else.
 #[test]
-fn break_glass_binds_what_stays() {
+fn break_glass_leaves_alone_what_stays() {
     let mut kernel = kernel();
     let leaf = Leaf { legacy: vec!["10.0.1.11"], ..Leaf::orders(10_000) };
     let leaves = table(std::slice::from_ref(&leaf));
-    holding(&mut kernel, &[leaf]);
-    kernel.put(rollback(&leaves, &vm(), &marks(&leaves))).unwrap();
-    for (port, to) in [(1, "10.0.1.10:8080"), (2, "10.0.1.11:8080")] {
-        let flow = kernel.receive(packet("10.1.0.1", to, port));
-        assert_eq!((flow.destination.to_string().as_str(), flow.translated), (to, false));
+    let marks = holding(&mut kernel, &[leaf]);
+    kernel.put(rollback(&leaves, &vm(), &marks)).unwrap();
+    let process = Sender { user: 1000, mark: 0 };
+    for (port, container) in [(1, false), (2, true)] {
+        if container {
+            kernel.put(docker()).unwrap();
+        }
+        let here = [("10.0.1.10:8080", "172.17.0.2:80"), ("10.0.1.11:8080", "172.17.0.3:80")];
+        for (to, within) in here {
+            let end = if container { within } else { to };
+            let flow = kernel.receive(packet("10.1.0.1", to, port));
+            assert_eq!((flow.destination.to_string().as_str(), flow.masqueraded), (end, false));
+            assert_eq!(marks.read(flow.mark).unwrap().1, Side::Legacy);
+        }
+        let flow = kernel.send(packet("10.0.1.10", "10.0.1.10:8080", port), process);
+        assert!(!flow.translated, "{flow:?}");
+        assert_eq!(marks.read(flow.mark).unwrap().1, Side::Legacy);
     }
     assert!(kernel.delete(&fixed(rollback::TABLE)));
     let flow = kernel.receive(packet("10.1.0.1", "10.0.1.11:8080", 3));
-    assert!(flow.translated);
+    assert_eq!(marks.read(flow.mark).unwrap().1, Side::Target);
+}
+
+/// A table as docker's, which leads ports of this host into containers.
+fn docker() -> Table {
+    let mut table = rollback(&table(&[]), &vm(), &Marks::default());
+    table.name = fixed("docker");
+    table.chains.clear();
+    let lead = |(here, to): (&str, &str)| Rule {
+        matches: vec![Match::Transport(Transport::Tcp), Match::Destination(address(here))],
+        actions: vec![Action::Translate(to.parse().unwrap())],
+    };
+    let rules = [("10.0.1.10", "172.17.0.2:80"), ("10.0.1.11", "172.17.0.3:80")].map(lead);
+    let chain = Chain { hook: Some((Hook::Prerouting, -100)), rules: rules.into() };
+    table.chains.insert(fixed("prerouting"), chain);
+    table
+}
+
+/// Who is left alone, and translated by others, keeps the address that it has.
+#[test]
+fn the_source_of_what_others_translate_is_theirs() {
+    let mut kernel = kernel();
+    for (port, split) in [(1, 0), (2, 10_000)] {
+        let leaf = Leaf { legacy: vec!["10.0.1.11"], ..Leaf::orders(split) };
+        holding(&mut kernel, &[leaf]);
+        kernel.put(docker()).unwrap();
+        let flow = kernel.receive(packet("10.1.0.1", "10.0.1.10:8080", port));
+        assert_eq!((flow.translated, flow.masqueraded), (true, split > 0), "{flow:?}");
+    }
+}
+
+/// A connection from before flows were tracked stays with the legacy that it has; one to a legacy
+/// elsewhere, which was tracked from its beginning, is decided anew.
+#[test]
+fn a_connection_of_before_stays() {
+    for (legacy, stays) in [("10.0.1.11", true), ("10.0.1.12", false)] {
+        let mut kernel = kernel();
+        let leaf = Leaf { legacy: vec![legacy], ..Leaf::orders(10_000) };
+        let leaves = table(std::slice::from_ref(&leaf));
+        let marks = holding(&mut kernel, &[leaf]);
+        let before = packet("10.1.0.1", "10.0.1.10:8080", 1);
+        let flow = kernel.receive_midway(before);
+        let side = if stays { Side::Legacy } else { Side::Target };
+        assert_eq!((marks.read(flow.mark).unwrap().1, flow.translated), (side, !stays));
+        let counted = kernel.counter(&fixed("crossfade"), &fixed("legacy/shop/orders"));
+        assert_eq!(counted, 0, "it is no new flow");
+        let straggler = kernel.receive_midway(packet("192.0.2.1", "10.0.1.10:8080", 2));
+        assert!(!straggler.translated, "served here, whoever it is");
+        // UDP opens nothing ever.
+        let datagram = Packet { transport: Transport::Udp, ..before };
+        assert_eq!(kernel.receive_midway(datagram).mark, 0, "no port of the service");
+        let opening = kernel.receive(packet("10.1.0.1", "10.0.1.10:8080", 3));
+        assert_eq!(marks.read(opening.mark).unwrap().1, Side::Target);
+        kernel.put(rollback(&leaves, &vm(), &marks)).unwrap();
+        let flow = kernel.receive_midway(packet("10.1.0.1", "10.0.1.10:8080", 4));
+        assert_eq!((marks.read(flow.mark).unwrap().1, flow.translated), (Side::Legacy, !stays));
+    }
+}
+
+/// Gateways of one plan are clients of another like all others.
+#[test]
+fn a_gateway_is_left_alone_by_its_own_plan() {
+    let mut kernel = kernel();
+    let other = Leaf {
+        id: "other/web",
+        address: "10.0.7.7",
+        egress: vec!["10.1.0.0/24"],
+        ..Leaf::orders(10_000)
+    };
+    let marks = holding(&mut kernel, &[Leaf::orders(10_000), other]);
+    let side = |flow: Flow| marks.read(flow.mark).map(|(_, side)| side);
+    let client = kernel.receive(packet("10.1.0.5", "10.0.1.10:8080", 1));
+    assert_eq!(side(client), Some(Side::Target));
+    let gateway = kernel.receive(packet("10.1.0.5", "10.0.7.7:8080", 2));
+    assert_eq!((side(gateway), gateway.translated), (None, false));
+    let straggler = kernel.receive(packet("10.9.0.5", "10.0.1.10:8080", 3));
+    assert_eq!((side(straggler), straggler.translated), (None, false));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use plan::bucket;
 
 use super::{Flow, Kernel, Packet, Sender};
-use crate::rules::table::{Action, Family, Hook, Key, Match, Name, Table};
+use crate::rules::table::{Action, Family, Hook, Key, Match, Name, Table, Transport};
 
 pub(super) struct Walk {
     packet: Packet,
@@ -15,6 +15,8 @@ pub(super) struct Walk {
     pub(super) flow: Flow,
     /// It does not end at this host.
     pub(super) leaves: bool,
+    /// It opens nothing.
+    midway: bool,
 }
 
 /// What a chain says of a packet.
@@ -34,7 +36,7 @@ enum Next {
 }
 
 impl Walk {
-    pub(super) const fn new(packet: Packet, sender: Option<Sender>) -> Self {
+    pub(super) const fn new(packet: Packet, sender: Option<Sender>, midway: bool) -> Self {
         let flow = Flow {
             source: packet.source,
             destination: packet.destination,
@@ -42,7 +44,8 @@ impl Walk {
             translated: false,
             masqueraded: false,
         };
-        Self { packet, sender, hook: Hook::Prerouting, bound: false, flow, leaves: false }
+        let (hook, leaves) = (Hook::Prerouting, false);
+        Self { packet, sender, hook, bound: false, flow, leaves, midway }
     }
 
     pub(super) const fn enter(&mut self, hook: Hook) {
@@ -96,6 +99,7 @@ impl Walk {
                 self.sender.map_or(0, |sender| sender.mark) & mask == *value
             }
             Match::FlowMark { mask, value } => self.flow.mark & mask == *value,
+            Match::Midway => self.midway && self.packet.transport == Transport::Tcp,
             Match::Translated => self.flow.translated,
             Match::LeavesHost => self.leaves,
         }

@@ -82,6 +82,8 @@ fn leaf(id: &'static str) -> impl Strategy<Value = Leaf> {
     ];
     let address = proptest::sample::select(&LOGICAL[..]);
     let sides = (some(&LEGACY, 4), some(&TARGET, 4));
+    // Of one plan they are the same; what is one plan's is no other's.
+    let egress = if id.starts_with('a') { "10.9.0.0/24" } else { "192.0.2.0/24" };
     (address, ports, sides, split(), rows, affinity, any::<bool>()).prop_map(
         move |(address, ports, (legacy, target), split, rows, affinity, keeps_source)| Leaf {
             id,
@@ -93,6 +95,7 @@ fn leaf(id: &'static str) -> impl Strategy<Value = Leaf> {
             rows,
             affinity,
             keeps_source,
+            egress: vec![egress, "fd00:9::/64"],
         },
     )
 }
@@ -182,6 +185,11 @@ fn agree(world: &World, compiled: &Compiled, kernel: &mut Kernel, client: Client
     };
     let mut expected = Vec::new();
     match fate {
+        Fate::LeftAlone(Why::AtHome) => {
+            assert!(flow.destination == packet.destination && counted.is_empty(), "{said}");
+            let marked = marks(&world.table).read(flow.mark) == Some((&service, Side::Legacy));
+            assert!(marked || flow.mark == 0, "{said}");
+        }
         Fate::LeftAlone(_) => assert!(untouched, "{said}"),
         Fate::Captured(port) => {
             assert!(
@@ -233,7 +241,8 @@ fn explained(world: &World, client: Client) {
     };
     match decision.fate {
         // What only the VM and its table know.
-        Fate::LeftAlone(Why::Gateway | Why::Exempt) | Fate::Captured(_) => {}
+        Fate::LeftAlone(Why::Exempt) | Fate::Captured(_) => {}
+        Fate::LeftAlone(Why::Gateway) => assert!(kernel.egress.is_some(), "{said}"),
         Fate::LeftAlone(Why::Plane(_)) => assert_eq!(kernel.side, None, "{said}"),
         Fate::LeftAlone(Why::AtHome) => {
             assert!(!logical || kernel.side.is_none(), "{said}");

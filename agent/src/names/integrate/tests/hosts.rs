@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::names::integrate::Standing;
+use crate::names::upstream::resolv::Server;
 
 struct Root(PathBuf);
 
@@ -22,7 +23,7 @@ impl Root {
     }
 
     fn read(&self) -> Env {
-        Env::read(&self.0, Standing { port: 5354, entries: plain().entries, ..Standing::default() })
+        Env::read(&self.0, Standing { port: 335, entries: plain().entries, ..Standing::default() })
     }
 }
 
@@ -67,7 +68,7 @@ fn a_host_with_resolved() {
 
 #[test]
 fn servers_that_systemd_resolved_has_on_every_link() {
-    let own = "[Resolve]\nDNS=\nDNS=127.0.0.1:5354\nDomains=~orders.corp.example\n";
+    let own = "[Resolve]\nDNS=\nDNS=127.0.0.1:335\nDomains=~orders.corp.example\n";
     let root = Root::new(
         "resolved-servers",
         &[
@@ -82,12 +83,44 @@ fn servers_that_systemd_resolved_has_on_every_link() {
             ),
         ],
     );
-    let servers =
-        ["10.0.0.2", "fd00::2", "fe80::3"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
+    let servers = ["10.0.0.2", "fd00::2", "fe80::3%eth0"].map(|at| Server::of(at).unwrap());
     assert_eq!(root.read().resolved.unwrap().servers, servers);
     fs::remove_file(root.0.join("etc/systemd/resolved.conf.d/20-b.conf")).unwrap();
-    let servers = ["10.0.0.9", "10.0.0.8"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
+    let servers = ["10.0.0.9", "10.0.0.8"].map(|at| Server::of(at).unwrap());
     assert_eq!(root.read().resolved.unwrap().servers, servers);
+}
+
+#[test]
+fn what_systemd_resolved_wants_of_its_servers() {
+    for (at, main, drop_in, wants) in [
+        (0, "", "", None),
+        (1, "DNSOverTLS=no\nDNSSEC=allow-downgrade", "", None),
+        (2, "DNSOverTLS=yes", "", Some("DNSOverTLS=yes")),
+        (3, "DNSOverTLS = opportunistic", "", Some("DNSOverTLS=opportunistic")),
+        (4, "DNSOverTLS=yes", "DNSOverTLS=no", None),
+        (5, "#DNSOverTLS=yes", "DNSSEC=True", Some("DNSSEC=True")),
+    ] {
+        let root = Root::new(
+            &format!("wants-{at}"),
+            &[
+                ("proc/77/comm", "systemd-resolve\n"),
+                ("etc/systemd/resolved.conf", &format!("[Resolve]\n{main}\n")),
+                ("etc/systemd/resolved.conf.d/1.conf", &format!("[Resolve]\n{drop_in}\n")),
+            ],
+        );
+        assert_eq!(root.read().resolved.unwrap().wants.as_deref(), wants, "{main} {drop_in}");
+    }
+}
+
+#[test]
+fn the_addresses_of_a_host() {
+    let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
+                \x20    +-- 10.0.0.0/24 2 0 2\n        |-- 10.0.0.1\n           /32 host LOCAL\n\
+                \x20       |-- 10.0.0.255\n           /32 link BROADCAST\n";
+    let inet6 = "fe800000000000000000000000000001 02 40 20 80     eth0\n";
+    let files = [("proc/net/fib_trie", trie), ("proc/net/if_inet6", inet6)];
+    let found = ["10.0.0.1", "fe80::1"].map(|at| at.parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(Root::new("addresses", &files).read().addresses, found);
 }
 
 #[test]
