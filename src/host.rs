@@ -206,8 +206,8 @@ impl Parts<'_> {
         let Self { world, kernel, directory, settings, controllers, beside } = self;
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let links = watch::channel::<Option<Link>>(None).0;
-        let (again, in_force) =
-            (watch::channel(Again::default()).0, watch::channel(InForce::default()).0);
+        let again = watch::channel(Again::default()).0;
+        let in_force = watch::channel(InForce::default()).0;
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
@@ -236,8 +236,7 @@ impl Parts<'_> {
             farewell: farewell.clone(),
         };
         let serving = control::serve(directory, control);
-        page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
-        ready();
+        begun(directory, settings)?;
         forward(directory, settings).await;
         let lost = trial::lost(directory, settings, links.subscribe(), farewell.clone());
         let say = async move || ReportRequest {
@@ -267,6 +266,13 @@ impl Parts<'_> {
         };
         Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
+}
+
+/// Says that it runs.
+fn begun(directory: &Path, settings: &Settings) -> Result<(), Failure> {
+    page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
+    ready();
+    Ok(())
 }
 
 /// Waits until it is told to stop; own calls go without Envoy from then on.
