@@ -101,8 +101,8 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
         tracing::error!(path = %damage.path.display(), why = damage.why, "a slot is damaged");
     }
     let beside = Beside::begin(directory, &settings, &standing);
-    let controllers = watch::channel(Controllers::kept(directory, &settings)).0;
-    let host = survey::host(&settings, &controllers.borrow());
+    let controllers = watch::channel(Controllers::kept(directory, Some(&settings))).0;
+    let host = survey::host(directory, Some(&settings), &controllers.borrow());
     let mut world = held(directory, host, &follower);
     world.host.capture = beside.capture();
     tell_start(&world);
@@ -236,8 +236,7 @@ impl Parts<'_> {
             farewell: farewell.clone(),
         };
         let serving = control::serve(directory, control);
-        page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
-        ready();
+        begun(directory, settings)?;
         forward(directory, settings).await;
         let lost = trial::lost(directory, settings, links.subscribe(), farewell.clone());
         let say = async move || ReportRequest {
@@ -245,10 +244,10 @@ impl Parts<'_> {
             ..report::of(&seen.borrow().clone())
         };
         let reports = following::report(node, links.subscribe(), &noticed, say);
-        let (proving, proved) = watch::channel(Proved::default());
+        let (reached, (proving, proved)) = (links.subscribe(), watch::channel(Proved::default()));
         let stopped = told_to_stop(asks.clone(), world.clone());
         let news = survey::News::of(&beside, proved, &controllers);
-        let survey = survey::go_on(settings, world.clone(), asks.clone(), news);
+        let survey = survey::go_on(directory, settings, world.clone(), asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
@@ -258,7 +257,7 @@ impl Parts<'_> {
             () = pump => None,
             () = reports => None,
             () = survey => None,
-            () = controllers::go_on(directory, &controllers) => None,
+            () = controllers::go_on(directory, &controllers, reached) => None,
             () = returns => None,
             () = serving => None,
             () = names::go_on(names, directory, settings) => None,
@@ -267,6 +266,13 @@ impl Parts<'_> {
         };
         Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
+}
+
+/// Says that it runs.
+fn begun(directory: &Path, settings: &Settings) -> Result<(), Failure> {
+    page::print(&format!("agent {}\ndata {}\n", settings.name, directory.display()))?;
+    ready();
+    Ok(())
 }
 
 /// Waits until it is told to stop; own calls go without Envoy from then on.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use xds::follow::Link;
 
 use crate::disk;
 use crate::host::files::Settings;
@@ -30,15 +31,18 @@ const ADDRESSES_MAX: usize = 64;
 pub(super) struct Controllers(BTreeMap<String, Vec<SocketAddr>>);
 
 impl Controllers {
-    /// What is known without asking anybody.
-    pub(super) fn kept(directory: &Path, settings: &Settings) -> Self {
+    /// What is known without asking anybody; where settings cannot be read, whoever was found.
+    pub(super) fn kept(directory: &Path, settings: Option<&Settings>) -> Self {
         let kept: Self = disk::read(directory, KEPT)
             .unwrap_or_else(|error| {
                 tracing::warn!(why = %chain(&error), "controllers are looked up anew");
                 None
             })
             .unwrap_or_default();
-        Self::of(settings, |name| kept.0.get(name).cloned())
+        match settings {
+            Some(settings) => Self::of(settings, |name| kept.0.get(name).cloned()),
+            None => kept,
+        }
     }
 
     fn of(settings: &Settings, known: impl Fn(&str) -> Option<Vec<SocketAddr>>) -> Self {
@@ -61,9 +65,14 @@ impl Controllers {
     }
 }
 
-/// Looks names up again and again, tells what changed, and keeps it. What cannot be looked up stays
-/// as it was known.
-pub(super) async fn go_on(directory: &Path, known: &watch::Sender<Controllers>) {
+/// Looks names up again and again, and as soon as a controller is reached: it may have been by an
+/// address that was not known. Tells what changed, and keeps it. What cannot be looked up stays as
+/// it was known.
+pub(super) async fn go_on(
+    directory: &Path,
+    known: &watch::Sender<Controllers>,
+    mut links: watch::Receiver<Option<Link>>,
+) {
     let names = known.borrow().names();
     if names.is_empty() {
         return std::future::pending().await;
@@ -71,7 +80,14 @@ pub(super) async fn go_on(directory: &Path, known: &watch::Sender<Controllers>) 
     let mut tick = tokio::time::interval(LOOK_UP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            Ok(()) = links.changed() => {
+                if links.borrow_and_update().is_none() {
+                    continue;
+                }
+            }
+        }
         for name in &names {
             match tokio::net::lookup_host(name).await {
                 Ok(found) => {
@@ -125,6 +141,32 @@ mod tests {
         }
     }
 
+    /// It may have been reached by an address that was not known when names were looked up last.
+    #[tokio::test]
+    async fn names_are_looked_up_when_a_controller_is_reached() {
+        let directory =
+            std::env::temp_dir().join(format!("crossfade-reached-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let chosen = settings(&["localhost:7410"]);
+        let known = watch::channel(Controllers::kept(&directory, Some(&chosen))).0;
+        let mut seen = known.subscribe();
+        let (links, reached) = watch::channel(None);
+        let test = async {
+            seen.changed().await.unwrap();
+            known.send_replace(Controllers::of(&chosen, |_| None));
+            seen.borrow_and_update();
+            let channel = tonic::transport::Endpoint::from_static("http://[::1]:1").connect_lazy();
+            links.send_replace(Some(Link { address: "localhost:7410".into(), channel }));
+            tokio::time::timeout(LOOK_UP_EVERY / 2, seen.changed()).await.unwrap().unwrap();
+        };
+        tokio::select! {
+            () = go_on(&directory, &known, reached) => {}
+            () = test => {}
+        }
+        assert!(known.borrow().addresses().next().is_some());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
     /// What is known at start costs no question: an address is one, and a name is what it was.
     #[tokio::test]
     async fn what_was_found_is_known_at_the_next_start() {
@@ -132,19 +174,20 @@ mod tests {
             std::env::temp_dir().join(format!("crossfade-controllers-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let chosen = settings(&["10.0.0.5:7410", "localhost:7410"]);
-        let first = Controllers::kept(&directory, &chosen);
+        let first = Controllers::kept(&directory, Some(&chosen));
         let literal: SocketAddr = "10.0.0.5:7410".parse().unwrap();
         assert_eq!(first.addresses().collect::<Vec<_>>(), [literal]);
         let (known, mut seen) = watch::channel(first);
         tokio::select! {
-            () = go_on(&directory, &known) => {}
+            () = go_on(&directory, &known, watch::channel(None).1) => {}
             changed = seen.changed() => changed.unwrap(),
         }
         let found = seen.borrow().clone();
         assert!(found.addresses().any(|address| address.ip().is_loopback()), "{found:?}");
-        assert_eq!(Controllers::kept(&directory, &chosen), found);
+        assert_eq!(Controllers::kept(&directory, Some(&chosen)), found);
+        assert_eq!(Controllers::kept(&directory, None), found);
         // Those that are no longer in the settings are forgotten.
-        let only = Controllers::kept(&directory, &settings(&["10.0.0.5:7410"]));
+        let only = Controllers::kept(&directory, Some(&settings(&["10.0.0.5:7410"])));
         assert_eq!(only.addresses().collect::<Vec<_>>(), [literal]);
         std::fs::remove_dir_all(&directory).unwrap();
     }

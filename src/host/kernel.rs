@@ -30,6 +30,17 @@ pub(crate) struct Counted {
     pub(crate) stragglers: BTreeMap<Name, Vec<Straggler>>,
 }
 
+/// What became of both tables.
+#[derive(Debug, Default)]
+pub(crate) struct Removed {
+    /// Whether any was there, and is no longer.
+    pub(crate) were: bool,
+    /// Why one that may be ours is still there.
+    pub(crate) stays: Vec<String>,
+    /// Those of our names that other programs have.
+    pub(crate) others: Vec<String>,
+}
+
 impl Kernel {
     /// The name of our table, and that of break-glass.
     pub(crate) const TABLES: [&str; 2] = ["crossfade", "crossfade_rollback"];
@@ -106,15 +117,20 @@ impl Kernel {
         self.rollback.remove()
     }
 
-    /// The counters in the table of break-glass, whoever put it there: one for each service that
-    /// is in it. `None`: it is not there.
+    /// The counters in the table of break-glass, by our command or by the file that lies ready: one
+    /// for each service that is in it. `None`: it is not there, or is another program's.
     pub(crate) fn glass(&mut self) -> Result<Option<BTreeSet<Name>>, DataplaneError> {
         match self.rollback.adopt() {
-            Ok(Adopted::Absent) => Ok(None),
+            Ok(Adopted::Absent) | Err(DataplaneError::Foreign { .. }) => Ok(None),
             Ok(Adopted::Ours(_)) => Ok(Some(self.rollback.counters()?.into_keys().collect())),
-            Err(DataplaneError::Foreign { .. }) => Ok(Some(BTreeSet::new())),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whose the table of break-glass is, in words, where another program has its name.
+    pub(crate) fn others_glass(&mut self) -> Option<String> {
+        let found = self.rollback.adopt().err()?;
+        matches!(found, DataplaneError::Foreign { .. }).then(|| found.to_string())
     }
 
     /// What was counted so far.
@@ -141,12 +157,21 @@ impl Kernel {
         }
     }
 
-    /// Takes both tables out.
-    pub(crate) fn remove(&mut self) -> Result<bool, DataplaneError> {
-        let glass = self.end_glass()?;
-        self.ours.adopt()?;
+    /// Takes both tables out, whatever becomes of the other. Ours first: while break-glass is in
+    /// force, nobody is sent to target in between.
+    pub(crate) fn remove(&mut self) -> Removed {
         self.adopted = false;
-        Ok(self.ours.remove()? | glass)
+        let mut removed = Removed::default();
+        for table in [&mut self.ours, &mut self.rollback] {
+            match table.adopt().and_then(|_| table.remove()) {
+                Ok(was) => removed.were |= was,
+                Err(error @ DataplaneError::Foreign { .. }) => removed.others.push(chain(&error)),
+                Err(error) => removed.stays.push(chain(&error)),
+            }
+        }
+        // What is missing for one is missing for both.
+        removed.stays.dedup();
+        removed
     }
 }
 
@@ -244,6 +269,93 @@ mod tests {
         fn is_intact(&mut self) -> Result<bool, DataplaneError> {
             self.fake.is_intact()
         }
+    }
+
+    type Outcome<T> = fn() -> Result<T, DataplaneError>;
+
+    /// A table that is another program's, or that cannot be had.
+    struct Kept(Outcome<Adopted>);
+
+    impl Dataplane for Kept {
+        fn adopt(&mut self) -> Result<Adopted, DataplaneError> {
+            (self.0)()
+        }
+
+        fn commit(&mut self, _: &Table) -> Result<Committed, DataplaneError> {
+            unreachable!("it was not adopted")
+        }
+
+        fn counters(&mut self) -> Result<BTreeMap<Name, Tally>, DataplaneError> {
+            unreachable!("it was not adopted")
+        }
+
+        fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError> {
+            unreachable!("it was not adopted")
+        }
+
+        fn flush_flows(
+            &mut self,
+            _: u32,
+            _: u32,
+            _: Option<Transport>,
+        ) -> Result<Flushed, DataplaneError> {
+            unreachable!("it was not adopted")
+        }
+
+        fn forget(&mut self, _: &Forget) -> Result<(), DataplaneError> {
+            unreachable!("it was not adopted")
+        }
+
+        fn remove(&mut self) -> Result<bool, DataplaneError> {
+            unreachable!("it was not adopted")
+        }
+
+        fn is_intact(&mut self) -> Result<bool, DataplaneError> {
+            Ok(false)
+        }
+    }
+
+    fn foreign() -> Result<Adopted, DataplaneError> {
+        Err(DataplaneError::Foreign { table: "crossfade_rollback".to_owned(), comment: None })
+    }
+
+    fn silent() -> Result<Adopted, DataplaneError> {
+        Err(DataplaneError::Silent(1))
+    }
+
+    /// A kernel with our table, and the other one as it is said.
+    fn beside(other: Outcome<Adopted>) -> (InMemory, Kernel) {
+        let [ours, _] = Kernel::TABLES.map(|name| Name::new(name).unwrap());
+        let host = Host::new("10.50.0.1".parse().unwrap());
+        let none = xds::own::HostTable { services: Vec::new(), egress: Vec::new() };
+        let table = Table { name: ours.clone(), ..rollback(&none, &host, &Marks::default()) };
+        let mut kernel = fake::Kernel::new([], 1);
+        kernel.put(table).unwrap();
+        let kernel = Arc::new(Mutex::new(kernel));
+        let fake = Fake::new(Arc::clone(&kernel), ours);
+        (kernel, Kernel::new(fake, Kept(other)))
+    }
+
+    #[test]
+    fn ours_goes_whatever_stands_in_the_place_of_break_glass() {
+        for (other, stays, others) in [(foreign as Outcome<Adopted>, 0, 1), (silent, 1, 0)] {
+            let (memory, mut kernel) = beside(other);
+            let removed = kernel.remove();
+            assert!(removed.were);
+            assert_eq!((removed.stays.len(), removed.others.len()), (stays, others), "{removed:?}");
+            let [ours, _] = Kernel::TABLES.map(|name| Name::new(name).unwrap());
+            assert_eq!(memory.lock().unwrap().table(&ours), None);
+        }
+    }
+
+    #[test]
+    fn another_program_s_table_is_no_break_glass() {
+        let (_memory, mut kernel) = beside(foreign);
+        assert_eq!(kernel.glass().unwrap(), None);
+        assert!(kernel.others_glass().unwrap().contains("crossfade_rollback"));
+        let (_memory, mut kernel) = beside(silent);
+        assert!(kernel.glass().is_err());
+        assert_eq!(kernel.others_glass(), None);
     }
 
     #[test]

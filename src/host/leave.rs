@@ -18,7 +18,7 @@ use crate::host::changes;
 use crate::host::control::{self, Answer, Question};
 use crate::host::envoy;
 use crate::host::files;
-use crate::host::kernel::Kernel;
+use crate::host::kernel::{Kernel, Removed};
 use crate::host::names;
 use crate::verbs::{Failure, chain};
 
@@ -97,15 +97,14 @@ pub(super) async fn take_off(
     left: &mut Left,
 ) {
     let removed = match kernel {
-        Ok(kernel) => kernel.remove().map_err(|error| chain(&error)),
-        Err(why) => Err(why.clone()),
+        Ok(kernel) => kernel.remove(),
+        Err(why) => Removed { stays: vec![why.clone()], ..Removed::default() },
     };
     // Who is sent on by rules that stay needs the host to forward.
-    let keep_settings = removed.is_err();
-    match removed {
-        Ok(were) => left.rules |= were,
-        Err(why) => left.failed.push(format!("rules in the kernel: {why}")),
-    }
+    let keep_settings = !removed.stays.is_empty();
+    left.rules |= removed.were;
+    left.failed.extend(removed.stays.iter().map(|why| format!("rules in the kernel: {why}")));
+    left.kept.extend(removed.others);
     // Nothing is redirected to it any more.
     if let Err(error) = envoy::end(directory).await {
         left.failed.push(chain(&error));

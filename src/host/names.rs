@@ -221,6 +221,11 @@ fn written(choice: &Choice) -> impl Iterator<Item = (&Path, &[u8])> {
     })
 }
 
+/// Whom the stub asked last.
+pub(super) fn asked(directory: &Path) -> Vec<SocketAddr> {
+    kept(directory).upstreams
+}
+
 /// Where names were answered last.
 pub(super) fn listening(directory: &Path) -> Vec<SocketAddr> {
     kept(directory).listen

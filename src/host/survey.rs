@@ -11,11 +11,13 @@ use agent::rules::{Forbidden, Host};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::host::actor::{Ask, Shared};
 use crate::host::controllers::Controllers;
 use crate::host::envoy::{Beside, Shown};
 use crate::host::files::Settings;
+use crate::host::names;
 use crate::host::returns::Proved;
 use crate::verbs::chain;
 
@@ -26,20 +28,24 @@ const EVERY: Duration = Duration::from_secs(2);
 const DNS: u16 = 53;
 
 /// This host as it is now. Nobody is asked for it: names of controllers are as they were found.
-pub(super) fn host(settings: &Settings, controllers: &Controllers) -> Host {
-    let mut host = unguarded(Some(settings));
-    host.forbidden = forbidden(controllers, &host.own);
+/// Without settings, as where an agent follows loopback for a try, or where they cannot be read.
+pub(super) fn host(
+    directory: &Path,
+    settings: Option<&Settings>,
+    controllers: &Controllers,
+) -> Host {
+    let mut host = unguarded(settings);
+    host.forbidden = forbidden(directory, controllers, &host.own);
     host
 }
 
 /// The same for a command, which has looked up nothing.
-pub(crate) fn kept(directory: &Path, settings: &Settings) -> Host {
-    host(settings, &Controllers::kept(directory, settings))
+pub(crate) fn kept(directory: &Path, settings: Option<&Settings>) -> Host {
+    host(directory, settings, &Controllers::kept(directory, settings))
 }
 
-/// The same without what no rule may touch, which rules that only lead to legacy do not look at.
-/// Without settings, as where an agent follows loopback for a try.
-pub(crate) fn unguarded(settings: Option<&Settings>) -> Host {
+/// The same without what no rule may touch.
+fn unguarded(settings: Option<&Settings>) -> Host {
     let address =
         settings.map_or_else(|| IpAddr::from([127, 0, 0, 1]), |settings| settings.address);
     let mut host = Host::new(address);
@@ -76,32 +82,34 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// What no rule may be about: where we are led from, and where the operator comes in.
-fn forbidden(controllers: &Controllers, own: &BTreeSet<IpAddr>) -> Vec<Forbidden> {
-    let controllers = controllers.addresses().map(|address| Forbidden {
+fn forbidden(
+    directory: &Path,
+    controllers: &Controllers,
+    own: &BTreeSet<IpAddr>,
+) -> Vec<Forbidden> {
+    let at = |address: SocketAddr, why: &str| Forbidden {
         net: IpNet::from(address.ip()),
-        // A controller may run where services do; its own port is what must stay.
         port: Some(address.port()),
-        why: "where the controller is".to_owned(),
-    });
+        why: why.to_owned(),
+    };
+    // A controller may run where services do; its own port is what must stay.
+    let controllers = controllers.addresses().map(|address| at(address, "where the controller is"));
     let root = Path::new("/");
     let sessions = doctor::ssh_sessions(root).into_iter().map(|session| session.local);
     let ports = doctor::ssh_ports(root);
     let managed = own.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
-    let managed = managed.chain(sessions);
-    let ssh = managed.map(|address| Forbidden {
-        net: IpNet::from(address.ip()),
-        port: Some(address.port()),
-        why: "where this host is managed by SSH".to_owned(),
-    });
-    let resolvers = name_servers().into_iter().map(|address| Forbidden {
-        net: IpNet::from(address),
-        port: Some(DNS),
-        why: "where this host asks for names".to_owned(),
-    });
+    // Many sessions are one port.
+    let managed: BTreeSet<_> = managed.chain(sessions).collect();
+    let ssh = managed.into_iter().map(|address| at(address, "where this host is managed by SSH"));
+    let asked = name_servers().into_iter().map(|address| SocketAddr::new(address, DNS));
+    // Where the host asks us, those that we ask stand in no file of its own.
+    let asked = asked.chain(names::asked(directory)).filter(|asked| !asked.ip().is_loopback());
+    let asked: BTreeSet<_> = asked.collect();
+    let resolvers = asked.into_iter().map(|address| at(address, "where this host asks for names"));
     controllers.chain(ssh).chain(resolvers).collect()
 }
 
-/// Whom this host asks for names, but for itself.
+/// Whom this host asks for names by its own files.
 fn name_servers() -> Vec<IpAddr> {
     let sources = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
     let texts = sources.iter().filter_map(|source| std::fs::read(source).ok());
@@ -109,7 +117,7 @@ fn name_servers() -> Vec<IpAddr> {
         let conf = ResolvConf::parse(&text);
         conf.nameservers().map(|server| server.address).collect::<Vec<_>>()
     });
-    servers.filter(|address| !address.is_loopback()).collect()
+    servers.collect()
 }
 
 /// What others find out of this host.
@@ -134,49 +142,57 @@ impl News {
 
 /// Looks again and again, and tells the actor what changed.
 pub(super) async fn go_on(
+    directory: &Path,
     settings: &Settings,
     world: Shared,
     asks: mpsc::Sender<Ask>,
     News { mut capture, mut proved, mut controllers }: News,
 ) {
     let mut known = world.lock().host.clone();
-    let mut addresses = own_addresses();
     let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        // Who is not well any more is not to wait for files to be read.
+        let is_due = tokio::select! {
             // Without an Envoy nobody says anything more.
-            Ok(()) = capture.changed() => {}
-            Ok(()) = proved.changed() => {}
-            Ok(()) = controllers.changed() => {
-                let found = controllers.borrow_and_update().clone();
-                let Some(host) = look(settings, found).await else { continue };
-                known = host;
-            }
-            _ = tick.tick() => {
-                let found = own_addresses();
-                if found == addresses || found.is_empty() {
-                    continue;
-                }
-                tracing::info!(addresses = ?found, "other addresses are this host's now");
-                addresses = found;
-                let guarded = controllers.borrow().clone();
-                let Some(host) = look(settings, guarded).await else { continue };
-                known = host;
-            }
+            Ok(()) = capture.changed() => false,
+            Ok(()) = proved.changed() => false,
+            Ok(()) = controllers.changed() => true,
+            _ = tick.tick() => true,
+        };
+        let mut host = known.clone();
+        if is_due {
+            let at = controllers.borrow_and_update().clone();
+            host = look(directory, settings, at).await.unwrap_or(host);
         }
-        known.capture = capture.borrow_and_update().capture();
-        proved.borrow_and_update().tell(&mut known);
+        host.capture = capture.borrow_and_update().capture();
+        proved.borrow_and_update().tell(&mut host);
+        if host == known {
+            continue;
+        }
+        if host.own != known.own {
+            tracing::info!(addresses = ?host.own, "other addresses are this host's now");
+        }
+        if host.forbidden != known.forbidden {
+            tracing::info!("no rule may touch other addresses than before");
+        }
+        known = host;
         if asks.send(Ask::Host(Box::new(known.clone()))).await.is_err() {
             return;
         }
     }
 }
 
-/// Looks at files and processes, which may be many.
-async fn look(settings: &Settings, controllers: Controllers) -> Option<Host> {
-    let settings = settings.clone();
-    match tokio::task::spawn_blocking(move || host(&settings, &controllers)).await {
-        Ok(host) => Some(host),
+/// Looks at files, and at connections, which may be many; `None`: it cannot be done now.
+async fn look(directory: &Path, settings: &Settings, controllers: Controllers) -> Option<Host> {
+    let (directory, settings) = (directory.to_owned(), settings.clone());
+    let looking = tokio::task::spawn_blocking(move || {
+        // A host without any is one whose addresses are just being changed, or cannot be read.
+        let is_addressed = !own_addresses().is_empty();
+        is_addressed.then(|| host(&directory, Some(&settings), &controllers))
+    });
+    match looking.await {
+        Ok(host) => host,
         Err(error) => {
             tracing::error!(why = %chain(&error), "the host cannot be looked at");
             None

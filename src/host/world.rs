@@ -42,9 +42,8 @@ impl World {
         }
     }
 
-    /// What the agent of this directory holds, running or not, for a command that leads to legacy
-    /// or puts back what was judged before: with what no rule may touch left out, so that nobody is
-    /// asked for anything. Settings that cannot be read hold nothing up.
+    /// What the agent of this directory holds, running or not, for a command. Nobody is asked for
+    /// anything, and settings that cannot be read hold nothing up.
     ///
     /// # Errors
     /// The tables cannot be read.
@@ -53,14 +52,14 @@ impl World {
             eprintln!("crossfade: {}; going on without", chain(&error));
             None
         });
-        let mut world = Self::new(survey::unguarded(settings.as_ref()), files::marks(directory));
+        let host = survey::kept(directory, settings.as_ref());
+        let mut world = Self::new(host, files::marks(directory));
         let held = Held::read(directory, &TypeUrl::from(TypeUrl::HOST_TABLE))
             .map_err(|error| Failure::Failed(chain(&error)))?;
         world.take(&held);
-        // Where they were lost: without one a service would be left out.
-        if let Ok(marks) = marks(&world.marks, &world.merged(None)) {
-            world.marks = marks;
-        }
+        // What the agent refuses is not in force, so that nothing may take hold of it either. There
+        // are marks then where they were lost: without one a service would be left out.
+        world.compile().map_err(Failure::Failed)?;
         Ok(world)
     }
 
@@ -185,6 +184,11 @@ impl World {
         let above = |leaf: &Arc<Service>| leaf.serving.split() > Split::LEGACY && within(&leaf.id);
         let plans = self.tables.iter().filter(|(_, (_, table))| table.services.iter().any(above));
         plans.map(|(plan, _)| plan.clone()).collect()
+    }
+
+    /// Whether no service is held at all, in force or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.values().all(|(_, table)| table.services.is_empty())
     }
 
     /// The plans that are held.

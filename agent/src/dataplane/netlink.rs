@@ -66,6 +66,13 @@ impl Netlink {
         Self { socket, settings, held: None, ownership: Ownership::Open, whole_at: None }
     }
 
+    /// Whether a table has this name, and is another program's.
+    pub(crate) fn is_others(table: Name) -> bool {
+        let settings = Settings { table, ownership: Ownership::Open, old_kernel: false };
+        let found = Self::open(settings).and_then(|mut netlink| netlink.find());
+        matches!(found, Err(DataplaneError::Foreign { .. }))
+    }
+
     /// The table as the kernel has it; an error if it is not ours.
     fn find(&mut self) -> Result<Option<TableFound>, DataplaneError> {
         let name = self.settings.table.as_str();

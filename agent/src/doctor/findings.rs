@@ -120,6 +120,9 @@ pub struct TableSeen {
     pub name: String,
     /// The names of its chains.
     pub chains: Vec<String>,
+    /// Whether it has a name of ours and is another program's.
+    #[serde(default)]
+    pub is_others: bool,
 }
 
 /// A rule of others that translates an address of ours, or a port of whatever address.

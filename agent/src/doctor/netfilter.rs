@@ -9,7 +9,8 @@ use nlink::{Connection, Nftables};
 use super::findings::{ForeignMarks, ForeignNat, Netfilter, TableSeen};
 use super::marks::{self, Bits};
 use super::ports;
-use crate::rules::mark;
+use crate::dataplane::Netlink;
+use crate::rules::{Name, mark};
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
@@ -33,7 +34,9 @@ pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
             .map(|chain| chain.name.clone())
             .collect();
         let family = word(table.family).to_owned();
-        found.tables.push(TableSeen { family, name: table.name.clone(), chains: names });
+        let is_named = table.family == Family::Inet && table.name.starts_with(OWN);
+        let is_others = is_named && Name::new(&table.name).is_ok_and(Netlink::is_others);
+        found.tables.push(TableSeen { family, name: table.name.clone(), chains: names, is_others });
     }
     let foreign = chains.iter().filter(|chain| !chain.table.starts_with(OWN));
     for chain in foreign.clone() {

@@ -14,7 +14,7 @@ use crate::glass::{self, Act, Glass, GlassError, Log};
 use crate::host::actor::{BY_RULES, NOT_BY_US, has_datagrams};
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
-use crate::host::{changes, files, survey, trial};
+use crate::host::{changes, files, trial};
 use crate::verbs::among::among;
 use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
@@ -24,8 +24,13 @@ use crate::verbs::{Context, Exit, Failure, chain};
 pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
     let directory = files::directory(args.here.data.as_ref())?;
     open_to_us(&directory, args)?;
+    left_to_us()?;
     let act = if args.undo { Act::Undo } else { Act::Rollback };
     let by_nft = |failure| by_nft(failure, &directory, act);
+    let world = World::read(&directory).map_err(by_nft)?;
+    if act == Act::Rollback && world.is_empty() {
+        return Err(nothing_held(&directory));
+    }
     let services = match &args.service {
         None => vec![None],
         Some(subject) => {
@@ -37,7 +42,6 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
     // in the kernel for another's.
     let log = Log::try_open(&directory);
     let before = glass::read_or_nothing(&directory);
-    let world = World::read(&directory).map_err(by_nft)?;
     let by_others = is_by_others(&before, &world).map_err(by_nft)?;
     match (by_others, args.undo, &args.service) {
         (true, true, Some(_)) => {
@@ -94,6 +98,34 @@ fn open_to_us(directory: &Path, args: &Rollback) -> Result<(), Failure> {
         }
         Err(_) => Err(not_joined(directory)),
     }
+}
+
+/// That the name of the table is ours to take: what `nft -f` does would delete another's too.
+fn left_to_us() -> Result<(), Failure> {
+    // Who may not ask is told so where rules are changed.
+    let others = Kernel::open().ok().and_then(|mut kernel| kernel.others_glass());
+    let [_, table] = Kernel::TABLES;
+    others.map_or(Ok(()), |why| {
+        Err(Failure::Failed(format!(
+            "{why}; see whose it is: nft list table inet {table}; until it has another name, \
+             break-glass is at the controller alone: crossfade rollback"
+        )))
+    })
+}
+
+/// What is said where no table of a plan is held, so that nothing would be sent to legacy.
+fn nothing_held(directory: &Path) -> Failure {
+    let is_there = |name| directory.join(name).symlink_metadata().is_ok();
+    if is_there(files::ROLLBACK) {
+        let why = "no service can be read here; what the agent held when it last changed anything \
+                   lies ready";
+        return by_nft(Failure::Failed(why.to_owned()), directory, Act::Rollback);
+    }
+    if is_there(files::SETTINGS) {
+        let why = "no service is held here: nothing of this VM goes anywhere but to legacy";
+        return Failure::Refused(why.to_owned());
+    }
+    not_joined(directory)
 }
 
 /// Whether a directory is there, if it can be told.
@@ -211,7 +243,6 @@ pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
     }
     let failed = |error: DataplaneError| Failure::Failed(chain(&error));
     let mut world = World::read(&directory)?;
-    world.host = survey::kept(&directory, &settings);
     let compiled = world.compile().map_err(Failure::Failed)?;
     Kernel::leave_behind(&compiled.table).map_err(failed)?;
     let force = glass::read_or_nothing(&directory).services();

@@ -167,6 +167,56 @@ fn damaged_files_and_an_operator_who_is_not_root() {
     assert!(said.code == 1 && said.err.contains("sudo nft -f /var/lib/crossfade"), "{said:?}");
 }
 
+/// Where its tables cannot be read, the command claims nothing, and says what does it; where
+/// there never was an agent it changes nothing.
+#[test]
+fn nothing_is_claimed_where_nothing_is_known() {
+    let test = "nothing_is_claimed_where_nothing_is_known";
+    let Some((world, agent, _)) = at_half(test) else { return };
+    agent.signal(Signal::SIGSTOP);
+    let [one, other] = [0, 1].map(|n| world.data().join(format!("hosttable.{n}")));
+    fs::write(one, "damaged").unwrap();
+    // Whoever owns the directory can have root wait for a pipe.
+    let _ = fs::remove_file(&other);
+    nix::unistd::mkfifo(&other, Mode::S_IRWXU).unwrap();
+    let said = world.vm(&["agent", "rollback"]);
+    let file = "nft -f /var/lib/crossfade/agent/rollback.nft";
+    assert!(said.code == 1 && said.err.contains(file), "{said:?}");
+    assert!(!world.rules().contains("crossfade_rollback"));
+    world.net.vm.run("nft", &["-f", world.data().join("rollback.nft").to_str().unwrap()]);
+    all_on_legacy(&world);
+    world.vm(&["agent", "leave"]).ok();
+    for args in [&["agent", "rollback"][..], &["agent", "rollback", "--data", "/etc"]] {
+        let said = world.vm(args);
+        assert!(said.code != 0 && said.err.contains("has not joined"), "{said:?}");
+    }
+    assert!(!world.rules().contains("crossfade"), "{}", world.rules());
+}
+
+/// Another program's table is no break-glass, and stays as it is; so does nothing of ours.
+#[test]
+fn another_program_has_its_name() {
+    let Some((world, _agent, before)) = at_half("another_program_has_its_name") else { return };
+    let theirs = "table inet crossfade_rollback {\n    chain prerouting { counter; }\n}\n";
+    assert!(world.net.vm.nft_file(theirs).status.success());
+    let table = || world.net.vm.run("nft", &["list", "table", "inet", "crossfade_rollback"]);
+    let as_made = table();
+    for args in [&["agent", "rollback"][..], &["agent", "rollback", "--undo"]] {
+        let said = world.vm(args);
+        assert!(said.code == 1 && said.err.contains("is not ours"), "{said:?}");
+        assert!(!said.err.contains("nft -f") && !said.err.contains("nft delete"), "{said:?}");
+    }
+    let said = world.vm(&["agent", "doctor"]);
+    assert!(said.out.contains("crossfade_rollback is another program's"), "{said:?}");
+    world.shift("orders", "49.99%");
+    assert_eq!(world.status().unwrap()["breakGlass"], serde_json::json!([]));
+    assert!(sides(&world.net, CLIENTS, LOGICAL).contains(&'T') && before.contains(&'T'));
+    let said = world.vm(&["agent", "leave"]).ok();
+    assert!(said.contains("left as others made it: table `inet crossfade_rollback`"), "{said}");
+    assert_eq!(table(), as_made);
+    assert_eq!(world.rules().matches("table inet crossfade").count(), 1, "{}", world.rules());
+}
+
 /// A plan of one service that moves by its name alone.
 const NAMED: &str = "
 apiVersion: crossfade.dev/v1alpha1

@@ -131,6 +131,42 @@ fn tables_that_name_what_must_not_be_touched() {
     assert!(sides(&world.net, 50, LOGICAL).contains(&'T'));
 }
 
+/// What must not be touched is looked at again and again; and break-glass does not touch it either.
+#[test]
+fn what_must_not_be_touched_changes() {
+    let Some(world) = World::new("what_must_not_be_touched_changes", PLAN) else { return };
+    let agent = world.joined(&["--no-names"]);
+    let apply = |plan: &str| {
+        let file = world.scratch.file("changed.yaml", plan);
+        world.controller().run(&["apply", file.to_str().unwrap(), "--wait=20s"]).ok();
+        world.until_acked();
+    };
+    let etc = world.etc();
+    fs::create_dir_all(etc.join("ssh")).unwrap();
+    let (resolver, sshd) = (etc.join("resolv.conf"), etc.join("ssh/sshd_config"));
+    for (address, port, file, says, line) in [
+        ("192.0.2.53", 53, &resolver, "asks for names", "nameserver 192.0.2.53\n"),
+        ("10.10.0.1", 2222, &sshd, "SSH", "Port 22\nPort 2222\n"),
+    ] {
+        apply(&with_service(address, port, "10.40.0.2"));
+        let held = format!("{address} . tcp . {port} :");
+        assert!(world.rules().contains(&held), "{}", world.rules());
+        fs::write(file, line).unwrap();
+        let why = world.until_nacked();
+        assert!(why.contains(says), "{address}:{port}: {why}");
+        assert!(!world.rules().contains(&held));
+        if port == 53 {
+            fs::write(file, "nameserver 10.30.0.2\n").unwrap();
+            world.until_acked();
+        }
+    }
+    agent.signal(nix::sys::signal::Signal::SIGSTOP);
+    world.vm(&["agent", "rollback"]).ok();
+    assert!(world.rules().contains("crossfade_rollback"));
+    assert!(!world.rules().contains("10.10.0.1 . tcp . 2222"), "{}", world.rules());
+    world.vm(&["agent", "rollback", "--undo"]).ok();
+}
+
 #[test]
 fn a_table_of_another_program() {
     let Some(world) = World::new("a_table_of_another_program", PLAN) else { return };

@@ -10,12 +10,18 @@ mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use sha2::{Digest as _, Sha256};
 
 /// What a slot begins with.
 const MAGIC: [u8; 8] = *b"XFSLOT\x00\x01";
+
+/// What is said of something else in a slot's place.
+const NO_FILE: &str = "it is no file";
 
 /// Magic, sequence, length and digest.
 const HEAD: usize = 8 + 8 + 8 + 32;
@@ -147,9 +153,17 @@ fn head(sequence: u64, payload: &[u8]) -> [u8; HEAD] {
 }
 
 fn read(path: &Path, limit: u64) -> io::Result<Found> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
+    // Whoever owns the directory may have put a link there, which root must not follow, or a pipe,
+    // which nobody is to wait for.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = File::options().read(true).custom_flags(flags.bits()).open(path);
+    let mut file = match opened {
+        Ok(file) if file.metadata()?.is_file() => file,
+        Ok(_) => return Ok(Found::Damaged(NO_FILE)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Ok(Found::Damaged(NO_FILE));
+        }
         Err(error) => return Err(error),
     };
     let mut found = [0; HEAD];
@@ -187,7 +201,12 @@ fn read(path: &Path, limit: u64) -> io::Result<Found> {
 
 fn write(path: &Path, head: &[u8], payload: &[u8]) -> io::Result<()> {
     let new = !path.try_exists()?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(head)?;
     file.write_all(payload)?;

@@ -14,8 +14,6 @@ const PERSIST: Release = Release { major: 6, minor: 9 };
 /// Our table and the break-glass table, in family `inet`.
 const OURS: &str = "crossfade";
 const BREAK_GLASS: &str = "crossfade_rollback";
-/// A chain that only a table of ours has.
-const OUR_CHAIN: &str = "prerouting";
 
 /// How much of the room for flows may be in use, in percent.
 const FLOWS_MAX_PERCENT: u64 = 80;
@@ -139,7 +137,7 @@ fn name(netfilter: Option<&Netfilter>) -> Row {
     let why = "tables of others are never touched";
     match ours(netfilter, OURS) {
         None => row(check, Verdict::Good, format!("inet {OURS} is free"), "it is made", why),
-        Some(table) if table.chains.iter().any(|chain| chain == OUR_CHAIN) => {
+        Some(table) if !table.is_others => {
             let why = "an agent was here; its table is adopted, not built beside";
             row(check, Verdict::Note, format!("inet {OURS} stands"), "it is adopted", why)
         }
@@ -156,6 +154,12 @@ fn break_glass(netfilter: Option<&Netfilter>) -> Row {
     let why = "it sends everything to legacy, before our table, until it is deleted";
     match ours(netfilter, BREAK_GLASS) {
         None => row(check, Verdict::Good, "not pulled".to_owned(), "nothing", why),
+        Some(table) if table.is_others => {
+            let why = "break-glass has no other name, and tables of others are never touched";
+            let found = format!("inet {BREAK_GLASS} is another program's");
+            row(check, Verdict::Fail, found, "break-glass cannot be pulled here", why)
+                .mend(format!("nft list table inet {BREAK_GLASS}"))
+        }
         Some(_) => {
             let found = format!("inet {BREAK_GLASS} stands");
             row(check, Verdict::Warn, found, "it stays: an operator pulled it", why)

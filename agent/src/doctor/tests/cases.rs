@@ -13,10 +13,10 @@ fn seen(findings: &mut Findings) -> &mut Netfilter {
     findings.netfilter.get_or_insert_default()
 }
 
-fn stands(findings: &mut Findings, name: &str, chains: &[&str]) {
-    let chains = chains.iter().map(|chain| (*chain).to_owned()).collect();
+fn stands(findings: &mut Findings, name: &str, is_others: bool) {
+    let chains = vec!["prerouting".to_owned(), "output".to_owned()];
     let (family, name) = ("inet".to_owned(), name.to_owned());
-    seen(findings).tables.push(TableSeen { family, name, chains });
+    seen(findings).tables.push(TableSeen { family, name, chains, is_others });
 }
 
 fn translated(findings: &mut Findings, first: bool) {
@@ -30,7 +30,7 @@ fn docker(findings: &mut Findings) {
     seen(findings).forward_drops.push("ip filter FORWARD".to_owned());
 }
 
-pub(super) const KERNEL: [Case; 17] = [
+pub(super) const KERNEL: [Case; 18] = [
     case("root", (Check::Privileges, Good), "rules", None, |_, _| {}),
     case("no port 53", (Check::Privileges, Warn), "above 1023", Some("systemctl"), |f, _| {
         f.bind_service = false;
@@ -59,17 +59,20 @@ pub(super) const KERNEL: [Case; 17] = [
     }),
     case("free", (Check::TableName, Good), "made", None, |_, _| {}),
     case("ours", (Check::TableName, Note), "adopted", None, |f, _| {
-        stands(f, "crossfade", &["prerouting", "output"]);
+        stands(f, "crossfade", false);
     }),
     case("another's", (Check::TableName, Fail), "nothing", Some("nft list"), |f, _| {
-        stands(f, "crossfade", &["fade"]);
+        stands(f, "crossfade", true);
     }),
     case("of another family", (Check::TableName, Good), "made", None, |f, _| {
-        stands(f, "crossfade", &["fade"]);
+        stands(f, "crossfade", true);
         seen(f).tables[0].family = "ip".to_owned();
     }),
     case("pulled", (Check::BreakGlass, Warn), "stays", Some("nft delete"), |f, _| {
-        stands(f, "crossfade_rollback", &["prerouting"]);
+        stands(f, "crossfade_rollback", false);
+    }),
+    case("another's rollback", (Check::BreakGlass, Fail), "cannot", Some("nft list"), |f, _| {
+        stands(f, "crossfade_rollback", true);
     }),
 ];
 

@@ -49,6 +49,28 @@ fn the_newest_counts_and_slots_take_turns() {
     assert_eq!(scratch.open().payload.as_deref(), Some(&b""[..]));
 }
 
+/// Whoever owns the directory can put something else in a slot's place: nobody follows it or waits.
+#[test]
+fn what_is_no_file_is_no_slot() {
+    for planted in ["pipe", "link", "folder"] {
+        let scratch = Scratch::new();
+        let mut opened = scratch.open();
+        opened.slots.write(b"before").unwrap();
+        opened.slots.write(b"newest").unwrap();
+        let (slot, moved) = (scratch.file(1), scratch.0.join("moved"));
+        fs::rename(&slot, &moved).unwrap();
+        match planted {
+            "pipe" => nix::unistd::mkfifo(&slot, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            "link" => std::os::unix::fs::symlink(&moved, &slot).unwrap(),
+            _ => fs::create_dir(&slot).unwrap(),
+        }
+        let mut opened = scratch.open();
+        assert_eq!(opened.payload.as_deref(), Some(&b"before"[..]), "{planted}");
+        assert_eq!(opened.damaged, [Damage { path: slot, why: NO_FILE }]);
+        assert!(opened.slots.write(b"another").is_err(), "{planted}");
+    }
+}
+
 /// Every single byte of the newest slot, every bit pattern of it that a flip gives: the one before
 /// counts, and the damage is told.
 #[test]
