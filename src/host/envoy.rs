@@ -7,7 +7,7 @@
 //! | [`process`] | starting, finding and ending it |
 //! | [`ready`] | asking whether it is well, and having its port |
 //! | [`supervise`] | keeping it running, and telling the rules |
-//! | [`unit`] | the same for one with a user and a unit of its own |
+//! | [`mod@unit`] | the same for one with a user and a unit of its own |
 //!
 //! It goes on without the agent, which finds it again. What feeds it keeps on disk what was
 //! followed, so that it starts with no controller.

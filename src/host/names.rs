@@ -255,6 +255,11 @@ fn found(listen: SocketAddr) -> Option<Upstreams> {
     Upstreams::of_resolv_conf(&ResolvConf::parse(&text), &[listen]).ok()
 }
 
+/// Whether the host was brought to ask the stub.
+pub(crate) fn is_brought(directory: &Path) -> bool {
+    kept(directory).how.is_some()
+}
+
 fn kept(directory: &Path) -> Kept {
     disk::read(directory, KEPT).ok().flatten().unwrap_or_default()
 }

@@ -57,18 +57,7 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
         ticket.controllers.clone_from(&args.controller);
     }
     let known = files::settings(&directory)?;
-    if let Some(known) = known.as_ref().filter(|known| known.name != ticket.name.to_string()) {
-        return Err(Failure::Refused(format!(
-            "this VM has joined as {}; first: crossfade agent leave",
-            known.name
-        )));
-    }
-    if following::is_taken(&directory) {
-        return Err(Failure::Refused(
-            "an agent runs here; to join it anew, stop it first: systemctl stop crossfade-agent"
-                .to_owned(),
-        ));
-    }
+    may_join(args, &ticket, &directory, known.as_ref())?;
     let is_new = !directory.exists();
     files::make(&directory)?;
     let envoy = envoy(args, &directory)?;
@@ -104,6 +93,45 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
         page::json(&Joined { name, controllers, started, confirmed, doctor, status })?;
     }
     Ok(Exit::Done)
+}
+
+/// Whether what this VM is already lets it join so.
+fn may_join(
+    args: &Join,
+    ticket: &Ticket,
+    directory: &Path,
+    known: Option<&Settings>,
+) -> Result<(), Failure> {
+    let refused = |why: String| Err(Failure::Refused(why));
+    if following::is_taken(directory) {
+        return refused(
+            "an agent runs here; to join it anew, stop it first: systemctl stop crossfade-agent"
+                .to_owned(),
+        );
+    }
+    let Some(known) = known else { return Ok(()) };
+    if known.name != ticket.name.to_string() {
+        return refused(format!(
+            "this VM has joined as {}; first: crossfade agent leave",
+            known.name
+        ));
+    }
+    if known.names != names(args) && host::names::is_brought(directory) {
+        return refused(
+            "this VM is brought to ask the agent for names, which leaving takes back; to answer \
+             names otherwise, first: crossfade agent leave"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn names(args: &Join) -> Names {
+    match args.names {
+        _ if args.no_names => Names::Off,
+        Some(address) => Names::At(address),
+        None => Names::Auto,
+    }
 }
 
 /// Whether this join stays, as far as that is known now, and what is to be done for it.
@@ -155,11 +183,7 @@ async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settin
         controllers: ticket.controllers.clone(),
         joined: true,
         address,
-        names: match args.names {
-            _ if args.no_names => Names::Off,
-            Some(address) => Names::At(address),
-            None => Names::Auto,
-        },
+        names: names(args),
         exempt: args.exempt.clone(),
         envoy: None,
     })

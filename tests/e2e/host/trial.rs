@@ -97,9 +97,15 @@ fn who_joins_anew_as_before_is_not_on_trial() {
     let agent = Agent::start(&world);
     world.until_acked();
     assert!(world.status().unwrap()["trial"].is_null());
-    // Otherwise than before: that is to be proved.
     agent.kill();
-    let said = again(&["--no-names", "-o", "json"]);
+    // Nobody would answer where the VM was brought to ask.
+    let token = world.token(&["vm-1", "--replace"]);
+    for otherwise in [&["--no-names"][..], &["--names", "127.0.0.1:5353"]] {
+        let said = world.join_with(&token, otherwise).fails(3);
+        assert!(said.contains("first: crossfade agent leave"), "{said}");
+    }
+    // Otherwise than before: that is to be proved.
+    let said = world.join_with(&token, &["--exempt", "10.99.0.0/16", "-o", "json"]).ok();
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&said["name"], &said["confirmed"]), (&"vm-1".into(), &false.into()), "{said}");
     let _agent = Agent::start(&world);
