@@ -212,9 +212,14 @@ fn each_ticket_is_told_where_it_belongs() {
     let (more, _) = token(&controller, &["vm-2"]);
     let theirs = scratch.path().join("theirs");
     std::fs::create_dir(&theirs).unwrap();
-    std::os::unix::fs::symlink(data.join("identity"), theirs.join("identity")).unwrap();
-    let complaint = join(&["agent", "join", "--no-start", "--force"], more.as_bytes(), &theirs);
-    let complaint = complaint.fails(2);
+    let identity = data.join("identity");
+    let as_vm = || join(&["agent", "join", "--no-start", "--force"], more.as_bytes(), &theirs);
+    std::os::unix::fs::symlink(&identity, theirs.join("identity")).unwrap();
+    let complaint = as_vm().fails(1);
+    assert!(complaint.contains("it is a link, or no directory"), "{complaint}");
+    std::fs::remove_file(theirs.join("identity")).unwrap();
+    program("cp", &["-a", identity.to_str().unwrap(), theirs.to_str().unwrap()]).ok();
+    let complaint = as_vm().fails(2);
     assert!(complaint.contains("is of gateway edge"), "{complaint}");
 
     // One name is one machine's.

@@ -103,7 +103,13 @@ impl Files for Disk {
         // Whoever has the directory above may have put something else here, while we are root.
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let mut options = OpenOptions::new();
-        let directory = options.read(true).custom_flags(flags.bits()).open(path)?;
+        let directory = options.read(true).custom_flags(flags.bits()).open(path);
+        let directory = directory.map_err(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => {
+                io::Error::new(error.kind(), "it is a link, or no directory; move it away")
+            }
+            _ => error,
+        })?;
         let about = directory.metadata()?;
         if about.uid() != geteuid().as_raw() && Some(about.uid()) != owner_above(path) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is another user's"));
