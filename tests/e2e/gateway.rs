@@ -173,6 +173,21 @@ fn a_gateways_proxies_show_its_certificate_until_it_is_revoked() {
     assert!(sink(&controller, "edge-1").is_none_or(|sink| sink["connected"] == false));
 }
 
+/// A VM that finds a gateway's key where its own would be.
+fn is_told_another_kind_of_key(controller: &Controller, scratch: &Scratch, identity: &Path) {
+    let (more, _) = token(controller, &["vm-2"]);
+    let theirs = scratch.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    let as_vm = || join(&["agent", "join", "--no-start", "--force"], more.as_bytes(), &theirs);
+    std::os::unix::fs::symlink(identity, theirs.join("identity")).unwrap();
+    let complaint = as_vm().fails(1);
+    assert!(complaint.contains("it is a link, or no directory"), "{complaint}");
+    std::fs::remove_file(theirs.join("identity")).unwrap();
+    program("cp", &["-a", identity.to_str().unwrap(), theirs.to_str().unwrap()]).ok();
+    let complaint = as_vm().fails(2);
+    assert!(complaint.contains("is of gateway edge"), "{complaint}");
+}
+
 #[test]
 fn each_ticket_is_told_where_it_belongs() {
     let scratch = Scratch::new();
@@ -209,18 +224,7 @@ fn each_ticket_is_told_where_it_belongs() {
     assert!(complaint.contains("used already at"), "{complaint}");
     assert!(complaint.contains("crossfade token create edge-1 --gateway edge"), "{complaint}");
 
-    let (more, _) = token(&controller, &["vm-2"]);
-    let theirs = scratch.path().join("theirs");
-    std::fs::create_dir(&theirs).unwrap();
-    let identity = data.join("identity");
-    let as_vm = || join(&["agent", "join", "--no-start", "--force"], more.as_bytes(), &theirs);
-    std::os::unix::fs::symlink(&identity, theirs.join("identity")).unwrap();
-    let complaint = as_vm().fails(1);
-    assert!(complaint.contains("it is a link, or no directory"), "{complaint}");
-    std::fs::remove_file(theirs.join("identity")).unwrap();
-    program("cp", &["-a", identity.to_str().unwrap(), theirs.to_str().unwrap()]).ok();
-    let complaint = as_vm().fails(2);
-    assert!(complaint.contains("is of gateway edge"), "{complaint}");
+    is_told_another_kind_of_key(&controller, &scratch, &data.join("identity"));
 
     // One name is one machine's.
     let taken = controller.run(&["token", "create", "edge-1", "--replace"]).fails(3);
