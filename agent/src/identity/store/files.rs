@@ -104,11 +104,12 @@ impl Files for Disk {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let mut options = OpenOptions::new();
         let directory = options.read(true).custom_flags(flags.bits()).open(path);
-        let directory = directory.map_err(|error| match error.kind() {
-            io::ErrorKind::NotADirectory => {
+        let directory = directory.map_err(|error| {
+            if error.kind() == io::ErrorKind::NotADirectory {
                 io::Error::new(error.kind(), "it is a link, or no directory; move it away")
+            } else {
+                error
             }
-            _ => error,
         })?;
         let about = directory.metadata()?;
         if about.uid() != geteuid().as_raw() && Some(about.uid()) != owner_above(path) {
