@@ -6,6 +6,7 @@
 //! | [`world`] | tables of plans to the leaves of this host, and to rules |
 //! | [`actor`] | the one task that changes the host's rules |
 //! | [`survey`] | what addresses the host has, and what no rule may touch |
+//! | [`clocks`] | whether it is a clock why no controller is reached |
 //! | [`controllers`] | where the controllers are, as it was last found |
 //! | [`kernel`] | our table, and that of break-glass |
 //! | [`names`] | the stub DNS server, and bringing the host to ask it |
@@ -21,6 +22,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod changes;
+mod clocks;
 pub(crate) mod control;
 mod controllers;
 pub(crate) mod descriptors;
@@ -211,6 +213,7 @@ impl Parts<'_> {
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
+        let (untimely, away) = (watch::channel(None).0, follower.away());
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -228,6 +231,7 @@ impl Parts<'_> {
             in_force: seen.clone(),
             links: links.subscribe(),
             away: follower.away(),
+            untimely: untimely.subscribe(),
             health: standing.health(),
             stub,
             notes: names.as_ref().map(names::Serving::notes),
@@ -249,6 +253,8 @@ impl Parts<'_> {
         let news = survey::News::of(&beside, proved, &controllers);
         let survey = survey::go_on(directory, settings, world.clone(), asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
+        let identity = standing.health().map(|(identity, _)| identity);
+        let clocks = clocks::go_on(identity, &settings.controllers, away, &untimely);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
             lost = lost => Some(lost),
@@ -259,6 +265,7 @@ impl Parts<'_> {
             () = survey => None,
             () = controllers::go_on(directory, &controllers, reached) => None,
             () = returns => None,
+            () = clocks => None,
             () = serving => None,
             () = names::go_on(names, directory, settings) => None,
             () = beside.go_on() => None,
