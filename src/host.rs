@@ -213,7 +213,7 @@ impl Parts<'_> {
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
-        let (untimely, away) = (watch::channel(None).0, follower.away());
+        let (why, clocks) = clocks::watched(&standing, &settings.controllers, follower.away());
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -230,8 +230,7 @@ impl Parts<'_> {
             settings: settings.clone(),
             in_force: seen.clone(),
             links: links.subscribe(),
-            away: follower.away(),
-            untimely: untimely.subscribe(),
+            why,
             health: standing.health(),
             stub,
             notes: names.as_ref().map(names::Serving::notes),
@@ -243,18 +242,12 @@ impl Parts<'_> {
         begun(directory, settings)?;
         forward(directory, settings).await;
         let lost = trial::lost(directory, settings, links.subscribe(), farewell.clone());
-        let say = async move || ReportRequest {
-            leaving: farewell.is_due(),
-            ..report::of(&seen.borrow().clone())
-        };
-        let reports = following::report(node, links.subscribe(), &noticed, say);
+        let reports = reported(node, links.subscribe(), &noticed, seen, farewell);
         let (reached, (proving, proved)) = (links.subscribe(), watch::channel(Proved::default()));
         let stopped = told_to_stop(asks.clone(), world.clone());
         let news = survey::News::of(&beside, proved, &controllers);
         let survey = survey::go_on(directory, settings, world.clone(), asks.clone(), news);
         let returns = returns::go_on(world.clone(), proving);
-        let identity = standing.health().map(|(identity, _)| identity);
-        let clocks = clocks::go_on(identity, &settings.controllers, away, &untimely);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
             lost = lost => Some(lost),
@@ -273,6 +266,21 @@ impl Parts<'_> {
         };
         Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
+}
+
+/// Tells the controller what is in force here, now and then and when that is noticed.
+async fn reported(
+    node: Node,
+    links: watch::Receiver<Option<Link>>,
+    noticed: &Notify,
+    seen: watch::Receiver<InForce>,
+    farewell: Farewell,
+) {
+    let say = async move || ReportRequest {
+        leaving: farewell.is_due(),
+        ..report::of(&seen.borrow().clone())
+    };
+    following::report(node, links, noticed, say).await;
 }
 
 /// Says that it runs.

@@ -8,6 +8,8 @@ use agent::identity::{CallError, Identity, time};
 use controller::clock::Clock;
 use tokio::sync::watch;
 
+use crate::identity::Standing;
+
 /// How soon after somebody answered they are asked again: as long as the longest pause between
 /// attempts to follow.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -15,13 +17,44 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How soon after nobody did.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Says in `why`, while nobody is followed, whether the clocks do not agree or the certificate has
-/// expired; `None`: neither, or nobody answers. `away` is why nobody is followed.
-pub(super) async fn go_on(
-    identity: Option<watch::Receiver<Arc<Identity>>>,
+/// Why nobody is followed.
+#[derive(Clone)]
+pub(super) struct Why {
+    /// In the words of the last attempt; `None`: somebody is, or nobody was tried yet.
+    away: watch::Receiver<Option<Arc<str>>>,
+    /// In better ones, where it is a matter of time.
+    untimely: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl Why {
+    /// The best words; `None`: somebody is followed, or nobody was tried yet.
+    pub(super) fn words(&self) -> Option<String> {
+        let (away, untimely) = (self.away.borrow(), self.untimely.borrow());
+        let words = away.as_ref().map(|words| untimely.as_ref().unwrap_or(words));
+        words.map(ToString::to_string)
+    }
+}
+
+/// Why nobody is followed, and what finds that out until dropped. `away` is what attempts to follow
+/// say.
+pub(super) fn watched(
+    standing: &Standing,
     controllers: &[String],
+    away: watch::Receiver<Option<Arc<str>>>,
+) -> (Why, impl Future<Output = ()> + use<>) {
+    let (why, untimely) = watch::channel(None);
+    let identity = standing.health().map(|(identity, _)| identity);
+    let going_on = go_on(identity, controllers.to_vec(), away.clone(), why);
+    (Why { away, untimely }, going_on)
+}
+
+/// Says in `why`, while nobody is followed, whether the clocks do not agree or the certificate has
+/// expired; `None`: neither, or nobody answers.
+async fn go_on(
+    identity: Option<watch::Receiver<Arc<Identity>>>,
+    controllers: Vec<String>,
     mut away: watch::Receiver<Option<Arc<str>>>,
-    why: &watch::Sender<Option<Arc<str>>>,
+    why: watch::Sender<Option<Arc<str>>>,
 ) {
     let Some(identity) = identity else { return std::future::pending().await };
     loop {
@@ -33,7 +66,7 @@ pub(super) async fn go_on(
             continue;
         }
         let newest = Arc::clone(&identity.borrow());
-        let (told, pause) = ask(controllers, &newest).await;
+        let (told, pause) = ask(&controllers, &newest).await;
         if why.send_if_modified(|why| std::mem::replace(why, told.clone()) != told)
             && let Some(why) = told
         {

@@ -48,10 +48,11 @@ impl Wall {
     /// What a program has in its environment that goes by it.
     fn environment(&self) -> Vec<(&'static str, String)> {
         let places = fs::read_dir("/usr/lib").unwrap();
-        let library = places
-            .map(|place| place.unwrap().path().join("faketime/libfaketimeMT.so.1"))
-            .find(|path| path.exists())
-            .expect("libfaketime is not there; scripts/test installs it");
+        let mut libraries =
+            places.map(|place| place.unwrap().path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|path| path.exists());
+        let library =
+            library.unwrap_or_else(|| panic!("libfaketime is not there; scripts/test installs it"));
         vec![
             ("LD_PRELOAD", library.to_str().unwrap().to_owned()),
             ("FAKETIME_TIMESTAMP_FILE", self.file.to_str().unwrap().to_owned()),
@@ -164,7 +165,9 @@ impl Served {
         let sides = sides(&world.net, CLIENTS, LOGICAL);
         assert!(sides.contains(&'L') && sides.contains(&'T'));
         let mut served = Self { world, agent, sides, streams };
-        served.streams.iter_mut().for_each(|stream| drop(letter(stream).unwrap()));
+        for stream in &mut served.streams {
+            letter(stream).unwrap();
+        }
         served.is_served();
         Some((served, walls))
     }
