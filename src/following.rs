@@ -79,6 +79,12 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
             pid.trim()
         )));
     }
+    if lock.metadata().is_ok_and(|about| about.nlink() == 0) {
+        let directory = directory.display();
+        return Err(Failure::Failed(format!(
+            "{directory} was let go by another process just now; try again"
+        )));
+    }
     if is_writable {
         // In place, which a full disk does not stop. It is only for the words: the lock counts.
         let pid = format!("{:<10}\n", std::process::id());
@@ -91,6 +97,38 @@ pub(crate) fn take(directory: PathBuf) -> Result<Place, Failure> {
         tracing::error!(%directory, "read-only: what is held stays in force, nothing new is taken");
     }
     Ok(Place { directory, _lock: lock })
+}
+
+/// What is not there yet of a directory in which somebody is about to join, so that who is refused
+/// leaves nothing behind.
+pub(crate) struct Absent {
+    /// That directory, if it is not there, and those above it that are not.
+    directories: Vec<PathBuf>,
+    /// Where nobody was ever at work.
+    unlocked: Option<PathBuf>,
+}
+
+impl Absent {
+    /// Looks.
+    pub(crate) fn of(directory: &Path) -> Self {
+        let is_absent = |path: &Path| path.symlink_metadata().is_err();
+        let above = directory.ancestors().take_while(|path| is_absent(path));
+        let directories = above.map(Path::to_owned).collect();
+        let unlocked = is_absent(&directory.join(LOCK)).then(|| directory.to_owned());
+        Self { directories, unlocked }
+    }
+
+    /// Removes what has come since then, but for what somebody needs: all of it is empty.
+    pub(crate) fn restore(self) {
+        if let Some(directory) = self.unlocked.filter(|directory| directory.join(LOCK).exists()) {
+            // Whoever has it now keeps it; it is removed by who has it.
+            if let Ok(place) = take(directory) {
+                let _ = std::fs::remove_file(place.directory.join(LOCK));
+            }
+        }
+        // From the inside out; above one that is not empty none is.
+        let _ = self.directories.iter().try_for_each(std::fs::remove_dir);
+    }
 }
 
 /// Opens the lock. Whoever owns the directory may have put something else in its place, which root
@@ -316,6 +354,40 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// Who is refused leaves nothing behind, and nothing of others is taken away.
+    #[test]
+    fn what_was_not_there_goes_and_what_was_stays() {
+        let base = std::env::temp_dir().join(format!("cf-absent-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        let directory = base.join("lib/agent");
+        let names = |path: &Path| -> Vec<std::ffi::OsString> {
+            path.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        let absent = Absent::of(&directory);
+        drop(take(directory.clone()).unwrap());
+        absent.restore();
+        assert_eq!(names(&base), [""; 0]);
+
+        // A key that may be needed, and where it is.
+        let absent = Absent::of(&directory);
+        drop(take(directory.clone()).unwrap());
+        std::fs::write(directory.join("key"), "").unwrap();
+        absent.restore();
+        assert_eq!(names(&directory), ["key"]);
+
+        // Somebody is at work there meanwhile, or was before.
+        let absent = Absent::of(&directory);
+        let place = take(directory.clone()).unwrap();
+        absent.restore();
+        assert!(is_taken(&directory) && directory.join(LOCK).exists());
+        drop(place);
+        let absent = Absent::of(&directory);
+        drop(take(directory.clone()).unwrap());
+        absent.restore();
+        assert!(directory.join(LOCK).exists());
+        std::fs::remove_dir_all(&base).unwrap();
     }
 
     /// Whoever owns the directory may plant something in the lock's place.

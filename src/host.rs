@@ -6,6 +6,7 @@
 //! | [`world`] | tables of plans to the leaves of this host, and to rules |
 //! | [`actor`] | the one task that changes the host's rules |
 //! | [`survey`] | what addresses the host has, and what no rule may touch |
+//! | [`clocks`] | whether it is a clock why no controller is reached |
 //! | [`controllers`] | where the controllers are, as it was last found |
 //! | [`kernel`] | our table, and that of break-glass |
 //! | [`names`] | the stub DNS server, and bringing the host to ask it |
@@ -21,6 +22,7 @@
 
 pub(crate) mod actor;
 pub(crate) mod changes;
+mod clocks;
 pub(crate) mod control;
 mod controllers;
 pub(crate) mod descriptors;
@@ -211,6 +213,7 @@ impl Parts<'_> {
         let (pumped, noticed) = (again.subscribe(), Arc::new(Notify::new()));
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
+        let (why, clocks) = clocks::watched(&standing, &settings.controllers, follower.away());
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -227,7 +230,7 @@ impl Parts<'_> {
             settings: settings.clone(),
             in_force: seen.clone(),
             links: links.subscribe(),
-            away: follower.away(),
+            why,
             health: standing.health(),
             stub,
             notes: names.as_ref().map(names::Serving::notes),
@@ -239,11 +242,7 @@ impl Parts<'_> {
         begun(directory, settings)?;
         forward(directory, settings).await;
         let lost = trial::lost(directory, settings, links.subscribe(), farewell.clone());
-        let say = async move || ReportRequest {
-            leaving: farewell.is_due(),
-            ..report::of(&seen.borrow().clone())
-        };
-        let reports = following::report(node, links.subscribe(), &noticed, say);
+        let reports = reported(node, links.subscribe(), &noticed, seen, farewell);
         let (reached, (proving, proved)) = (links.subscribe(), watch::channel(Proved::default()));
         let stopped = told_to_stop(asks.clone(), world.clone());
         let news = survey::News::of(&beside, proved, &controllers);
@@ -259,6 +258,7 @@ impl Parts<'_> {
             () = survey => None,
             () = controllers::go_on(directory, &controllers, reached) => None,
             () = returns => None,
+            () = clocks => None,
             () = serving => None,
             () = names::go_on(names, directory, settings) => None,
             () = beside.go_on() => None,
@@ -266,6 +266,21 @@ impl Parts<'_> {
         };
         Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
     }
+}
+
+/// Tells the controller what is in force here, now and then and when that is noticed.
+async fn reported(
+    node: Node,
+    links: watch::Receiver<Option<Link>>,
+    noticed: &Notify,
+    seen: watch::Receiver<InForce>,
+    farewell: Farewell,
+) {
+    let say = async move || ReportRequest {
+        leaving: farewell.is_due(),
+        ..report::of(&seen.borrow().clone())
+    };
+    following::report(node, links, noticed, say).await;
 }
 
 /// Says that it runs.

@@ -25,9 +25,21 @@ pub(crate) enum Standing {
     Somebody(Box<Keeper>),
 }
 
-/// Uses a ticket up, and keeps in `directory` what came of it.
+/// Uses a ticket up, and keeps in `directory` what came of it: nothing, where it is refused for
+/// good.
 pub(crate) async fn join(ticket: &Ticket, directory: &Path) -> Result<Identity, Failure> {
-    let mut found = Store::open(&directory.join(DIRECTORY)).map_err(failed)?;
+    let place = directory.join(DIRECTORY);
+    let is_new = place.symlink_metadata().is_err();
+    let joined = join_in(ticket, directory, &place).await;
+    if joined.is_err() && is_new {
+        // It is empty, unless the key in it may be needed.
+        let _ = std::fs::remove_dir(&place);
+    }
+    joined
+}
+
+async fn join_in(ticket: &Ticket, directory: &Path, place: &Path) -> Result<Identity, Failure> {
+    let mut found = Store::open(place).map_err(failed)?;
     // An agent and a relay have directories of their own.
     let other = found.identity.as_ref().map(|had| &had.kind);
     if let Some(other) = other.filter(|kind| kind.is_agent() != ticket.kind.is_agent()) {

@@ -35,7 +35,7 @@ use xds::join::{Kind, MachineName};
 
 use self::key::Key;
 
-pub use self::call::{CallError, Unusable};
+pub use self::call::{CallError, Unusable, time};
 pub use self::certificate::Unfit;
 pub use self::enroll::{EnrollError, enroll};
 pub use self::keeper::{Health, Keeper};

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
 use crate::cli::args::Subject;
+use crate::cli::follow::controller;
 use crate::config::LogFormat;
 
 /// What an agent on a VM does.
@@ -67,7 +68,7 @@ pub(crate) struct Join {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Controllers to join, HOST:PORT, in place of those that the token names
-    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    #[arg(long, value_name = "ADDR", num_args = 1.., value_parser = controller)]
     pub(crate) controller: Vec<String>,
     /// The address that stands for this VM's own processes; default the one towards the controller
     #[arg(long, value_name = "IP")]
@@ -177,6 +178,6 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "FILE")]
     pub(crate) envoy: Option<PathBuf>,
     /// A controller to reach, HOST:PORT
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = controller)]
     pub(crate) controller: Option<String>,
 }

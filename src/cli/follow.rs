@@ -140,11 +140,17 @@ pub(crate) struct RelayJoin {
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Controllers to join, HOST:PORT, in place of those that the token names
-    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    #[arg(long, value_name = "ADDR", num_args = 1.., value_parser = controller)]
     pub(crate) controller: Vec<String>,
     /// The relay's directory; default one beside the controller's
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+/// An address of a controller, before anything is done with it.
+pub(crate) fn controller(text: &str) -> Result<String, String> {
+    xds::follow::dial::check(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 /// Where a relay serves the proxies of its host.

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use xds::follow::Link;
 
 use crate::host::actor::Ask;
+use crate::host::clocks::Why;
 use crate::host::envoy::{EnvoyStatus, Shown};
 use crate::host::farewell::Farewell;
 use crate::host::files::{SOCKET, Settings};
@@ -169,7 +170,8 @@ pub(super) struct Control {
     pub(super) settings: Settings,
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) links: watch::Receiver<Option<Link>>,
-    pub(super) away: watch::Receiver<Option<Arc<str>>>,
+    /// Why no controller is followed.
+    pub(super) why: Why,
     pub(super) health: Option<(watch::Receiver<Arc<Identity>>, watch::Receiver<Health>)>,
     pub(super) stub: Option<Arc<Stub>>,
     /// What is to be known of how the host is brought to ask the stub.
@@ -267,7 +269,7 @@ impl Control {
             name: self.settings.name.clone(),
             address: self.settings.address.to_string(),
             controller: self.links.borrow().as_ref().map(|link| link.address.to_string()),
-            away: self.away.borrow().as_ref().map(ToString::to_string),
+            away: self.why.words(),
             token: (in_force.through != Token::NEVER).then_some(in_force.through),
             broken: in_force.broken,
             table: in_force.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),

@@ -4,13 +4,15 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use agent::identity::Identity;
 use serde::{Deserialize, Serialize};
+use xds::join::Ticket;
 
 use super::DIRECTORY;
 use crate::cli::follow::RelayJoin;
 use crate::cli::page;
 use crate::disk;
-use crate::following;
+use crate::following::{self, Absent, Place};
 use crate::identity::{self, ticket};
 use crate::verbs::{Exit, Failure};
 
@@ -42,11 +44,12 @@ pub(super) async fn join(args: &RelayJoin) -> Result<Exit, Failure> {
     if !args.controller.is_empty() {
         ticket.controllers.clone_from(&args.controller);
     }
-    let failed = |source| Failure::File { what: "make", path: directory.clone(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-    // Nobody else is at work here meanwhile; a relay that runs has the identity in memory.
-    let place = following::take(directory.clone())?;
-    let identity = identity::join(&ticket, &directory).await?;
+    let absent = Absent::of(&directory);
+    let joined = enroll(&ticket, &directory).await;
+    if joined.is_err() {
+        absent.restore();
+    }
+    let (place, identity) = joined?;
     disk::put(&directory, FILE, &Joined { controllers: ticket.controllers.clone() })?;
     page::print(&format!(
         "{} has joined {} as {}\nstart it: crossfade relay --data {}\n",
@@ -57,4 +60,13 @@ pub(super) async fn join(args: &RelayJoin) -> Result<Exit, Failure> {
     ))?;
     drop(place);
     Ok(Exit::Done)
+}
+
+async fn enroll(ticket: &Ticket, directory: &Path) -> Result<(Place, Identity), Failure> {
+    let failed = |source| Failure::File { what: "make", path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    // Nobody else is at work here meanwhile; a relay that runs has the identity in memory.
+    let place = following::take(directory.to_owned())?;
+    let identity = identity::join(ticket, directory).await?;
+    Ok((place, identity))
 }

@@ -154,9 +154,26 @@ impl Controller {
         Self::run_at(data, "127.0.0.1:0", args)
     }
 
+    /// Starts one whose clients know where xDS answers, with more in its environment.
+    pub(crate) fn start_with(
+        data: &Path,
+        xds: &str,
+        args: &[&str],
+        environment: &[(&str, String)],
+    ) -> Self {
+        let mut command = Command::new(BINARY);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::run_by(command, data, xds, args)
+            .unwrap_or_else(|said| panic!("{}{}", said.out, said.err))
+    }
+
     fn run_at(data: &Path, xds: &str, args: &[&str]) -> Result<Self, Said> {
+        Self::run_by(Command::new(BINARY), data, xds, args)
+    }
+
+    fn run_by(mut command: Command, data: &Path, xds: &str, args: &[&str]) -> Result<Self, Said> {
         let dns = format!("127.0.0.1:{}", dns_port("127.0.0.1"));
-        let mut child = Command::new(BINARY)
+        let mut child = command
             .args(["serve", "--api", "127.0.0.1:0", "--dns", &dns, "--xds", xds])
             .args(["--dns-threads", "2", "--data"])
             .arg(data)

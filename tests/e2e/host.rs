@@ -9,6 +9,7 @@ mod beside;
 mod booted;
 mod brought;
 mod catch;
+mod clock;
 mod envoy;
 mod envoy_port;
 mod envoy_unit;

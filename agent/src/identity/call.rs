@@ -75,7 +75,7 @@ pub enum CallError {
     /// One of the clocks is wrong.
     #[error(
         "{address}: this machine's clock says {ours} and the controller's {theirs}; set the one \
-         that is wrong (`timedatectl set-ntp true`) and try again: nothing was used up"
+         that is wrong: `timedatectl set-ntp true`"
     )]
     Apart {
         /// Where.
@@ -157,6 +157,20 @@ impl CallError {
     }
 }
 
+/// The time of a controller, which is within five minutes of ours. Says no secret, and shows no
+/// certificate: it may be that which is not valid there.
+///
+/// # Errors
+/// As [`CallError`] says; [`CallError::Apart`] has both times.
+pub async fn time(
+    address: &str,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<Timestamp, CallError> {
+    let mut call = Call::connect(address, &Trust::of(identity), now).await?;
+    Ok(call.challenge().await?.1)
+}
+
 /// A controller that was recognised.
 pub(super) struct Call {
     address: String,
@@ -192,7 +206,7 @@ impl Call {
     }
 
     /// Asks for its time and for what is to be signed. Says no secret.
-    pub(super) async fn challenge(&mut self) -> Result<Bytes, CallError> {
+    pub(super) async fn challenge(&mut self) -> Result<(Bytes, Timestamp), CallError> {
         let asked = self.client.challenge(wire::ChallengeRequest {}).await;
         let answer = asked.map_err(|status| refused(&self.address, &status))?.into_inner();
         let theirs = Timestamp::from_millis(i64::try_from(answer.now_ms).unwrap_or(i64::MAX));
@@ -203,7 +217,7 @@ impl Call {
         if !self.verdict.timely {
             return Err(CallError::Untimely { address });
         }
-        Ok(answer.nonce)
+        Ok((answer.nonce, theirs))
     }
 
     /// Asks for a first certificate.
@@ -224,7 +238,7 @@ impl Call {
         last: &Identity,
         key: &Key,
     ) -> Result<wire::Issued, CallError> {
-        let nonce = self.challenge().await?;
+        let (nonce, _) = self.challenge().await?;
         let request = key.request()?;
         let signature = last.key.prove(&nonce, &request)?;
         let certificate = last.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();

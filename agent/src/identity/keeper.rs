@@ -227,8 +227,7 @@ async fn ask(
     key: Key,
     now: Timestamp,
 ) -> Result<Identity, CallError> {
-    let trust = Trust::Authorities { ca: last.ca.clone(), trust_domain: last.trust_domain.clone() };
-    let mut call = Call::connect(address, &trust, now).await?;
+    let mut call = Call::connect(address, &Trust::of(last), now).await?;
     let issued = call.renew(last, &key).await?;
     call.taken(issued, key, (&last.kind, &last.name))
 }

@@ -7,6 +7,7 @@
 //!   current -> 8        for programs that read all three
 //!   key.pem -> current/key.pem, and so chain.pem and ca.pem
 //!   pending             the key of a request that may be under way, and what it is for
+//!   joining             the same, of a request with a token
 //! ```
 //!
 //! A generation is written beside the others and gets its name when it is whole and on the disk;
@@ -34,6 +35,9 @@ const NAMES: [&str; 3] = ["key.pem", "chain.pem", "ca.pem"];
 
 const CURRENT: &str = "current";
 const PENDING: &str = "pending";
+/// Beside it: a machine that joins anew and is refused goes on with what it had, and with what it
+/// has asked for by that.
+const JOINING: &str = "joining";
 /// What is being made ends so, and is nothing yet.
 const NEW: &str = ".new";
 
@@ -114,26 +118,49 @@ impl<F: Files> Store<F> {
     }
 
     /// The key to ask for a certificate with, on disk already: the one that it was asked for with
-    /// before, or a new one. `purpose` is what is asked by: a token, or the last certificate.
+    /// before, or a new one. `last` is what is asked by: the last certificate.
     ///
     /// # Errors
     /// None can be made or kept.
-    pub fn prepare(&mut self, purpose: &[u8]) -> Result<Key, StoreError> {
+    pub fn prepare(&mut self, last: &[u8]) -> Result<Key, StoreError> {
+        Ok(self.key_for(PENDING, last)?.0)
+    }
+
+    /// The same for a first certificate, by a token; and whether it is new: then nobody was ever
+    /// asked with it.
+    ///
+    /// # Errors
+    /// As [`Store::prepare`].
+    pub fn prepare_first(&mut self, token: &[u8]) -> Result<(Key, bool), StoreError> {
+        self.key_for(JOINING, token)
+    }
+
+    /// Forgets the key for a first certificate, which nobody was given or will be.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn forget_first(&mut self) -> Result<(), StoreError> {
+        let path = self.path(JOINING);
+        self.files.remove(&path).map_err(failed("remove", &path))?;
+        self.sync()
+    }
+
+    fn key_for(&mut self, name: &str, purpose: &[u8]) -> Result<(Key, bool), StoreError> {
         let label = format!("for {}\n", Digest::of(purpose));
-        let path = self.path(PENDING);
+        let path = self.path(name);
         if let Ok(text) = self.text(&path)
             && let Some(pem) = text.strip_prefix(&label)
             && let Ok(key) = Key::from_pem(pem)
         {
-            return Ok(key);
+            return Ok((key, false));
         }
         let key = Key::generate()?;
-        let new = self.path(&format!("{PENDING}{NEW}"));
+        let new = self.path(&format!("{name}{NEW}"));
         let text = format!("{label}{}", key.pem());
         self.files.write(&new, text.as_bytes()).map_err(failed("write", &new))?;
         self.files.rename(&new, &path).map_err(failed("name", &path))?;
         self.sync()?;
-        Ok(key)
+        Ok((key, true))
     }
 
     /// Keeps an identity; from here on it is the newest. The one before stays beside it.
@@ -187,14 +214,14 @@ impl<F: Files> Store<F> {
         if changed { self.sync() } else { Ok(()) }
     }
 
-    /// Removes what is no longer needed: all generations but this one and the one before, the key
-    /// that was pending, and what was left half made.
+    /// Removes what is no longer needed: all generations but this one and the one before, the
+    /// keys that were pending, and what was left half made.
     fn tidy(&mut self, generation: u64) -> Result<(), StoreError> {
         let mut old: Vec<u64> = self.generations()?;
         old.retain(|found| *found < generation);
         old.sort_unstable();
         old.pop();
-        let old = old.iter().map(u64::to_string).chain([PENDING.to_owned()]);
+        let old = old.iter().map(u64::to_string).chain([PENDING, JOINING].map(str::to_owned));
         let paths: Vec<PathBuf> = old.map(|name| self.path(&name)).collect();
         for path in paths {
             self.files.remove(&path).map_err(failed("remove", &path))?;

@@ -18,6 +18,7 @@ use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureSc
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use xds::join::Pin;
 
+use super::Identity;
 use super::certificate::Facts;
 
 /// The most certificates of a chain that are looked at.
@@ -51,9 +52,8 @@ pub(super) struct Verdict {
 pub enum Distrust {
     /// Another CA, or one that was not presented.
     #[error(
-        "it presents no CA with the token's pin {wanted}{}; either the token is of another \
-         controller, or somebody stands between: make a new token with `crossfade token create` at \
-         the controller that it is to join",
+        "it presents no CA with the token's pin {wanted}{}: the token is of another controller, or \
+         somebody stands between",
         presented(shown)
     )]
     Pin {
@@ -89,6 +89,12 @@ pub(super) fn server_name(trust_domain: &str) -> String {
 }
 
 impl Trust {
+    /// By the CA that an identity came with.
+    pub(super) fn of(identity: &Identity) -> Self {
+        let Identity { ca, trust_domain, .. } = identity;
+        Self::Authorities { ca: ca.clone(), trust_domain: trust_domain.clone() }
+    }
+
     /// Judges the chain that a server presents, its own certificate first.
     fn judge(
         &self,

@@ -140,8 +140,16 @@ fn a_key_that_was_asked_with_is_not_forgotten() {
     let issuer = issuer();
     let mut found = Store::open(&folder.identity()).unwrap();
     let key = found.store.prepare(b"a").unwrap().public();
+    // One for a token is another, and neither is in the other's way.
+    let (first, is_new) = found.store.prepare_first(b"a").unwrap();
+    assert!(is_new && first.public() != key);
     // Killed, and started again.
     let mut found = Store::open(&folder.identity()).unwrap();
+    assert_eq!(found.store.prepare(b"a").unwrap().public(), key);
+    let (again, is_new) = found.store.prepare_first(b"a").unwrap();
+    assert!(!is_new && again.public() == first.public());
+    found.store.forget_first().unwrap();
+    assert!(found.store.prepare_first(b"a").unwrap().1);
     assert_eq!(found.store.prepare(b"a").unwrap().public(), key);
     // Something else is asked by: that key was never asked with.
     let other = found.store.prepare(b"b").unwrap().public();

@@ -3,14 +3,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use agent::identity::{CallError, EnrollError, Store};
+use agent::identity::{CallError, EnrollError, Health, Store};
 use plan::Timestamp;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use xds::join::Ticket;
 
 use crate::authority::{DAY, DOMAIN, Spoil, issuer, pin};
-use crate::world::{Folder, World, join};
+use crate::world::{Folder, World, in_time, join};
 
 /// Why nobody gave a certificate: of the last controller.
 fn nobody(error: EnrollError) -> CallError {
@@ -54,11 +54,100 @@ async fn an_answer_that_was_lost_is_asked_for_again() {
     world.authority.with(|state| state.spoil = Some(Spoil::Lost));
     let error = nobody(join(&folder, &ticket, world.now()).await.unwrap_err());
     assert!(matches!(error, CallError::Away { .. }), "{error}");
-    // The token is used; the key that it was used for is on disk.
+    // The token is used; the key that it was used for is on disk, whatever goes wrong meanwhile.
+    let key = std::fs::read(folder.identity().join("joining")).unwrap();
+    let elsewhere = Ticket { pin: pin(&issuer()), ..ticket.clone() };
+    let closed = Ticket { controllers: vec![closed().await], ..ticket.clone() };
+    for (ticket, now) in
+        [(&elsewhere, world.now()), (&closed, world.now()), (&ticket, world.now().after(DAY))]
+    {
+        nobody(join(&folder, ticket, now).await.unwrap_err());
+        assert_eq!(std::fs::read(folder.identity().join("joining")).unwrap(), key);
+    }
     assert_eq!(join(&folder, &ticket, world.now()).await.unwrap().name.as_str(), "vm-1");
-    let left = folder.identity().read_dir().unwrap();
-    let names: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    assert!(!names.iter().any(|name| name == "pending"), "{names:?}");
+    assert!(!names(&folder).contains(&"joining".to_owned()), "{:?}", names(&folder));
+}
+
+/// A port where nobody is.
+async fn closed() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+/// What is in the identity's directory.
+fn names(folder: &Folder) -> Vec<String> {
+    let entries = folder.identity().read_dir().unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn of_what_is_refused_nothing_stays() {
+    let (world, folder, other) = (World::start().await, Folder::new(), Folder::new());
+    let used = world.ticket("vm-1");
+    join(&other, &used, world.now()).await.unwrap();
+    let good = world.ticket("vm-2");
+    let elsewhere = Ticket { pin: pin(&issuer()), ..good.clone() };
+    let unreached = Ticket { controllers: vec![closed().await], ..good.clone() };
+    for (what, ticket, now) in [
+        ("used", &used, world.now()),
+        ("another controller's", &elsewhere, world.now()),
+        ("nobody answers", &unreached, world.now()),
+        ("by a wrong clock", &good, world.now().after(DAY)),
+    ] {
+        join(&folder, ticket, now).await.unwrap_err();
+        assert_eq!(names(&folder), [""; 0], "{what}");
+    }
+    // A key of which nobody knows what came of it goes as soon as its token is of no use.
+    world.authority.with(|state| state.spoil = Some(Spoil::Lost));
+    join(&folder, &good, world.now()).await.unwrap_err();
+    assert_eq!(names(&folder), ["joining"]);
+    world.authority.with(|state| state.tokens.clear());
+    let error = join(&folder, &good, world.now()).await.unwrap_err();
+    assert!(matches!(error, EnrollError::Refused { .. }), "{error}");
+    assert_eq!(names(&folder), [""; 0]);
+}
+
+/// A machine whose renewal is under way joins anew, and is refused.
+#[tokio::test]
+async fn who_joins_anew_and_is_refused_goes_on_with_what_it_had() {
+    let (world, folder) = (World::start().await, Folder::new());
+    world.join(&folder, "vm-1").await;
+    let mut keeper = world.keeper(&folder.identity());
+    let now = world.pass(Duration::from_secs(14 * 3_600));
+    world.authority.with(|state| state.spoil = Some(Spoil::Lost));
+    in_time(keeper.step(now, 0)).await;
+    drop(keeper);
+    let before = names(&folder);
+    let elsewhere = Ticket { pin: pin(&issuer()), ..world.ticket("vm-1") };
+    join(&folder, &elsewhere, world.now()).await.unwrap_err();
+    assert_eq!(names(&folder), before);
+    // With another key than that of the lost answer it would be taken for a copy.
+    let mut keeper = world.keeper(&folder.identity());
+    in_time(keeper.step(world.now(), 0)).await;
+    assert!(matches!(*keeper.health().borrow(), Health::Fine { .. }));
+    assert!(world.authority.with(|state| state.frozen.is_empty()));
+}
+
+/// What is said is one thing, and names one command.
+#[tokio::test]
+async fn what_helps_is_said_once() {
+    let (world, folder) = (World::start().await, Folder::new());
+    let foreign = Ticket { pin: pin(&issuer()), ..world.ticket("vm-1") };
+    let said = |ticket: Ticket| {
+        let (folder, now) = (&folder, world.now());
+        async move { join(folder, &ticket, now).await.unwrap_err().to_string() }
+    };
+    let error = said(foreign.clone()).await;
+    assert!(error.contains("the token was not shown"), "{error}");
+    assert!(error.contains("run `crossfade token create vm-1`, and paste here"), "{error}");
+    assert!(!error.contains("is good") && !error.contains("agent join"), "{error}");
+    // One that was not reached may be the token's.
+    let controllers = vec![world.address.to_string(), closed().await];
+    let error = said(Ticket { controllers, ..foreign }).await;
+    assert!(error.contains("the token is good") && error.contains("agent join"), "{error}");
+    assert!(!error.contains("token create"), "{error}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use plan::{Actor, ServiceId, Timestamp};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{Semaphore, watch};
+use xds::follow::dial;
 use xds::join::{Kind, MachineName, Pin, Secret, Ticket};
 use xds::server::{Tls, TlsError};
 
@@ -234,6 +235,9 @@ impl Authority {
             kind: kind.clone(),
             secret: secret.clone(),
         };
+        if let Some(given) = ticket.controllers.iter().find(|text| dial::check(text).is_err()) {
+            return Err(TokenError::Controllers { given: given.clone() });
+        }
         // What cannot be read again is of no use.
         if ticket.to_string().parse().as_ref() != Ok(&ticket) {
             return Err(TokenError::Controllers { given: ticket.controllers.join(",") });

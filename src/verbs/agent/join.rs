@@ -16,7 +16,7 @@ use xds::join::Ticket;
 use super::doctor;
 use crate::cli::agent::Join;
 use crate::cli::{Output, page};
-use crate::following;
+use crate::following::{self, Absent, Place};
 use crate::host;
 use crate::host::changes::Changer;
 use crate::host::control::{self, Answer, Question, Status};
@@ -58,18 +58,12 @@ pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure>
     }
     let known = files::settings(&directory)?;
     may_join(args, &ticket, &directory, known.as_ref())?;
-    let is_new = !directory.exists();
-    files::make(&directory)?;
-    let envoy = envoy(args, &directory)?;
-    let doctor = doctor::before_join(args, &ticket, &directory, context).await;
-    if doctor.is_err() && is_new {
-        // Empty still; where it is not, it stays.
-        let _ = std::fs::remove_dir(&directory);
+    let absent = Absent::of(&directory);
+    let enrolled = enroll(args, &ticket, &directory, context).await;
+    if enrolled.is_err() {
+        absent.restore();
     }
-    let doctor = doctor?;
-    // Nobody else is at work here meanwhile.
-    let place = following::take(directory.clone())?;
-    let settings = Settings { envoy, ..enroll(args, &ticket, &directory).await? };
+    let Enrolled { place, settings, doctor } = enrolled?;
     // As it was, and confirmed: what it does to this VM is proved.
     if known.as_ref() != Some(&settings) || !files::is_confirmed(&directory) {
         files::begin_trial(&directory)?;
@@ -172,21 +166,40 @@ fn say(context: &Context, words: &str) -> Result<(), Failure> {
     }
 }
 
-async fn enroll(args: &Join, ticket: &Ticket, directory: &Path) -> Result<Settings, Failure> {
-    let identity = identity::join(ticket, directory).await?;
+/// A machine that has its identity.
+struct Enrolled {
+    place: Place,
+    settings: Settings,
+    doctor: Vec<Row>,
+}
+
+/// Uses the token up, last of all that can fail.
+async fn enroll(
+    args: &Join,
+    ticket: &Ticket,
+    directory: &Path,
+    context: &Context,
+) -> Result<Enrolled, Failure> {
+    files::make(directory)?;
+    let envoy = envoy(args, directory)?;
+    let doctor = doctor::before_join(args, ticket, directory, context).await?;
+    // Nobody else is at work here meanwhile.
+    let place = following::take(directory.to_owned())?;
     let address = match args.address {
         Some(address) => address,
         None => towards(&ticket.controllers)?,
     };
-    Ok(Settings {
+    let identity = identity::join(ticket, directory).await?;
+    let settings = Settings {
         name: identity.name.to_string(),
         controllers: ticket.controllers.clone(),
         joined: true,
         address,
         names: names(args),
         exempt: args.exempt.clone(),
-        envoy: None,
-    })
+        envoy,
+    };
+    Ok(Enrolled { place, settings, doctor })
 }
 
 /// The Envoy that was asked for, as the agent finds it and can run it.

@@ -84,6 +84,13 @@ pub(super) fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
     }
 }
 
+/// Everything below `/var/lib` of the VM.
+pub(super) fn library(world: &World) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    walk(&world.scratch.path().join("vm/lib"), &mut found);
+    found
+}
+
 #[track_caller]
 pub(super) fn same(before: &Host, after: &Host) {
     for (path, what) in &before.etc {

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 2;
 
 /// The name of the plan.
-const PLAN_NAME: &str = "orders.corp.example";
+pub(super) const PLAN_NAME: &str = "orders.corp.example";
 
 /// How often the agent is killed while it is asked.
 const KILLS: u32 = 15;
@@ -71,7 +71,7 @@ fn query(id: u16, name: &str) -> Vec<u8> {
 }
 
 /// Where the VM's processes ask: what its resolv.conf names.
-fn server(world: &World) -> SocketAddr {
+pub(super) fn server(world: &World) -> SocketAddr {
     server_in(|| std::fs::read_to_string(world.etc().join("resolv.conf")).unwrap())
 }
 
@@ -87,7 +87,7 @@ pub(super) fn server_in(text: impl Fn() -> String) -> SocketAddr {
     })
 }
 
-fn ask(server: SocketAddr, id: u16, name: &str) -> std::io::Result<Vec<u8>> {
+pub(super) fn ask(server: SocketAddr, id: u16, name: &str) -> std::io::Result<Vec<u8>> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     // What the agent answers itself is answered at the first time of asking, whenever it is killed.
     let tries = if name == PLAN_NAME { 1 } else { TRIES };
@@ -108,7 +108,7 @@ fn ask(server: SocketAddr, id: u16, name: &str) -> std::io::Result<Vec<u8>> {
 }
 
 /// An answer has one address, the last four octets before what follows the answers.
-fn has_logical(answer: &[u8]) -> bool {
+pub(super) fn has_logical(answer: &[u8]) -> bool {
     answer.windows(6).any(|found| found == [0, 4, 192, 0, 2, 10])
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::leave::{host, same, settled};
+use super::leave::{host, library, same, settled};
 use super::main_job::{LOGICAL, PLAN};
 use super::peers::sides;
 use super::world::{Agent, World, until};
@@ -12,8 +12,8 @@ use crate::harness::{BINARY, Controller};
 
 #[test]
 fn tokens_that_are_none() {
-    let Some(world) = World::new("tokens_that_are_none", PLAN) else { return };
-    let before = settled(&world);
+    let Some(mut world) = World::new("tokens_that_are_none", PLAN) else { return };
+    let (before, had) = (settled(&world), library(&world));
     let good = world.token(&["vm-1"]);
     let mut typo = good.clone().into_bytes();
     let at = typo.len() / 2;
@@ -34,14 +34,19 @@ fn tokens_that_are_none() {
         ("hello", 2, "cfj1_"),
         (&typo, 2, "typ"),
         (&good[..good.len() - 9], 2, "token"),
-        (&elsewhere, 1, "10.50.0.1"),
+        (&elsewhere, 1, "the controller sees this machine as 10.50.0.1"),
+        (&elsewhere, 1, "crossfade token create vm-2 --from NETWORK"),
         (&foreign, 1, "sha256:"),
+        (&foreign, 1, "run `crossfade token create vm-1`, and paste here"),
         (&deleted, 1, "token"),
     ] {
         let complaint = world.join_with(token, &[]).fails(code);
         assert!(complaint.contains(says), "{token}: {complaint}");
-        let identity = world.data().join("identity/current");
-        assert!(!world.data().join("agent.json").exists() && !identity.exists(), "{token}");
+        // From where it may be used is not the business of whoever has it.
+        assert!(!complaint.contains("10.99"), "{complaint}");
+        let is_said = ["the token is good", "token create"].map(|it| complaint.contains(it));
+        assert_ne!(is_said, [true, true], "{complaint}");
+        assert_eq!(library(&world), had, "{token}: nothing stays");
     }
     same(&before, &host(&world));
     world.join_with(&good, &[]).ok();
@@ -49,6 +54,36 @@ fn tokens_that_are_none() {
     let complaint = world.join_with(&good, &[]).fails(1);
     assert!(complaint.contains("used"), "{complaint}");
     same(&before, &host(&world));
+    let (_, log) = world.controller.take().unwrap().terminate();
+    let refused = log.lines().find(|line| line.contains("10.99.0.0/16"));
+    assert!(
+        refused.is_some_and(|line| line.contains("vm-2") && line.contains("10.50.0.1")),
+        "{log}"
+    );
+}
+
+#[test]
+fn controllers_that_are_none() {
+    let Some(world) = World::new("controllers_that_are_none", PLAN) else { return };
+    let (before, had) = (settled(&world), library(&world));
+    let token = world.token(&["vm-1"]);
+    for none in ["nonsense", "10.50.0.2", "10.50.0.2:", "10.50.0.2:0", "10.50.0.300:7410", "a b:1"]
+        .iter()
+        .chain(&["http://10.50.0.2:7410", "fe80::1:7410", "10.50.0.2:70000", ""])
+    {
+        let complaint = world.join_with(&token, &["--controller", none]).fails(2);
+        let says = format!("`{none}` is no address of a controller; write HOST:PORT");
+        assert_eq!(complaint.matches(&says).count(), 1, "{none}: {complaint}");
+        assert_eq!(library(&world), had, "{none}");
+        let made = world.controller().run(&["token", "create", "vm-2", "--controller", none]);
+        assert!(made.code != 0 && made.err.contains("HOST:PORT"), "{none}: {made:?}");
+    }
+    // One that cannot be found is what the doctor looks for.
+    let said = world.join_with(&token, &["--controller", "nobody.invalid:7410"]);
+    assert!(said.code == 3 && said.out.contains("nobody.invalid:7410"), "{said:?}");
+    assert_eq!(library(&world), had);
+    same(&before, &host(&world));
+    world.join_with(&token, &["--controller", "10.50.0.2:7410"]).ok();
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A join that nobody confirms undoes itself.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -110,6 +112,55 @@ fn who_joins_anew_as_before_is_not_on_trial() {
     assert_eq!((&said["name"], &said["confirmed"]), (&"vm-1".into(), &false.into()), "{said}");
     let _agent = Agent::start(&world);
     until("it is on trial", || world.status()?["trial"].is_string().then_some(()));
+}
+
+/// Joins on a terminal, and types this where it is asked whether all is well; `None`: the terminal
+/// ends. What stood on it.
+#[track_caller]
+fn joined_on_terminal(machine: &Machine, world: &World, answer: Option<&str>) -> String {
+    let token = world.token(&["vm-1", "--replace"]);
+    fs::write(machine.path("/var/tmp/token"), token).unwrap();
+    let mut command = machine.command("script");
+    command.args(["-qec", "crossfade agent join --token-file /var/tmp/token", "/dev/null"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut typing, mut shown) = (child.stdin.take(), child.stdout.take().unwrap());
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while !text.ends_with(b"do you still reach it? [y/N] ") {
+        let read = shown.read(&mut byte).unwrap();
+        assert_ne!(read, 0, "it does not ask: {}", String::from_utf8_lossy(&text));
+        text.push(byte[0]);
+    }
+    match answer {
+        Some(answer) => typing.as_mut().unwrap().write_all(answer.as_bytes()).unwrap(),
+        None => typing = None,
+    }
+    shown.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(child.wait().unwrap().success(), "{text}\n{}", machine.log());
+    drop(typing);
+    text
+}
+
+#[test]
+fn who_is_asked_on_the_terminal_says_whether_it_stays() {
+    let test = "who_is_asked_on_the_terminal_says_whether_it_stays";
+    let Some(world) = can_boot(test).then(|| World::new(test, PLAN)).flatten() else { return };
+    let packages = [package(&world, "1.0.0")];
+    let machine = Machine::new(&world, &packages);
+    machine.install(&packages);
+    let is_confirmed = || machine.path("/var/lib/crossfade/agent/confirmed").exists();
+    for answer in [Some("n\n"), Some("\n"), None] {
+        let said = joined_on_terminal(&machine, &world, answer);
+        assert!(said.contains("not confirmed: the join undoes itself"), "{answer:?}: {said}");
+        assert!(!is_confirmed(), "{answer:?}");
+        let status = machine.agent().unwrap();
+        assert!(status["trial"].is_string(), "{answer:?}: {status}");
+        machine.run(&["crossfade", "agent", "leave"]);
+    }
+    let said = joined_on_terminal(&machine, &world, Some("yes\n"));
+    assert!(said.contains("\nconfirmed: this VM stays joined"), "{said}");
+    assert!(is_confirmed() && machine.agent().unwrap()["trial"].is_null());
+    world.until_acked();
 }
 
 /// As the package runs it: the agent is not root, and its helper is away at first.

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) controller: Option<Controller>,
     pub(crate) net: netns::World,
     pub(crate) scratch: Scratch,
+    /// What a controller that is started has in its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     _backends: Backends,
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -72,7 +74,9 @@ impl World {
         net.vm.sysctl("net.ipv4.ip_forward", "0");
         net.vm.sysctl("net.ipv6.conf.all.forwarding", "0");
         let backends = Backends::start(&net);
-        let mut world = Self { controller: None, net, scratch, _backends: backends, _turn: turn };
+        let environment = Vec::new();
+        let mut world =
+            Self { controller: None, net, scratch, environment, _backends: backends, _turn: turn };
         world.start_controller(&[world.scratch.file("plan.yaml", plan).to_str().unwrap()]);
         world
     }
@@ -81,7 +85,7 @@ impl World {
     pub(crate) fn start_controller(&mut self, more: &[&str]) {
         let data = self.scratch.path().join("controller");
         let args: Vec<&str> = ["--log", "warn"].iter().chain(more).copied().collect();
-        let start = || Controller::start_at(&data, XDS, &args);
+        let start = || Controller::start_with(&data, XDS, &args, &self.environment);
         self.controller = Some(self.net.controller.enter(start));
     }
 

@@ -1,6 +1,7 @@
 //! Which address is tried, when, and how.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,10 +132,7 @@ impl Dial {
             return Err(DialError::NoAddress);
         }
         for address in addresses {
-            let (host, port) = split(address).ok_or_else(|| DialError::Address(address.clone()))?;
-            if port == 0 {
-                return Err(DialError::Address(address.clone()));
-            }
+            let host = host(address)?;
             if tls.is_none() && !is_loopback(host) {
                 return Err(DialError::NeedsTls(address.clone()));
             }
@@ -210,16 +208,49 @@ impl Backoff {
     }
 }
 
+/// Whether this is an address of a controller.
+///
+/// # Errors
+/// It is not `HOST:PORT`.
+pub fn check(address: &str) -> Result<(), DialError> {
+    host(address).map(drop)
+}
+
+fn host(address: &str) -> Result<&str, DialError> {
+    match split(address) {
+        Some((host, port)) if port != 0 => Ok(host),
+        Some(_) | None => Err(DialError::Address(address.to_owned())),
+    }
+}
+
 /// Host and port; brackets of IPv6 stay off.
 fn split(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let host = match host.strip_prefix('[') {
-        Some(inner) => inner.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
+    let (host, is_fine) = match host.strip_prefix('[') {
+        Some(inner) => (inner.strip_suffix(']')?, is_v6(inner.strip_suffix(']')?)),
+        None => (host, is_v4(host) || is_name(host)),
     };
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    (!host.is_empty() && host.chars().all(fine)).then_some((host, port.parse().ok()?))
+    is_fine.then_some((host, port.parse().ok()?))
+}
+
+fn is_v4(host: &str) -> bool {
+    host.parse::<Ipv4Addr>().is_ok()
+}
+
+/// With the interface that it is reached by, where it is link-local (RFC 4007 section 11).
+fn is_v6(host: &str) -> bool {
+    let (address, zone) = host.split_once('%').map_or((host, None), |(a, zone)| (a, Some(zone)));
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(|zone| zone.chars().all(fine))
+}
+
+/// Labels of letters, digits, `-` and `_`; the last one is no number, or it would be an address.
+fn is_name(host: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(fine);
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    labels.split('.').all(is_label) && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -255,9 +286,24 @@ mod tests {
             ("127.0.0.1:0", false),
             ("a b:1", false),
             (":1", false),
-            ("http://127.0.0.1:1", false),
         ] {
             assert_eq!(Dial::new(&[address.to_owned()], None).is_ok(), fine, "{address}");
+        }
+        for fine in ["a:1", "vm-1.corp.example.:65535", "4.example:1", "[fe80::1%eth0.2]:1"] {
+            assert!(check(fine).is_ok(), "{fine}");
+        }
+        for bad in [
+            "localhost",
+            "10.0.0.300:1",
+            "10.0.1:1",
+            "a..b:1",
+            ".:1",
+            "[]:1",
+            "[localhost]:1",
+            "localhost:99999",
+            "localhost:",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
         }
         let far = Dial::new(&["10.0.0.1:7410".to_owned()], None).unwrap_err().to_string();
         assert!(far.contains("--tls-ca"), "{far}");

@@ -122,7 +122,13 @@ impl Authority {
                 self.made(grant, &key).map_err(EnrolError::from)
             }
             Err(why) => {
-                tracing::warn!(%name, %source, %why, "machine refused");
+                // Said here alone.
+                let allowed = if let EnrolRefused::Source { allowed, .. } = &why {
+                    Some(allowed.to_string())
+                } else {
+                    None
+                };
+                tracing::warn!(%name, %source, allowed, %why, "machine refused");
                 Err(why.into())
             }
         }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use plan::Timestamp;
 use tokio::time::MissedTickBehavior;
 use xds::server::Tls;
 
 use super::{Authority, ServerIdentity};
+use crate::identity::SKEW_MAX;
 use crate::identity::ca::SERVER_LIFE;
 
 /// How often the list of machines is read again: so long it may take until another controller's
@@ -24,7 +26,7 @@ impl Authority {
     pub async fn tend(self, tls: Option<(Tls, Vec<String>)>) {
         let mut ticks = tokio::time::interval(REFRESH_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut renew_at = self.inner.clock.uptime() + SERVER_RENEW_AFTER;
+        let (mut made, mut again_at) = (self.inner.clock.now(), Duration::ZERO);
         let mut is_well = true;
         loop {
             ticks.tick().await;
@@ -39,12 +41,16 @@ impl Authority {
             is_well = refreshed.is_ok();
             // Where it fails the store's trouble is told, and they are refused here as they are.
             drop(self.inner.freeze_all().await);
-            let now = self.inner.clock.uptime();
+            let (now, uptime) = (self.inner.clock.now(), self.inner.clock.uptime());
             if let Some((tls, names)) = &tls
-                && now >= renew_at
+                && is_due(made, now)
+                && uptime >= again_at
             {
-                let is_done = self.renew(tls, names);
-                renew_at = now + if is_done { SERVER_RENEW_AFTER } else { SERVER_RENEW_AGAIN };
+                if self.renew(tls, names) {
+                    made = now;
+                } else {
+                    again_at = uptime + SERVER_RENEW_AGAIN;
+                }
             }
         }
     }
@@ -60,5 +66,34 @@ impl Authority {
             }
         }
         true
+    }
+}
+
+/// Whether a controller's certificate is to be made anew, by the wall clock: it is what others
+/// judge it by. It may have been set since, or have gone on while the machine was suspended.
+fn is_due(made: Timestamp, now: Timestamp) -> bool {
+    made.since(now) >= SKEW_MAX || now.since(made) >= SERVER_RENEW_AFTER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_made_anew_at_half_its_life_and_before_it_begins() {
+        let day = 24 * 3_600_000;
+        for (passed, due) in [
+            (0, false),
+            (15 * day - 1, false),
+            (15 * day, true),
+            (400 * day, true),
+            (-299_999, false),
+            (-300_000, true),
+            (-day, true),
+        ] {
+            let made = Timestamp::from_millis(1_800_000_000_000);
+            let now = Timestamp::from_millis(made.millis() + passed);
+            assert_eq!(is_due(made, now), due, "{passed} ms");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use plan::{Digest, Timestamp};
 use xds::join::{Kind, MachineName};
 
@@ -55,10 +56,15 @@ pub enum EnrolRefused {
         at: Timestamp,
     },
     /// It is for another network.
-    #[error("this token cannot be used from {source_address}")]
+    #[error(
+        "the controller sees this machine as {source_address}, and the token may not be used from \
+         there"
+    )]
     Source {
         /// From where it was used.
         source_address: IpAddr,
+        /// From where it may be used. Whoever has the token is not told.
+        allowed: IpNet,
     },
     /// A machine of this name joined after the token was made.
     #[error("a machine called `{name}` has joined already; have a token made with --replace")]
@@ -100,8 +106,8 @@ impl Book {
             return Err(EnrolRefused::Expired { at: token.expires });
         }
         let source = source.to_canonical();
-        if token.from.is_some_and(|network| !network.contains(&source)) {
-            return Err(EnrolRefused::Source { source_address: source });
+        if let Some(allowed) = token.from.filter(|allowed| !allowed.contains(&source)) {
+            return Err(EnrolRefused::Source { source_address: source, allowed });
         }
         let known = self.agents.get(name);
         match known.filter(|agent| agent.is_live(now)) {

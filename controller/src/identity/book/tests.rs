@@ -29,7 +29,10 @@ fn a_token_is_good_once_for_its_machine_from_its_network() {
         Case {
             what: "another network",
             source: "192.0.2.1",
-            expect: Err(EnrolRefused::Source { source_address: address("192.0.2.1") }),
+            expect: Err(EnrolRefused::Source {
+                source_address: address("192.0.2.1"),
+                allowed: "10.0.0.0/24".parse().unwrap(),
+            }),
             ..right
         },
         Case {
