@@ -22,6 +22,7 @@ mod names;
 mod peers;
 mod refused;
 mod resolvers;
+mod restored;
 mod returns;
 mod stays;
 mod trial;
