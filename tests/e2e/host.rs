@@ -20,6 +20,7 @@ mod main_job;
 mod mtls;
 mod names;
 mod peers;
+mod plans;
 mod refused;
 mod resolvers;
 mod restored;
