@@ -37,9 +37,11 @@ mod tests {
     #[test]
     fn every_cause_is_said_once() {
         let chain_of = |layers: &[&'static str]| {
-            let wrap =
-                |source, words: &&'static str| Some(Layer { words, source: source.map(Box::new) });
-            chain(&layers.iter().rev().fold(None, wrap).unwrap())
+            let mut source = None;
+            for words in layers.iter().rev() {
+                source = Some(Box::new(Layer { words, source }));
+            }
+            chain(&source.unwrap())
         };
         assert_eq!(chain_of(&["no file"]), "no file");
         assert_eq!(chain_of(&["cannot write", "disk", "full"]), "cannot write: disk: full");
