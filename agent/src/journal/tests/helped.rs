@@ -161,10 +161,13 @@ fn one_way_is_put_back_and_the_other_stays() {
         assert_eq!(report.undone, ["/run/systemd/resolved.conf.d/98-crossfade.conf"]);
         helper.apply(&hosts).unwrap();
         scratch.write("run/systemd/resolved.conf.d/theirs.conf", "");
-        let report = helper.undo_others(Stays::of(&[hosts.clone()])).unwrap();
+        let report = helper.undo_others(Stays::of(std::slice::from_ref(&hosts))).unwrap();
         assert_eq!(report.undone, ["/run/systemd/resolved.conf.d/99-crossfade.conf"]);
         assert_eq!((report.kept.len(), report.failed.len()), (0, 0), "{report:?}");
-        assert_eq!(helper.undo_others(Stays::of(&[hosts.clone()])).unwrap(), Report::default());
+        assert_eq!(
+            helper.undo_others(Stays::of(std::slice::from_ref(&hosts))).unwrap(),
+            Report::default()
+        );
         std::fs::remove_file(scratch.root().join("run/systemd/resolved.conf.d/theirs.conf"))
             .unwrap();
         let stays = Stays::of(std::slice::from_ref(&hosts));
