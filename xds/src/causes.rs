@@ -31,7 +31,7 @@ mod tests {
     #[error("{words}")]
     struct Layer {
         words: &'static str,
-        source: Option<Box<Layer>>,
+        source: Option<Box<Self>>,
     }
 
     #[test]
