@@ -461,6 +461,7 @@ fn a_local_dnsmasq_is_never_asked_in_a_ring() {
 
 #[test]
 fn while_it_runs_the_stub_stays_where_it_listens() {
+    use How::{Delegate, DropIn, Hosts, NetworkManager, ResolvConf};
     let wants = |env: Env| {
         let resolved =
             env.resolved.clone().map(|it| Resolved { wants: Some("DNSSEC=yes".into()), ..it });
@@ -472,80 +473,50 @@ fn while_it_runs_the_stub_stays_where_it_listens() {
         let Some(Change::WriteFile { bytes, .. }) = written.first() else { panic!("{written:?}") };
         Env { hosts: Some(bytes.clone()), ..env }
     };
+    let unmanaged = Env { network_manager: None, ..manager(None, None) };
     let gone = |env| Env { resolved: None, ..env };
     let by_hand = |env| Env { resolv_conf: plain().resolv_conf, ..env };
-    struct Case {
-        name: &'static str,
-        how: How,
-        env: Env,
-        /// Whether the way works, and if not, whether its program is away.
-        lapsed: Option<bool>,
-        other: Option<How>,
-    }
-    for Case { name, how, env, lapsed, other } in [
-        Case {
-            name: "as it was",
-            how: How::DropIn,
-            env: at(PORT, resolved(252)),
-            lapsed: None,
-            other: Some(How::DropIn),
-        },
-        Case {
-            name: "signatures are wanted",
-            how: How::DropIn,
-            env: at(PORT, wants(resolved(252))),
-            lapsed: Some(false),
-            other: Some(How::Hosts),
-        },
-        Case {
-            name: "no longer, with the addresses in the file",
-            how: How::Hosts,
-            env: at(PORT, block(resolved(252))),
-            lapsed: None,
-            other: Some(How::DropIn),
-        },
-        Case {
-            name: "upgraded",
-            how: How::DropIn,
-            env: at(PORT, resolved(258)),
-            lapsed: None,
-            other: Some(How::Delegate),
-        },
-        Case {
-            name: "stopped, and nobody else is named",
-            how: How::DropIn,
-            env: at(PORT, gone(resolved(252))),
-            lapsed: Some(true),
-            other: None,
-        },
-        Case {
-            name: "stopped, and others named by hand: the stub is not at port 53",
-            how: How::DropIn,
-            env: at(PORT, by_hand(gone(resolved(252)))),
-            lapsed: Some(true),
-            other: Some(How::Hosts),
-        },
-        Case {
-            name: "NetworkManager gone, with the file that it wrote",
-            how: How::NetworkManager,
-            env: at(FIRST, Env { network_manager: None, ..manager(None, None) }),
-            lapsed: Some(true),
-            other: Some(How::ResolvConf),
-        },
-        Case {
-            name: "NetworkManager told to leave names alone",
-            how: How::NetworkManager,
-            env: at(FIRST, manager(Some("none"), None)),
-            lapsed: Some(false),
-            other: Some(How::ResolvConf),
-        },
-        Case {
-            name: "older than a port can be said",
-            how: How::DropIn,
-            env: at(PORT, resolved(245)),
-            lapsed: Some(false),
-            other: None,
-        },
+    // Whether the way works, and if not, whether its program is away; then what is chosen.
+    for (name, how, env, lapsed, other) in [
+        ("as it was", DropIn, at(PORT, resolved(252)), None, Some(DropIn)),
+        ("signatures are wanted", DropIn, at(PORT, wants(resolved(252))), Some(false), Some(Hosts)),
+        (
+            "no longer, with the addresses in the file",
+            Hosts,
+            at(PORT, block(resolved(252))),
+            None,
+            Some(DropIn),
+        ),
+        ("upgraded", DropIn, at(PORT, resolved(258)), None, Some(Delegate)),
+        (
+            "stopped, and nobody else is named",
+            DropIn,
+            at(PORT, gone(resolved(252))),
+            Some(true),
+            None,
+        ),
+        (
+            "stopped, and others named by hand: the stub is not at port 53",
+            DropIn,
+            at(PORT, by_hand(gone(resolved(252)))),
+            Some(true),
+            Some(Hosts),
+        ),
+        (
+            "NetworkManager gone, with the file that it wrote",
+            NetworkManager,
+            at(FIRST, unmanaged),
+            Some(true),
+            Some(ResolvConf),
+        ),
+        (
+            "NetworkManager told to leave names alone",
+            NetworkManager,
+            at(FIRST, manager(Some("none"), None)),
+            Some(false),
+            Some(ResolvConf),
+        ),
+        ("older than a port can be said", DropIn, at(PORT, resolved(245)), Some(false), None),
     ] {
         let found = again(&env, how).err().map(|lapsed| lapsed.is_away);
         assert_eq!(found, lapsed, "{name}");
