@@ -27,9 +27,9 @@ pub(crate) const FILE: &str = "break-glass.log";
 /// How often those who run look at the file: what an operator does is in force within twice this.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// What dissolved break-glass is written down as.
-pub(crate) const BY_CONTROLLER: &str = "controller";
+const BY_CONTROLLER: &str = "controller";
 /// Why it was dissolved.
-pub(crate) const AT_LEGACY: &str = "the controller's split is 0";
+const AT_LEGACY: &str = "the controller's split is 0";
 
 /// How often an operator's command asks whether others have written, and how many times: an act
 /// takes a few milliseconds.
@@ -192,6 +192,20 @@ pub(crate) fn append(
     at: Timestamp,
 ) -> Result<Glass, GlassError> {
     Log::open(directory)?.append(act, service, by, reason, at)
+}
+
+/// Ends break-glass of a service, or of all, as the controller itself says legacy by now. Where
+/// that cannot be written down it stays in force, and is tried again with the next table.
+pub(crate) fn dissolve(
+    directory: &Path,
+    service: Option<&ServiceId>,
+    at: Timestamp,
+) -> Option<Glass> {
+    let ended = append(directory, Act::Dissolved, service, BY_CONTROLLER, AT_LEGACY, at);
+    if let Err(error) = &ended {
+        tracing::error!(why = %chain(error), "break-glass cannot be ended");
+    }
+    ended.ok()
 }
 
 /// The file, to be written to. Who changes the kernel as well has it open meanwhile, so that nobody

@@ -33,6 +33,7 @@ use std::io;
 use std::path::PathBuf;
 
 use plan::file::Problem as FileProblem;
+pub(crate) use xds::causes::chain;
 
 use crate::cli::follow::DnsVerb;
 use crate::cli::paint::Paint;
@@ -190,20 +191,4 @@ async fn dns(args: Dns, context: &Context) -> Result<Exit, Failure> {
         None if args.controller.is_empty() => crate::dns_alone::run(args, context).await,
         None => crate::replica::run(args, context).await,
     }
-}
-
-/// An error with the whole chain of its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        // Some layers already say what their cause says.
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -36,7 +36,7 @@ pub use self::place::{
 };
 pub use self::shared::{Taken, take_out};
 pub use self::sysctl::{BadKey, Key, Setting};
-pub use self::undo::{Failed, Kept, Report};
+pub use self::undo::{Failed, Kept, Report, Stays};
 
 /// The most steps of one journal: a host needs a dozen, and a loop that adds one each second is
 /// found within the hour.

@@ -6,12 +6,14 @@
 //! | sockets, relaying, limits, counters | [`Stub`] |
 //! | whom foreign names are asked of | [`upstream`] |
 //! | how this host is brought to ask the stub, and back | [`integrate`] |
+//! | when that no longer works | [`drift`] |
 //! | others who write `/etc/resolv.conf` too | [`trample`] |
 //!
 //! The stub stands where the host's own resolver pointed. A foreign message passes byte for byte,
 //! so whatever worked before (EDNS, DNSSEC, odd types, truncation, zone transfers) works after.
 
 pub mod answers;
+pub mod drift;
 pub mod integrate;
 pub mod stub;
 pub mod trample;

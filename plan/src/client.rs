@@ -90,7 +90,8 @@ fn by_network(clients: &Clients, net: IpNet) -> Keyed {
     Keyed { plane, row, resolver: None, key, scope }
 }
 
-fn row_of(clients: &Clients, address: IpAddr) -> (Option<usize>, Plane) {
+/// The first row that holds this address, by its index, and the plane that it says; no row: dns.
+pub fn row_of(clients: &Clients, address: IpAddr) -> (Option<usize>, Plane) {
     let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
     let row = clients.rows.iter().enumerate().find(|(_, row)| holds(&row.networks));
     row.map_or((None, Plane::Dns), |(at, row)| (Some(at), row.plane))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent::doctor::{self, FindSettings, Wishes};
 use agent::journal::helper::{self, AskError, Helper};
-use agent::journal::{self, Applied, Disk, Journal, OpenError, Report, Taken};
+use agent::journal::{self, Applied, Disk, Journal, OpenError, Report, Stays, Taken};
 
 use crate::host::files;
 use crate::verbs::{Failure, chain};
@@ -81,6 +81,15 @@ impl Changer {
         match self {
             Self::Own(journal) => journal.apply(change).map_err(|error| chain(&error)),
             Self::Helper(helper) => helper.apply(change).map_err(|error| chain(&error)),
+        }
+    }
+
+    /// Puts back what other ways of names changed than these changes, which are in force.
+    pub(crate) fn undo_others(&mut self, stay: &[journal::Change]) -> Result<Report, String> {
+        let stays = Stays::of(stay);
+        match self {
+            Self::Own(journal) => Ok(journal.undo_others(&stays)),
+            Self::Helper(helper) => helper.undo_others(stays).map_err(|error| chain(&error)),
         }
     }
 

@@ -175,12 +175,12 @@ fn decide(env: &Env) -> Result<Choice, String> {
 /// What is to be done now by the way that `pick` gives, and what is known then. Where others wrote
 /// the resolv.conf that we write, theirs is what we stand before from now on; but never one that
 /// names nobody, as it is for a moment while it is written.
-fn settle(
+fn settle<E>(
     known: &Kept,
     entries: &[(String, Vec<IpAddr>)],
     own: &Own,
-    pick: impl Fn(&Env) -> Result<Choice, String>,
-) -> Result<(Choice, Kept), String> {
+    pick: impl Fn(&Env) -> Result<Choice, E>,
+) -> Result<(Choice, Kept), E> {
     let standing = Standing {
         port: PORT,
         entries: entries.to_vec(),

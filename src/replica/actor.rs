@@ -15,10 +15,9 @@ use xds::follow::{Again, Applied, Held, Item, Link, Sink};
 use xds::{Name, TypeUrl};
 
 use crate::following;
-use crate::glass::{self, AT_LEGACY, Act, BY_CONTROLLER, LOOK_EVERY, Stamp};
+use crate::glass::{self, LOOK_EVERY, Stamp};
 use crate::replica::report::Shown;
 use crate::replica::state::{State, check};
-use crate::verbs::chain;
 
 /// What the pump asks.
 pub(super) enum Ask {
@@ -139,15 +138,8 @@ impl Actor {
     /// Ends break-glass where the controller itself says legacy by now.
     fn dissolve(&mut self, confirmed: &BTreeSet<PlanName>) {
         for service in self.state.dissolved(confirmed) {
-            let (act, now) = (Act::Dissolved, self.clock.now());
-            let service = service.as_ref();
-            let appended =
-                glass::append(&self.directory, act, service, BY_CONTROLLER, AT_LEGACY, now);
-            if let Err(error) = appended {
-                // It stays in force, and is tried again with the next table.
-                tracing::error!(why = %chain(&error), "break-glass cannot be ended");
-            }
             // The file has changed, so it is taken up as any other act is.
+            glass::dissolve(&self.directory, service.as_ref(), self.clock.now());
         }
     }
 

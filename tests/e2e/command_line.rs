@@ -27,13 +27,54 @@ fn completions_and_manual_pages() {
     let script = crossfade(&["completions", "bash"]).ok();
     let file = scratch.file("crossfade.bash", &script);
     program("bash", &["-n", file.to_str().unwrap()]).ok();
-    for shell in ["zsh", "fish"] {
-        assert!(crossfade(&["completions", shell]).ok().contains("rollback"));
-    }
     let pages = scratch.path().join("man1");
     crossfade(&["man", pages.to_str().unwrap()]).ok();
+    let pages_of = std::fs::read_dir(&pages).unwrap().flatten();
+    let mut offered: Vec<String> =
+        pages_of.map(|page| page.file_name().to_str().unwrap().to_owned()).collect();
+    offered.push(crossfade(&["agent", "--help"]).ok());
+    for shell in ["bash", "zsh", "fish"] {
+        let script = crossfade(&["completions", shell]).ok();
+        for shown in ["rollback", "doctor", "drain", "override", "envoy-user", "restore", "version"]
+        {
+            assert!(script.contains(shown), "{shell} does not offer {shown}");
+        }
+        offered.push(script);
+    }
+    // What service units run is offered to nobody; `crossfade restore` is for operators.
+    for said in offered {
+        for hidden in HIDDEN {
+            assert!(!said.contains(hidden), "{hidden}: {said}");
+        }
+    }
+    let verbs = "confirm doctor drain help join leave rollback run status";
+    assert_eq!(completed("agent ", &script), format!("--help --output --server --version {verbs}"));
+    assert_eq!(completed("agent re", &script), "");
+    assert_eq!(completed("agent rollback --und", &script), "--undo");
     let shift = std::fs::read_to_string(pages.join("crossfade-shift.1")).unwrap();
     assert!(shift.contains("override"), "{shift}");
+}
+
+/// Of verbs that service units run: their names, of pages too, and what is said of them.
+const HIDDEN: [&str; 5] = [
+    "host-helper",
+    "agent-restore",
+    "agent-envoy",
+    "Keep the Envoy running",
+    "Put the kernel rules",
+];
+
+/// What bash offers after `crossfade` and these words, the last of which is being typed.
+fn completed(words: &str, script: &str) -> String {
+    let ask = format!(
+        "{script}
+        COMP_WORDS=(crossfade \"$@\") COMP_CWORD=$#
+        _crossfade crossfade \"${{!#}}\" \"${{@: -2:1}}\"
+        printf '%s\\n' \"${{COMPREPLY[@]}}\" | grep -v ^-[^-] | LC_ALL=C sort | xargs"
+    );
+    let words: Vec<&str> = words.split(' ').collect();
+    let args = [&["-c", ask.as_str(), "bash"], words.as_slice()].concat();
+    program("bash", &args).ok().trim().to_owned()
 }
 
 /// What is typed, the exit code, and what the complaint says.

@@ -1,6 +1,7 @@
 //! An xDS push engine that knows what arrived.
 
 pub mod bootstrap;
+pub mod causes;
 pub mod client;
 pub mod follow;
 pub mod join;

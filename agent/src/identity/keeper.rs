@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use plan::Timestamp;
 use tokio::sync::watch;
+use xds::causes::chain;
 
 use super::Identity;
 use super::call::{Call, CallError};
@@ -160,7 +161,7 @@ impl<F: Files + 'static> Keeper<F> {
     fn failed(&mut self, error: &RenewError, now: Timestamp, random: u64) {
         let settled = matches!(error, RenewError::Call(error) if error.is_settled());
         self.schedule.failed(now, settled, random);
-        let words = words(error);
+        let words = chain(error);
         let identity = Arc::clone(&self.identity.borrow());
         let until = identity.not_after;
         let expired = now > until;
@@ -234,19 +235,4 @@ async fn ask(
 
 fn gone() -> CallError {
     CallError::Away { address: "-".to_owned(), words: "no controller is known".to_owned() }
-}
-
-/// An error with its causes, in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words.push_str(": ");
-            words.push_str(&more);
-        }
-        cause = error.source();
-    }
-    words
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::System;
 use super::place::{FILE_BYTES_MAX, HostPath};
 use super::sysctl::Key;
-use super::{Applied, Change, Journal, Report, Taken};
+use super::{Applied, Change, Journal, Report, Stays, Taken};
 
 /// The longest line, in bytes: a file in base64 with its path.
 const LINE_BYTES_MAX: u64 = 2 * FILE_BYTES_MAX as u64;
@@ -63,6 +63,8 @@ pub enum Ask {
     Undo,
     /// Bring everything back but settings of the kernel.
     UndoFiles,
+    /// Bring back files and commands of names but these.
+    UndoOthers(Stays),
     /// Take what is ours out of files that others changed; the stub answers there.
     TakeOut(Vec<SocketAddr>),
     /// What is changed?
@@ -123,7 +125,8 @@ pub fn allowed(change: &Change) -> Result<(), NotAllowed> {
     if fits { Ok(()) } else { Err(NotAllowed(what)) }
 }
 
-fn is_file(path: &HostPath) -> bool {
+/// Whether it is a file that an agent may write.
+pub(super) fn is_file(path: &HostPath) -> bool {
     let path = path.as_path();
     if FILES.iter().any(|file| path == Path::new(file)) {
         return true;
@@ -131,6 +134,12 @@ fn is_file(path: &HostPath) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let inside = |directory: &&str| path.parent() == Some(Path::new(directory));
     DIRECTORIES.iter().any(inside) && name.contains("crossfade")
+}
+
+/// Whether files that an agent may write can lie in it.
+pub(super) fn is_above_files(directory: &HostPath) -> bool {
+    let places = FILES.iter().chain(&DIRECTORIES).map(Path::new);
+    places.into_iter().any(|place| place.starts_with(directory.as_path()))
 }
 
 /// Forwarding, and what keeps a default route while forwarding.
@@ -145,7 +154,8 @@ fn is_setting(key: &Key) -> bool {
     )
 }
 
-fn is_command(argv: &[String]) -> bool {
+/// Whether it is a command that an agent may have run.
+pub(super) fn is_command(argv: &[String]) -> bool {
     COMMANDS.iter().any(|command| {
         command.len() == argv.len() && command.iter().zip(argv).all(|(like, word)| fits(like, word))
     })
@@ -187,6 +197,7 @@ fn answer<S: System>(ask: Ask, journal: &mut Journal<S>) -> Answer {
     match ask {
         Ask::Undo => Answer::Undone(journal.undo()),
         Ask::UndoFiles => Answer::Undone(journal.undo_files()),
+        Ask::UndoOthers(stays) => Answer::Undone(journal.undo_others(&stays)),
         Ask::TakeOut(stub) => Answer::TakenOut(journal.take_out(&stub)),
         Ask::Pending => Answer::Pending(journal.pending()),
         Ask::Apply(change) => {
@@ -195,11 +206,7 @@ fn answer<S: System>(ask: Ask, journal: &mut Journal<S>) -> Answer {
             }
             match journal.apply(&change) {
                 Ok(applied) => Answer::Applied(applied),
-                Err(error) => {
-                    let source = std::error::Error::source(&error);
-                    let because = source.map(|source| format!(": {source}")).unwrap_or_default();
-                    Answer::Refused(format!("{error}{because}"))
-                }
+                Err(error) => Answer::Refused(xds::causes::chain(&error)),
             }
         }
     }
@@ -245,6 +252,14 @@ impl Helper {
     /// There is no answer; it may be done.
     pub fn undo_files(&mut self) -> Result<Report, AskError> {
         self.undone(&Ask::UndoFiles)
+    }
+
+    /// Has files and commands of names brought back but those that stay.
+    ///
+    /// # Errors
+    /// There is no answer; it may be done.
+    pub fn undo_others(&mut self, stays: Stays) -> Result<Report, AskError> {
+        self.undone(&Ask::UndoOthers(stays))
     }
 
     fn undone(&mut self, ask: &Ask) -> Result<Report, AskError> {

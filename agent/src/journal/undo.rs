@@ -4,11 +4,11 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::Journal;
 use super::disk::System;
 use super::entry::{Action, Step, What};
 use super::place::{HostPath, Place};
 use super::sysctl::{Key, Setting};
+use super::{Change, Journal, helper};
 
 /// What became of the changes of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,55 @@ pub(super) enum Verdict {
     Keep(String),
 }
 
+/// What is not undone of what an agent does for names: the paths and commands that are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stays {
+    paths: Vec<HostPath>,
+    commands: Vec<Vec<String>>,
+}
+
+impl Stays {
+    /// Those of these changes.
+    #[must_use]
+    pub fn of(changes: &[Change]) -> Self {
+        let mut stays = Self::default();
+        for change in changes {
+            match change {
+                Change::WriteFile { path, .. }
+                | Change::Symlink { path, .. }
+                | Change::Remove { path } => stays.paths.push(path.clone()),
+                Change::OnUndo { argv } => stays.commands.push(argv.clone()),
+                Change::Run { .. } | Change::Sysctl { .. } => {}
+            }
+        }
+        stays
+    }
+
+    /// Whether it is not undone: it is one of these, or nothing that an agent does for names.
+    fn holds(&self, action: &Action) -> bool {
+        match action {
+            Action::Path { path, .. } => self.paths.contains(path) || !helper::is_file(path),
+            Action::Directory { path } => {
+                self.paths.iter().any(|stays| stays.as_path().starts_with(path.as_path()))
+                    || !helper::is_above_files(path)
+            }
+            Action::Command { argv } => self.commands.contains(argv) || !helper::is_command(argv),
+            Action::Sysctl { .. } => true,
+        }
+    }
+}
+
+/// How much is undone.
+#[derive(Clone, Copy)]
+enum Extent<'s> {
+    All,
+    /// All but settings of the kernel.
+    Files,
+    /// Files and commands of names but these.
+    Others(&'s Stays),
+}
+
 enum Outcome {
     Undone,
     Nothing,
@@ -85,15 +134,21 @@ impl<S: System> Journal<S> {
     /// Brings everything back, newest first. What cannot be brought back now stays in the journal
     /// for the next time; when nothing is left, the journal is gone.
     pub fn undo(&mut self) -> Report {
-        self.undo_but(false)
+        self.undo_to(Extent::All)
     }
 
     /// The same but for settings of the kernel, which are needed still; they are among what failed.
     pub fn undo_files(&mut self) -> Report {
-        self.undo_but(true)
+        self.undo_to(Extent::Files)
     }
 
-    fn undo_but(&mut self, keep_settings: bool) -> Report {
+    /// Brings back the files and commands of other ways of names than the one that `stays`, and
+    /// nothing else. A directory that others use is left for the time when all is undone.
+    pub fn undo_others(&mut self, stays: &Stays) -> Report {
+        self.undo_to(Extent::Others(stays))
+    }
+
+    fn undo_to(&mut self, extent: Extent<'_>) -> Report {
         let mut report = Report::default();
         // Not before what lies in or on it: a directory, or an older change of the same path.
         let mut blocked: Vec<HostPath> = Vec::new();
@@ -102,12 +157,24 @@ impl<S: System> Journal<S> {
             if path.is_some_and(|p| blocked.iter().any(|b| b.as_path().starts_with(p.as_path()))) {
                 continue;
             }
-            if keep_settings && matches!(step.action, Action::Sysctl { .. }) {
-                let why = "rules that need it are in the kernel still".to_owned();
-                report.failed.push(Failed { what, why, again: true });
-                continue;
+            match (extent, &step.action) {
+                (Extent::Files, Action::Sysctl { .. }) => {
+                    let why = "rules that need it are in the kernel still".to_owned();
+                    report.failed.push(Failed { what, why, again: true });
+                    continue;
+                }
+                (Extent::Others(stays), action) if stays.holds(action) => continue,
+                (Extent::All | Extent::Files | Extent::Others(_), _) => {}
             }
             match self.undo_step(&step) {
+                Ok(Outcome::Kept(_))
+                    if matches!(
+                        (extent, &step.action),
+                        (Extent::Others(_), Action::Directory { .. })
+                    ) =>
+                {
+                    continue;
+                }
                 Ok(Outcome::Undone) => {
                     // A newer step of it had not been made: ours was there all the time.
                     report.kept.retain(|kept| kept.what != what);

@@ -160,6 +160,9 @@ fn told(passed: &[Passed]) -> String {
 /// Why a way does not work here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Unfit {
+    /// Its program is not there, as while it restarts.
+    #[error("{0}")]
+    Away(String),
     #[error("{0}")]
     Not(String),
     #[error("nobody to ask for foreign names: {0}")]
@@ -170,14 +173,55 @@ fn not(why: impl Into<String>) -> Unfit {
     Unfit::Not(why.into())
 }
 
+fn away(why: impl Into<String>) -> Unfit {
+    Unfit::Away(why.into())
+}
+
 /// Chooses the way with the least trace that works here.
 ///
 /// # Errors
 /// When none works, with the reason of each.
 pub fn decide(env: &Env) -> Result<Choice, Refused> {
+    first(|how| how.fit(env))
+}
+
+/// The same while the stub runs: of the ways for which it may stay where it listens.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_in_place(env: &Env) -> Result<Choice, Refused> {
+    first(|how| how.fit(env).and_then(|choice| in_place(choice, env)))
+}
+
+/// The way that was chosen once more: other names, or other servers.
+///
+/// # Errors
+/// It does not work now.
+pub fn again(env: &Env, how: How) -> Result<Choice, Lapsed> {
+    how.fit(env).and_then(|choice| in_place(choice, env)).map_err(|why| Lapsed {
+        how,
+        is_away: matches!(why, Unfit::Away(_) | Unfit::Upstream(_)),
+        why: why.to_string(),
+    })
+}
+
+/// A way that was chosen and does not work now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{how}: {why}")]
+pub struct Lapsed {
+    /// The way.
+    pub how: How,
+    /// It may come back by itself: its program is away, or says for now that there is nobody to
+    /// ask. Else its program is there and set up otherwise.
+    pub is_away: bool,
+    /// In words.
+    pub why: String,
+}
+
+fn first(fit: impl Fn(How) -> Result<Choice, Unfit>) -> Result<Choice, Refused> {
     let mut passed = Vec::new();
     for how in How::ALL {
-        match how.fit(env) {
+        match fit(how) {
             Ok(choice) => return Ok(Choice { passed, ..choice }),
             Err(why) => passed.push(Passed { how, why: why.to_string() }),
         }
@@ -185,13 +229,13 @@ pub fn decide(env: &Env) -> Result<Choice, Refused> {
     Err(Refused { passed })
 }
 
-/// The same way once more: other names, or other servers. A way that was chosen is kept as long as
-/// the agent runs, as a resolver that restarts is away for a moment.
-///
-/// # Errors
-/// It does not work now, in words.
-pub fn again(env: &Env, how: How) -> Result<Choice, String> {
-    how.fit(env).map_err(|why| format!("{how}: {why}"))
+/// The stub takes other addresses only when it starts: queries wait in those that it has.
+fn in_place(choice: Choice, env: &Env) -> Result<Choice, Unfit> {
+    if choice.listen == env.own {
+        return Ok(choice);
+    }
+    let at: Vec<String> = choice.listen.iter().map(SocketAddr::to_string).collect();
+    Err(not(format!("the agent would have to answer on {}", at.join(", "))))
 }
 
 /// What others made of a file of ours, without what is ours in it; `None`: nothing is. `stub` are

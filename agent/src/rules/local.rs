@@ -198,9 +198,7 @@ impl<'a> Local<'a> {
 
 /// Which plane splits clients of this address: that of the first row that holds it.
 pub(super) fn plane_of(leaf: &Service, address: IpAddr) -> Plane {
-    let holds = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&address));
-    let row = leaf.clients.rows.iter().find(|row| holds(&row.networks));
-    row.map_or(Plane::Dns, |row| row.plane)
+    plan::client::row_of(&leaf.clients, address).1
 }
 
 /// What carries a protocol.

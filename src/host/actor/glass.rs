@@ -8,7 +8,7 @@ use plan::{PlanName, ServiceId};
 use tokio::sync::Notify;
 
 use super::Actor;
-use crate::glass::{self, AT_LEGACY, Act, BY_CONTROLLER, Force, Log};
+use crate::glass::{self, Act, Force, Log};
 use crate::verbs::chain;
 
 /// Who did what nobody told us of: the table of break-glass came, grew or went.
@@ -158,20 +158,12 @@ impl Actor {
             self.state.glass.iter().filter(is_done).map(|force| force.service.clone()).collect()
         };
         for service in done {
-            let (act, now) = (Act::Dissolved, self.clock.now());
-            let service = service.as_ref();
-            let appended =
-                glass::append(&self.directory, act, service, BY_CONTROLLER, AT_LEGACY, now);
-            match appended {
-                // The file has changed, so it is taken up as any other act is.
-                Ok(glass) if glass.force.is_empty() => {
-                    if let Err(error) = self.kernel.end_glass() {
-                        tracing::error!(why = %chain(&error), "break-glass has not ended");
-                    }
-                }
-                Ok(_) => {}
-                // It stays in force, and is tried again with the next table.
-                Err(error) => tracing::error!(why = %chain(&error), "break-glass cannot be ended"),
+            // The file has changed, so it is taken up as any other act is.
+            let left = glass::dissolve(&self.directory, service.as_ref(), self.clock.now());
+            if left.is_some_and(|glass| glass.force.is_empty())
+                && let Err(error) = self.kernel.end_glass()
+            {
+                tracing::error!(why = %chain(&error), "break-glass has not ended");
             }
         }
     }

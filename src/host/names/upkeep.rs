@@ -1,4 +1,5 @@
-//! Keeping the host asking us: when plan names change, and when others write what we wrote.
+//! Keeping the host asking us: when plan names change, when others write what we wrote, and when
+//! the way by which it asks no longer works.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::journal::{self, Applied, Bytes, HostPath};
-use agent::names::integrate::{self, Change, Choice, Env, How};
+use agent::names::drift::{self, Drift};
+use agent::names::integrate::{self, Change, Choice, How, Lapsed};
 use agent::names::trample::{Act, Trample};
 use agent::names::upstream::watch::Watch;
 use agent::names::upstream::{Adopted, adopt};
@@ -46,8 +48,12 @@ pub(super) struct Looker {
     /// When writing failed last, until it does not: it is tried as often as the host is looked at,
     /// whatever changes meanwhile, as our own try is a change of these folders too.
     failed: Option<Instant>,
-    /// Since when the way does not work.
-    away: Option<Instant>,
+    /// Since when the way does not work, and how often it was changed.
+    drift: Drift,
+    /// Why it is another than the agent started with.
+    turned: Option<(How, String)>,
+    /// When it is time to look at that again.
+    again: Option<Duration>,
     unkept: Option<String>,
     /// Something has not been done since the agent started, or failed.
     due: bool,
@@ -67,6 +73,13 @@ enum Way {
 }
 
 impl Way {
+    const fn ours(self) -> Option<How> {
+        match self {
+            Self::Ours(how) => Some(how),
+            Self::Theirs(_) | Self::Not(_) => None,
+        }
+    }
+
     fn of(names: Names, kept: &Kept) -> Self {
         match (names, kept.how) {
             (Names::At(listen), _) => Self::Theirs(listen),
@@ -124,9 +137,13 @@ pub(super) async fn go_on(stub: &Stub, looker: Looker, notes: &watch::Sender<Vec
         let (ended, looker) = (Arc::clone(&ended), Arc::clone(&gate.looker));
         let looking = tokio::task::spawn_blocking(move || {
             let mut looker = looker.lock().unwrap_or_else(PoisonError::into_inner);
-            (!ended.load(Ordering::Acquire)).then(|| looker.look(&entries))
+            let looked = (!ended.load(Ordering::Acquire)).then(|| looker.look(&entries));
+            (looked, looker.again)
         });
-        let Ok(Some(looked)) = looking.await else { continue };
+        let Ok((Some(looked), again)) = looking.await else { continue };
+        if let Some(again) = again {
+            tick.reset_after(again.min(LOOK_EVERY));
+        }
         if watched.0 != looked.files {
             let watch = Watch::new(&looked.files);
             watched = (looked.files, watch.ok());
@@ -174,7 +191,9 @@ impl Looker {
             fights: BTreeSet::new(),
             rewritten: 0,
             failed: None,
-            away: None,
+            drift: Drift::default(),
+            turned: None,
+            again: None,
             unkept: None,
             due: true,
             trouble: None,
@@ -205,20 +224,68 @@ impl Looker {
                 return Looked { upstreams, files: vec![RESOLVER.into()], notes: Vec::new() };
             }
         };
-        let again = |env: &Env| integrate::again(env, how);
-        let choice = match settle(&self.kept, entries, &Own::running(), again) {
-            Ok((choice, kept)) if kept.listen == self.kept.listen => {
+        match self.chosen(how, entries) {
+            Ok((choice, kept)) => {
                 self.kept = kept;
                 self.keep();
-                choice
+                self.bring(choice)
             }
-            Ok((choice, _)) => {
-                let why = format!("{how} wants the agent to answer on {:?}", choice.listen);
-                return self.nothing(why);
-            }
-            Err(why) => return self.nothing(why),
+            Err((lapsed, act)) => self.nothing(&lapsed, act),
+        }
+    }
+
+    /// The way to go on by: the one that was chosen, or another, where it is time for that.
+    fn chosen(
+        &mut self,
+        how: How,
+        entries: &[(String, Vec<IpAddr>)],
+    ) -> Result<(Choice, Kept), (Lapsed, drift::Act)> {
+        let own = Own::running();
+        let found = settle(&self.kept, entries, &own, |env| integrate::again(env, how));
+        let another = || settle(&self.kept, entries, &own, integrate::decide_in_place).ok();
+        let is_in_question = found.is_err() || how == How::Hosts;
+        let other = is_in_question.then(another).flatten();
+        let other_how = other.as_ref().map(|(choice, _)| choice.how);
+        let now = self.begun.elapsed();
+        let act = self.drift.judge(now, how, found.as_ref().err(), other_how);
+        self.again = match act {
+            drift::Act::Wait(left) | drift::Act::Limited(left) => Some(left),
+            drift::Act::Keep | drift::Act::Turn => None,
         };
-        self.away = None;
+        match (act, found, other) {
+            (drift::Act::Turn, found, Some((choice, kept))) => {
+                self.turn(how, &choice, found.err());
+                Ok((choice, kept))
+            }
+            (_, found, _) => found.map_err(|lapsed| (lapsed, act)),
+        }
+    }
+
+    /// The host is brought to ask us by another way from now on: first that, then the one before is
+    /// put back.
+    fn turn(&mut self, from: How, choice: &Choice, lapsed: Option<Lapsed>) {
+        let to = choice.how;
+        let why = lapsed.map(|lapsed| lapsed.to_string());
+        let said = why.as_deref().unwrap_or("it works again");
+        tracing::warn!(%from, %to, why = said, "the host is brought to ask the agent another way");
+        let (first, before) = self.turned.take().unwrap_or((from, String::new()));
+        self.turned = (first != to).then(|| (first, why.unwrap_or(before)));
+        self.way = Way::Ours(to);
+        self.due = true;
+        self.failed = None;
+        self.tramples.clear();
+        self.fights.retain(|fight| written(choice).any(|(path, _)| path == fight));
+        // Where names come to us, whoever leads them here is not asked any more; where they do not,
+        // not before it leads them elsewhere.
+        if to != How::Hosts
+            && let Err(error) = self.stub.ask(choice.upstreams.clone())
+        {
+            tracing::error!(why = %chain(&error), "other name servers are not asked");
+        }
+    }
+
+    /// Brings the host to ask us by this way, where it does not.
+    fn bring(&mut self, choice: Choice) -> Looked {
         if self.failed.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             let over = self.written_over(&choice);
             let due =
@@ -249,10 +316,24 @@ impl Looker {
         self.unkept = unkept;
     }
 
-    /// The host is left as it is until it is as it was when the agent started.
-    fn nothing(&mut self, why: String) -> Looked {
-        if self.away.get_or_insert_with(Instant::now).elapsed() >= AWAY {
-            self.trouble(Some(format!("{why}; the agent chooses anew when it starts again")));
+    /// The host is left as it is: the way may work again, or another be chosen, in a while.
+    fn nothing(&mut self, lapsed: &Lapsed, act: drift::Act) -> Looked {
+        let lapsed_for = self.drift.lapsed_for(self.begun.elapsed());
+        if lapsed_for.is_some_and(|time| time >= AWAY) {
+            let next = match act {
+                drift::Act::Wait(_) | drift::Act::Turn => {
+                    "another way is chosen soon, unless it works again"
+                }
+                drift::Act::Limited(_) => {
+                    "the way was changed too often to change it now; mend that, or have the agent \
+                     choose anew: systemctl restart crossfade-agent"
+                }
+                drift::Act::Keep => {
+                    "no other way works as long as the agent runs; mend that, or have it choose \
+                     anew: systemctl restart crossfade-agent"
+                }
+            };
+            self.trouble(Some(format!("{lapsed}; {next}")));
         }
         Looked { upstreams: None, files: vec![RESOLVER.into()], notes: self.notes() }
     }
@@ -298,16 +379,20 @@ impl Looker {
     /// Makes all changes; others wrote `over` some of it.
     fn apply(&mut self, choice: &Choice, over: Vec<PathBuf>) -> Result<(), String> {
         self.due = true;
+        let changes: Vec<_> = choice.changes.iter().map(change_of).collect::<Result<_, _>>()?;
         let mut changer = Changer::take(&self.directory)?;
-        for change in &choice.changes {
-            let (what, change) = change_of(change)?;
-            if changer.apply(&change)? == Applied::Done
-                && let Some(what) = what
-            {
-                let how = choice.how;
-                tracing::info!(%what, %how, "changed on this host; leaving puts it back");
+        let mut shares_undo = false;
+        for change in &changes {
+            match (changer.apply(change)?, change) {
+                (Applied::Done, journal::Change::WriteFile { path, .. }) => {
+                    let how = choice.how;
+                    tracing::info!(%path, %how, "changed on this host; leaving puts it back");
+                }
+                (Applied::Already, journal::Change::OnUndo { .. }) => shares_undo = true,
+                (Applied::Done | Applied::Already, _) => {}
             }
         }
+        self.put_back(&mut changer, choice, &changes, shares_undo)?;
         self.due = false;
         for path in over {
             self.rewritten += 1;
@@ -321,7 +406,43 @@ impl Looker {
         Ok(())
     }
 
+    /// Puts back what is left of another way that the host was brought by before.
+    fn put_back(
+        &mut self,
+        changer: &mut Changer,
+        choice: &Choice,
+        changes: &[journal::Change],
+        shares_undo: bool,
+    ) -> Result<(), String> {
+        let report = changer.undo_others(changes)?;
+        for kept in &report.kept {
+            tracing::warn!(what = %kept.what, why = %kept.why, "others changed it; it stays");
+        }
+        for journal::Failed { what, why, again } in &report.failed {
+            if *again {
+                return Err(format!("what led to the agent before is not put back: {what}: {why}"));
+            }
+            tracing::warn!(%what, %why, "the way before was left, but this could not be done");
+        }
+        if report.undone.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(what = ?report.undone, "put back: the host is brought another way");
+        // The same program was told of both: it is told that one is gone.
+        let runs = changes.iter().filter(|it| matches!(it, journal::Change::Run { .. }));
+        for change in runs.filter(|_| shares_undo) {
+            changer.apply(change)?;
+        }
+        if written(choice).all(|(path, _)| path != Path::new(RESOLVER)) {
+            self.kept.before = None;
+            self.keep();
+        }
+        Ok(())
+    }
+
     fn notes(&self) -> Vec<String> {
+        let turned = self.turned.iter().zip(self.way.ours());
+        let turned = turned.map(|((_, why), how)| format!("names: by {how} from now on: {why}"));
         let trouble = self.trouble.iter().map(|why| format!("names: {why}"));
         let rewritten = (self.rewritten > 0).then(|| {
             let times = self.rewritten;
@@ -331,7 +452,7 @@ impl Looker {
             let path = path.display();
             format!("names: others write {path} again and again; it is left as they made it")
         });
-        trouble.chain(rewritten).chain(fights).collect()
+        turned.chain(trouble).chain(rewritten).chain(fights).collect()
     }
 }
 
@@ -350,15 +471,14 @@ fn is_forgotten(choice: &Choice) -> bool {
         })
 }
 
-/// As the journal has it, and the file that it is about.
-fn change_of(change: &Change) -> Result<(Option<String>, journal::Change), String> {
+/// As the journal has it.
+fn change_of(change: &Change) -> Result<journal::Change, String> {
     Ok(match change.clone() {
         Change::WriteFile { path, bytes, mode } => {
             let path = HostPath::try_from(path).map_err(|error| chain(&error))?;
-            let what = path.to_string();
-            (Some(what), journal::Change::WriteFile { path, bytes: Bytes(bytes), mode })
+            journal::Change::WriteFile { path, bytes: Bytes(bytes), mode }
         }
-        Change::OnUndo { argv } => (None, journal::Change::OnUndo { argv }),
-        Change::Run { argv } => (None, journal::Change::Run { argv }),
+        Change::OnUndo { argv } => journal::Change::OnUndo { argv },
+        Change::Run { argv } => journal::Change::Run { argv },
     })
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use super::netns::Space;
 use super::peers::{answer, client, dial, letter, side, sides};
+use super::plans::shop;
 use super::world::{Agent, World};
 
 /// The logical address, which is the VM's own, and the port of its service.
@@ -14,13 +15,8 @@ const HERE: &str = "192.0.2.10:8081";
 /// How many clients are looked at.
 const CLIENTS: u16 = 50;
 
-const PLAN: &str = "
-apiVersion: crossfade.dev/v1alpha1
-kind: CutoverPlan
-metadata: { name: shop }
-spec:
-  zones: [{ name: corp.example. }]
-  clients:
+const PLAN: &str = shop!(
+    "  clients:
     - { networks: [10.20.0.0/16], plane: host }
   steps: [{ split: 50%, bake: 1s }, { split: 100%, bake: 1s }]
   services:
@@ -30,7 +26,8 @@ spec:
       ports: [{ name: http, port: 8081, protocol: tcp }]
       legacy: { endpoints: [192.0.2.10] }
       target: { endpoints: [10.40.0.2] }
-";
+"
+);
 
 fn joined(world: &World) -> Agent {
     answer(&world.net.target, 8081, b'T');

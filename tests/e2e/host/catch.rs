@@ -10,19 +10,15 @@ use nix::sys::signal::Signal;
 
 use super::netns::Space;
 use super::peers::{answer, client, side};
+use super::plans::shop;
 use super::world::{World, until};
 
 /// The VM's own address, which clients have hard-coded, with the port of its service.
 const OWN: &str = "10.10.0.1:8081";
 
 /// A plan whose legacy backend is the VM.
-const PLAN: &str = "
-apiVersion: crossfade.dev/v1alpha1
-kind: CutoverPlan
-metadata: { name: shop }
-spec:
-  zones: [{ name: corp.example. }]
-  clients:
+const PLAN: &str = shop!(
+    "  clients:
     - { networks: [10.20.0.0/16], plane: host }
   gateways:
     - { name: edge, egress: [10.40.0.0/24] }
@@ -34,7 +30,8 @@ spec:
       ports: [{ name: http, port: 8081, protocol: tcp }]
       legacy: { endpoints: [10.10.0.1] }
       target: { endpoints: [10.40.0.2] }
-";
+"
+);
 
 /// The VM's own backend says `V`, its own machine.
 fn world(test: &str) -> Option<World> {

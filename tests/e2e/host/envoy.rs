@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::main_job::LOGICAL;
 use super::peers::{dial, letter};
+use super::plans::{orders, shop};
 use super::world::{Agent, World, try_until, until};
 use crate::mesh::world::tool;
 
@@ -25,25 +26,16 @@ use crate::mesh::world::tool;
 const USER: &str = "nobody";
 
 /// The VM's own address, 10.50.0.1, is a client of the mesh plane.
-pub(super) const PLAN: &str = "
-apiVersion: crossfade.dev/v1alpha1
-kind: CutoverPlan
-metadata: { name: shop }
-spec:
-  zones: [{ name: corp.example. }]
-  clients:
+pub(super) const PLAN: &str = shop!(
+    "  clients:
     - { networks: [10.50.0.1/32], plane: mesh }
     - { networks: [10.20.0.0/16], plane: host }
   steps: [{ split: 50%, bake: 1m }, { split: 100%, bake: 1h }]
   services:
-    - name: orders
-      hosts: [orders.corp.example]
-      address: 192.0.2.10
-      ports: [{ name: http, port: 8080, protocol: tcp }]
-      affinity: none
-      legacy: { endpoints: [10.30.0.2] }
-      target: { endpoints: [10.40.0.2] }
-";
+",
+    orders!(),
+    "      affinity: none\n"
+);
 
 /// A call that failed.
 #[derive(Debug)]

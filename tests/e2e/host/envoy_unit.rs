@@ -3,13 +3,18 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
 use super::envoy::{PLAN, call, program};
 use super::machine::{Machine, can_boot, package};
-use super::world::{World, until};
+use super::world::{World, until, until_within};
 
 /// Where it is installed.
 const PROGRAM: &str = "/usr/local/bin/envoy";
+
+/// How long calls may be refused once agent and Envoy are killed: the agent's unit waits 200 ms,
+/// and it has to start. Five times what that takes where nothing else runs.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The one Envoy, as it is numbered there.
 fn envoy(machine: &Machine) -> Option<u32> {
@@ -85,6 +90,18 @@ fn as_packaged_it_has_a_user_of_its_own_and_goes_when_the_vm_leaves() {
         let told = machine.agent()?["envoy"].clone();
         let is_other = told["pid"].as_u64().is_some_and(|found| found != u64::from(pid));
         (told["well"] == true && is_other).then_some(())
+    });
+    until_captured(&world, true);
+    assert_eq!(own(), "T".repeat(20));
+    // Killed along with the agent: calls are refused until the service manager has the agent back.
+    let all = [machine.main_pid("crossfade-agent"), envoy(&machine).unwrap()];
+    let [agent, pid] = all.map(|pid| pid.to_string());
+    let killed = Instant::now();
+    machine.run(&["kill", "-KILL", &agent, &pid]);
+    until_within(BACK_WITHIN, "calls are answered again", || world.net.vm.enter(|| call().ok()));
+    eprintln!("answered {:?} after agent and Envoy were killed", killed.elapsed());
+    until("another one is well", || {
+        machine.agent()?["envoy"]["well"].as_bool().filter(|well| *well).map(|_| ())
     });
     until_captured(&world, true);
     assert_eq!(own(), "T".repeat(20));

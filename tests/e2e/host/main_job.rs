@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use super::peers::{client, side, sides};
+use super::plans::{orders, shop};
 use super::world::{World, until};
 
 /// How many clients.
@@ -15,23 +16,14 @@ const CLIENTS: u16 = 1_000;
 pub(super) const LOGICAL: &str = "192.0.2.10:8080";
 
 /// A plan of one service whose legacy backend is another machine.
-pub(super) const PLAN: &str = "
-apiVersion: crossfade.dev/v1alpha1
-kind: CutoverPlan
-metadata: { name: shop }
-spec:
-  zones: [{ name: corp.example. }]
-  clients:
+pub(super) const PLAN: &str = shop!(
+    "  clients:
     - { networks: [10.20.0.0/16, 10.50.0.0/24], plane: host }
   steps: [{ split: 50%, bake: 1m }, { split: 100%, bake: 1h }]
   services:
-    - name: orders
-      hosts: [orders.corp.example]
-      address: 192.0.2.10
-      ports: [{ name: http, port: 8080, protocol: tcp }]
-      legacy: { endpoints: [10.30.0.2] }
-      target: { endpoints: [10.40.0.2] }
-";
+",
+    orders!()
+);
 
 #[test]
 fn clients_go_over_and_come_home() {

@@ -12,6 +12,7 @@ use super::envoy::{Beside, call};
 use super::main_job::LOGICAL;
 use super::netns::Space;
 use super::peers::{dial, letter, side};
+use super::plans::{orders, shop};
 use super::world::{World, until};
 use crate::harness::{BINARY, Said, Scratch, root};
 use crate::mesh::world::{Peer, tool};
@@ -24,27 +25,18 @@ const PORTS: [u16; 4] = [8080, 8081, 8082, 8443];
 
 /// The VM itself is a client of the mesh plane. Letters are said by the server, before any client
 /// says a word.
-const PLAN: &str = "
-apiVersion: crossfade.dev/v1alpha1
-kind: CutoverPlan
-metadata: { name: shop }
-spec:
-  zones: [{ name: corp.example. }]
-  clients:
+const PLAN: &str = shop!(
+    "  clients:
     - { networks: [10.50.0.1/32], plane: mesh }
     - { networks: [10.20.0.0/16], plane: host }
   gateways: [{ name: edge, egress: [10.50.0.2/32], mtls: { addresses: [10.50.0.2] } }]
   policy: { drain: 1s }
   steps: [{ split: 50%, bake: 1m }, { split: 100%, bake: 1h }]
   services:
-    - name: orders
-      hosts: [orders.corp.example]
-      address: 192.0.2.10
-      ports: [{ name: letters, port: 8080, protocol: tcp }]
-      affinity: none
-      legacy: { endpoints: [10.30.0.2] }
-      target: { endpoints: [10.40.0.2] }
-    - name: web
+",
+    orders!(),
+    "      affinity: none\n",
+    "    - name: web
       hosts: [web.corp.example]
       address: 192.0.2.10
       ports:
@@ -58,7 +50,8 @@ spec:
       ports: [{ name: tls, port: 8443, protocol: tcp }]
       legacy: { endpoints: [10.30.0.2] }
       target: { endpoints: [10.40.0.2] }
-";
+"
+);
 
 /// Says who answers a gRPC call.
 const CALLS: &str = "

@@ -3,13 +3,14 @@
 //! before.
 
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::leave::walk;
 use super::machine::{Machine, can_boot, fetched, package};
 use super::main_job::PLAN;
 use super::netns::Space;
-use super::world::{UPSTREAM, World, until};
+use super::world::{UPSTREAM, World, until, until_within};
 
 /// The name of the plan and what it leads to while the agent answers.
 const PLAN_NAME: (&str, &str) = ("orders.corp.example", "192.0.2.10");
@@ -99,20 +100,36 @@ fn etc(machine: &Machine) -> Vec<(String, String)> {
     all.into_iter().chain([("what it says".to_owned(), resolver)]).collect()
 }
 
+/// A machine of this case with the package, which has not joined.
+fn managed(world: &World, case: &Case) -> Machine {
+    name_server(&world.net.legacy);
+    let ours = [package(world, "1.0.0")];
+    let theirs = fetched(case.manager);
+    let all: Vec<PathBuf> = ours.iter().chain(&theirs).cloned().collect();
+    let machine = Machine::new(world, &all);
+    machine.install(&theirs);
+    machine.install(&ours);
+    machine.run(&["sh", "-c", case.host]);
+    until_found(case, &machine, "before", OTHER.1);
+    machine
+}
+
+/// The VM has left, and is as it was.
+fn is_as_before(case: &Case, machine: &Machine, before: &[(String, String)]) {
+    until_found(case, machine, "left", OTHER.1);
+    let after = etc(machine);
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before, after, "{}", case.manager);
+    }
+    assert_eq!(before.len(), after.len(), "{}", case.manager);
+}
+
 #[test]
 fn programs_ask_as_they_did_whoever_manages_names() {
     let test = "programs_ask_as_they_did_whoever_manages_names";
     for case in CASES {
         let Some(world) = can_boot(test).then(|| World::new(test, PLAN)).flatten() else { return };
-        name_server(&world.net.legacy);
-        let ours = [package(&world, "1.0.0")];
-        let theirs = fetched(case.manager);
-        let all: Vec<PathBuf> = ours.iter().chain(&theirs).cloned().collect();
-        let machine = Machine::new(&world, &all);
-        machine.install(&theirs);
-        machine.install(&ours);
-        machine.run(&["sh", "-c", case.host]);
-        until_found(&case, &machine, "before", OTHER.1);
+        let machine = managed(&world, &case);
         let before = etc(&machine);
         let doctor = machine.said(&["crossfade", "agent", "doctor", "-o", "json"]);
         let rows: serde_json::Value = serde_json::from_str(&doctor.out).unwrap();
@@ -128,11 +145,74 @@ fn programs_ask_as_they_did_whoever_manages_names() {
         until_found(&case, &machine, "killed", PLAN_NAME.1);
 
         machine.run(&["crossfade", "agent", "leave"]);
-        until_found(&case, &machine, "left", OTHER.1);
-        for (before, after) in before.iter().zip(etc(&machine)) {
-            assert_eq!(*before, after, "{}", case.manager);
-        }
+        is_as_before(&case, &machine, &before);
         machine.run(case.again);
         until_found(&case, &machine, "left for good", OTHER.1);
     }
+}
+
+/// What leads to the agent on this machine.
+fn ways(machine: &Machine) -> Vec<&'static str> {
+    let in_file = |path, words| machine.text(path).contains(words);
+    let hosts = in_file("/etc/hosts", PLAN_NAME.0);
+    let drop_in = in_file(DROP_IN, PLAN_NAME.0);
+    [("hosts", hosts), ("drop-in", drop_in)].iter().filter(|way| way.1).map(|way| way.0).collect()
+}
+
+#[track_caller]
+fn until_led(machine: &Machine, way: &str) {
+    until_within(Duration::from_secs(60), way, || (ways(machine) == [way]).then_some(()));
+}
+
+/// Where systemd-resolved is told of the agent, and where the operator tells it more.
+const DROP_IN: &str = "/run/systemd/resolved.conf.d/99-crossfade.conf";
+const TOLD: &str = "/etc/systemd/resolved.conf.d/zz.conf";
+
+/// The operator sets systemd-resolved up, and has it read that.
+fn set_up(machine: &Machine, setting: &str) {
+    let folder = Path::new(TOLD).parent().unwrap().to_str().unwrap();
+    machine.run(&["mkdir", "-p", folder]);
+    std::fs::write(machine.path(TOLD), format!("[Resolve]\n{setting}\n")).unwrap();
+    machine.run(&["systemctl", "restart", "systemd-resolved"]);
+    machine.run(&["sh", "-c", "resolvectl dns to30 10.30.0.2"]);
+}
+
+#[test]
+fn a_resolver_that_is_set_up_otherwise_later_is_gone_around_until_it_is_not() {
+    let test = "a_resolver_that_is_set_up_otherwise_later_is_gone_around_until_it_is_not";
+    let Some(world) = can_boot(test).then(|| World::new(test, PLAN)).flatten() else { return };
+    let [case, ..] = &CASES;
+    let machine = managed(&world, case);
+    set_up(&machine, "Cache=no");
+    let before = etc(&machine);
+    machine.join(&world);
+    until_found(case, &machine, "joined", PLAN_NAME.1);
+    until_led(&machine, "drop-in");
+    let asked = |when: &str| until_found(case, &machine, when, PLAN_NAME.1);
+    let notes = || machine.agent().unwrap()["notes"].to_string();
+
+    // Only where it is TLS if it can be, the host's own name server can go on answering.
+    set_up(&machine, "DNSOverTLS=opportunistic");
+    until_led(&machine, "hosts");
+    asked("over TLS");
+    until("it is told", || notes().contains("DNSOverTLS=opportunistic").then_some(()));
+    set_up(&machine, "Cache=no");
+    asked("without TLS");
+    until_led(&machine, "drop-in");
+    asked("led as before");
+    until("nothing is told", || (!notes().contains("names")).then_some(()));
+
+    // What nobody signs it believes nobody then, but this file.
+    set_up(&machine, "DNSSEC=yes");
+    until_led(&machine, "hosts");
+    let is_found = || (found(&machine, PLAN_NAME.0) == PLAN_NAME.1).then_some(());
+    until("signed names", is_found);
+    machine.run(&["systemctl", "kill", "--signal=KILL", "crossfade-agent"]);
+    until("signed names, killed", is_found);
+    assert_eq!(ways(&machine), ["hosts"]);
+
+    machine.run(&["crossfade", "agent", "leave"]);
+    set_up(&machine, "Cache=no");
+    is_as_before(case, &machine, &before);
+    assert!(!machine.path(DROP_IN).exists());
 }

@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use crate::causes::{chain, with_causes};
 use crate::follow::session::{self, Answered};
 use crate::follow::{Again, Applied, Follower, Kept, Link, Refusal, Sink};
 use crate::name::Name;
@@ -76,7 +77,7 @@ impl Follower {
             let address = self.dial.address();
             let end = match self.dial.connect().await {
                 Ok(channel) => self.stream(channel, &mut sink, &links, &mut again).await,
-                Err(error) => End::Gone(words(&error)),
+                Err(error) => End::Gone(chain(&error)),
             };
             links.send_if_modified(|link| link.take().is_some());
             let End::Gone(why) = end else { continue };
@@ -229,8 +230,8 @@ impl Kept {
                 self.held = held;
                 Ok(())
             }
-            Ok(Err(error)) => Err(words(&error)),
-            Err(error) => Err(words(&error)),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(error) => Err(chain(&error)),
         }
     }
 }
@@ -296,22 +297,4 @@ fn said(status: &tonic::Status) -> String {
         "" => with_causes(status.code().to_string(), status),
         message => with_causes(message.to_owned(), status),
     }
-}
-
-/// An error with its causes, in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    with_causes(error.to_string(), error)
-}
-
-fn with_causes(mut words: String, error: &dyn std::error::Error) -> String {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words.push_str(": ");
-            words.push_str(&more);
-        }
-        cause = error.source();
-    }
-    words
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::super::disk::Disk;
-use super::super::{Applied, Journal, UNDONE_MAX};
+use super::super::{Applied, Bytes, Change, Journal, Stays, UNDONE_MAX};
 use super::tree::{Mortal, Scratch, unlocked};
 
 const HOSTS: &str = "/etc/hosts";
@@ -103,4 +103,30 @@ fn a_command_of_undoing_runs_once() {
     assert_eq!(journal.on_undo(&["true"]).unwrap(), Applied::Already);
     assert_eq!(journal.on_undo(&["true", "too"]).unwrap(), Applied::Done);
     assert_eq!(journal.undo().undone, ["true too", "true"]);
+}
+
+#[test]
+fn a_command_that_both_ways_have_runs_when_both_are_undone() {
+    let scratch = Scratch::host();
+    let before = scratch.seen();
+    let mut journal = scratch.journal();
+    // What joining changed is no way of names.
+    journal.on_undo(&["true", "disable"]).unwrap();
+    write(&mut journal, "/etc/plain.conf", "ours\n");
+    // A program of this name is nowhere: that it did not run is told.
+    let told = ["resolvconf", "-d", "lo.nowhere"];
+    journal.on_undo(&told).unwrap();
+    write(&mut journal, RESOLVER, "one way\n");
+    write(&mut journal, HOSTS, "another\n");
+    let path = Path::new(HOSTS).to_path_buf().try_into().unwrap();
+    let hosts = Change::WriteFile { path, bytes: Bytes(Vec::new()), mode: 0o644 };
+    let on_undo = Change::OnUndo { argv: told.map(str::to_owned).to_vec() };
+    let report = journal.undo_others(&Stays::of(&[hosts.clone(), on_undo]));
+    assert_eq!((report.undone, report.failed), (vec![RESOLVER.to_owned()], vec![]));
+    assert_eq!(journal.pending(), ["true disable", "/etc/plain.conf", &told.join(" "), HOSTS]);
+    let report = journal.undo_others(&Stays::of(&[hosts]));
+    assert_eq!(report.undone.len() + report.failed.len(), 1, "{report:?}");
+    assert_eq!(journal.pending(), ["true disable", "/etc/plain.conf", HOSTS]);
+    assert_eq!(journal.undo().undone, [HOSTS, "/etc/plain.conf", "true disable"]);
+    assert_eq!(scratch.seen(), before);
 }

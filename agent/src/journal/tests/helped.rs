@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use super::super::helper::{AskError, Helper, allowed, serve};
-use super::super::{Applied, Bytes, Change, Report, Taken};
+use super::super::{Applied, Bytes, Change, Report, Stays, Taken};
 use super::tree::{Scratch, path};
 
 fn write(at: &str, mode: u32) -> Change {
@@ -141,6 +141,41 @@ fn settings_that_are_needed_still_stay_and_are_told() {
         assert!(failed.what.contains("ip_forward") && failed.again, "{failed:?}");
         assert_eq!(helper.pending().unwrap().len(), 1);
         assert_eq!(helper.undo().unwrap().failed, []);
+    });
+    assert_eq!(scratch.seen(), before);
+}
+
+#[test]
+fn one_way_is_put_back_and_the_other_stays() {
+    let scratch = Scratch::host();
+    let drop_in =
+        |name| write(&format!("/run/systemd/resolved.conf.d/{name}-crossfade.conf"), 0o644);
+    let hosts = holds("/etc/hosts", "127.0.0.1 localhost\n192.0.2.10 orders.corp.example\n");
+    let before = scratch.seen();
+    helped(&scratch, |helper| {
+        helper.apply(&set("net.ipv4.ip_forward")).unwrap();
+        helper.apply(&drop_in("98")).unwrap();
+        helper.apply(&drop_in("99")).unwrap();
+        // The directory is one that stays needs, and one that others use after.
+        let report = helper.undo_others(Stays::of(&[drop_in("99"), hosts.clone()])).unwrap();
+        assert_eq!(report.undone, ["/run/systemd/resolved.conf.d/98-crossfade.conf"]);
+        helper.apply(&hosts).unwrap();
+        scratch.write("run/systemd/resolved.conf.d/theirs.conf", "");
+        let report = helper.undo_others(Stays::of(std::slice::from_ref(&hosts))).unwrap();
+        assert_eq!(report.undone, ["/run/systemd/resolved.conf.d/99-crossfade.conf"]);
+        assert_eq!((report.kept.len(), report.failed.len()), (0, 0), "{report:?}");
+        assert_eq!(
+            helper.undo_others(Stays::of(std::slice::from_ref(&hosts))).unwrap(),
+            Report::default()
+        );
+        std::fs::remove_file(scratch.root().join("run/systemd/resolved.conf.d/theirs.conf"))
+            .unwrap();
+        let stays = Stays::of(std::slice::from_ref(&hosts));
+        assert_eq!(helper.undo_others(stays).unwrap().undone, ["/run/systemd/resolved.conf.d"]);
+        let pending = helper.pending().unwrap();
+        assert!(pending.contains(&"/etc/hosts".to_owned()), "{pending:?}");
+        assert!(pending.iter().any(|what| what.contains("ip_forward")), "{pending:?}");
+        assert_eq!(helper.undo().unwrap().undone.len(), 2);
     });
     assert_eq!(scratch.seen(), before);
 }

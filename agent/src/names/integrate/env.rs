@@ -199,14 +199,16 @@ impl Env {
     }
 
     /// The same where nobody is led to the stub: what systemd-resolved does with other names, and
-    /// the stub cannot, it goes on doing for whoever asks the stub.
+    /// the stub cannot, it goes on doing for whoever asks the stub. Where that is so already, it
+    /// stays so until another way is taken.
     pub(super) fn upstreams_beside(
         &self,
         conf: &ResolvConf,
         listen: SocketAddr,
+        stands: bool,
     ) -> Result<Upstreams, Unfit> {
-        let asks_plainly = self.resolved.as_ref().is_none_or(|resolved| resolved.wants.is_none());
-        self.upstreams_but(conf, listen, if asks_plainly { &RESOLVED_STUBS } else { &[] })
+        let wants_more = self.resolved.as_ref().is_some_and(|resolved| resolved.wants.is_some());
+        self.upstreams_but(conf, listen, if wants_more || stands { &[] } else { &RESOLVED_STUBS })
     }
 
     fn upstreams_but(

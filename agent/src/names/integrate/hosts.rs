@@ -18,10 +18,11 @@ pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
         return Err(not("/etc/hosts is missing, or a mount whose place no file can take"));
     };
     let listen = env.with_port()?;
+    let stands = without_ours(hosts).is_some();
     Ok(Choice {
         how: How::Hosts,
         listen: vec![listen],
-        upstreams: env.upstreams_beside(&env.original(), listen)?,
+        upstreams: env.upstreams_beside(&env.original(), listen, stands)?,
         follow: Vec::new(),
         changes: vec![Change::WriteFile {
             path: PATH.into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::env::{Env, Flavour, NetworkManager, Resolvconf};
-use super::{Change, Choice, How, Unfit, argv, not, plain};
+use super::{Change, Choice, How, Unfit, argv, away, not, plain};
 use crate::names::upstream::ResolvConf;
 
 /// Where NetworkManager says whom it would name.
@@ -18,7 +18,7 @@ pub(super) const INTERFACE: &str = "lo.crossfade";
 const TOLD: &str = "/run/crossfade/resolvconf";
 
 pub(super) fn network_manager(env: &Env) -> Result<Choice, Unfit> {
-    let Some(manager) = &env.network_manager else { return Err(not("it does not run")) };
+    let Some(manager) = &env.network_manager else { return Err(away("it does not run")) };
     let writes =
         env.is_written_by("NetworkManager") || env.resolv_conf.links_into("run/NetworkManager");
     let unmanaged = matches!(manager.rc_manager.as_deref(), Some("unmanaged"));
@@ -117,7 +117,7 @@ pub(super) fn openresolv(env: &Env) -> Result<Choice, Unfit> {
 
 fn flavour(env: &Env, wanted: Flavour) -> Result<&Resolvconf, Unfit> {
     let program = env.resolvconf.as_ref().filter(|program| program.flavour == wanted);
-    let Some(program) = program else { return Err(not("it is not installed")) };
+    let Some(program) = program else { return Err(away("it is not installed")) };
     let writes = env.is_written_by("resolvconf") || env.resolv_conf.links_into("resolvconf");
     if writes { Ok(program) } else { Err(not("it is installed, but does not write resolv.conf")) }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::env::{Env, Resolved};
-use super::{Change, Choice, How, Unfit, argv, not};
+use super::{Change, Choice, How, Unfit, argv, away, not};
 use crate::names::upstream::{RESOLVED_STUBS, ResolvConf};
 
 /// The first version with `*.dns-delegate` (systemd.dns-delegate(5)).
@@ -20,8 +20,12 @@ pub(super) const DOMAINS_MAX: usize = 200;
 /// Our drop-in: the last in the order in which they count.
 pub(super) const RESOLVED_DROP_IN: &str = "run/systemd/resolved.conf.d/99-crossfade.conf";
 
-/// Whom systemd-resolved asks.
-const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
+/// Whom systemd-resolved asks, and where it is set up: any name in a folder will do.
+const FOLLOW: [&str; 3] = [
+    "/run/systemd/resolve/resolv.conf",
+    "/etc/systemd/resolved.conf",
+    "/etc/systemd/resolved.conf.d/crossfade.conf",
+];
 
 /// Only plan names come to the stub.
 pub(super) fn delegate(env: &Env) -> Result<Choice, Unfit> {
@@ -80,7 +84,7 @@ fn choice(
         how,
         listen: vec![listen],
         upstreams: env.upstreams(&uplinks, listen)?,
-        follow: vec![PathBuf::from(UPLINKS)],
+        follow: FOLLOW.iter().map(PathBuf::from).collect(),
         changes: vec![
             Change::OnUndo { argv: reload.clone() },
             Change::WriteFile { path: path.into(), bytes: text.into_bytes(), mode: 0o644 },
@@ -109,7 +113,7 @@ fn in_plain_use(env: &Env) -> Result<&Resolved, Unfit> {
 /// because resolv.conf names nobody else. That it runs, or that resolv.conf says who wrote it, is
 /// no proof.
 fn in_use(env: &Env) -> Result<&Resolved, Unfit> {
-    let Some(resolved) = &env.resolved else { return Err(not("it does not run")) };
+    let Some(resolved) = &env.resolved else { return Err(away("it does not run")) };
     let conf = env.original();
     let mut servers = conf.nameservers().peekable();
     let is_named =

@@ -458,3 +458,68 @@ fn a_local_dnsmasq_is_never_asked_in_a_ring() {
         ),
     ]);
 }
+
+#[test]
+fn while_it_runs_the_stub_stays_where_it_listens() {
+    use How::{Delegate, DropIn, Hosts, NetworkManager, ResolvConf};
+    let wants = |env: Env| {
+        let resolved =
+            env.resolved.clone().map(|it| Resolved { wants: Some("DNSSEC=yes".into()), ..it });
+        Env { resolved, ..env }
+    };
+    let at = |own: &str, env| Env { own: bound(&[own]), ..env };
+    let block = |env: Env| {
+        let written = decide(&wants(env.clone())).unwrap().changes;
+        let Some(Change::WriteFile { bytes, .. }) = written.first() else { panic!("{written:?}") };
+        Env { hosts: Some(bytes.clone()), ..env }
+    };
+    let unmanaged = Env { network_manager: None, ..manager(None, None) };
+    let gone = |env| Env { resolved: None, ..env };
+    let by_hand = |env| Env { resolv_conf: plain().resolv_conf, ..env };
+    // Whether the way works, and if not, whether its program is away; then what is chosen.
+    for (name, how, env, lapsed, other) in [
+        ("as it was", DropIn, at(PORT, resolved(252)), None, Some(DropIn)),
+        ("signatures are wanted", DropIn, at(PORT, wants(resolved(252))), Some(false), Some(Hosts)),
+        (
+            "no longer, with the addresses in the file",
+            Hosts,
+            at(PORT, block(resolved(252))),
+            None,
+            Some(DropIn),
+        ),
+        ("upgraded", DropIn, at(PORT, resolved(258)), None, Some(Delegate)),
+        (
+            "stopped, and nobody else is named",
+            DropIn,
+            at(PORT, gone(resolved(252))),
+            Some(true),
+            None,
+        ),
+        (
+            "stopped, and others named by hand: the stub is not at port 53",
+            DropIn,
+            at(PORT, by_hand(gone(resolved(252)))),
+            Some(true),
+            Some(Hosts),
+        ),
+        (
+            "NetworkManager gone, with the file that it wrote",
+            NetworkManager,
+            at(FIRST, unmanaged),
+            Some(true),
+            Some(ResolvConf),
+        ),
+        (
+            "NetworkManager told to leave names alone",
+            NetworkManager,
+            at(FIRST, manager(Some("none"), None)),
+            Some(false),
+            Some(ResolvConf),
+        ),
+        ("older than a port can be said", DropIn, at(PORT, resolved(245)), Some(false), None),
+    ] {
+        let found = again(&env, how).err().map(|lapsed| lapsed.is_away);
+        assert_eq!(found, lapsed, "{name}");
+        assert_eq!(decide_in_place(&env).ok().map(|choice| choice.how), other, "{name}");
+    }
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket;
 use crate::choice;
+use crate::client::row_of;
 use crate::endpoint::Endpoint;
 use crate::snapshot::Service;
 use crate::spec::{Affinity, Plane};
@@ -44,7 +45,7 @@ pub fn kernel(service: &Service, client: IpAddr) -> Option<KernelView> {
         let note = "a gateway of the target: never split, never caught".to_owned();
         return Some(KernelView { egress, side: None, endpoint: None, straggler: None, note });
     }
-    let plane = plane(service, client);
+    let (_, plane) = row_of(&service.clients, client);
     let reaches = client.is_ipv4() == logical.is_ipv4();
     let splits = plane == Plane::Host && reaches;
     let sticky = service.spec.affinity != Affinity::None;
@@ -103,13 +104,6 @@ pub(super) fn moves(service: &Service, client: IpAddr) -> bool {
 fn egress(service: &Service, client: IpAddr) -> Option<&IpNet> {
     let mut gateways = service.gateways.iter().flat_map(|gateway| &gateway.egress);
     gateways.find(|net| net.contains(&client))
-}
-
-/// That of the first row that holds it.
-fn plane(service: &Service, client: IpAddr) -> Plane {
-    let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
-    let row = service.clients.rows.iter().find(|row| holds(&row.networks));
-    row.map_or(Plane::Dns, |row| row.plane)
 }
 
 /// Those of a side that this client's packets can reach.
