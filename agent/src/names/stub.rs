@@ -14,8 +14,10 @@
 
 mod draw;
 mod frames;
+mod incoming;
 mod meter;
 mod probe;
+mod race;
 mod relay;
 mod sockets;
 mod stream;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dns::wire::{HEADER, Name, Query};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::relay::connect;
+use super::race::connect;
 use super::world::World;
 
 /// The parent of names that are asked to find loops; nobody answers them.

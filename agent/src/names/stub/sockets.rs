@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::incoming::Incoming;
+
 /// Room for queries in the kernel while the agent restarts: some thousand of usual size. The kernel
 /// holds it to `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -141,10 +143,8 @@ impl Sockets {
     }
 
     /// For the runtime that this is called in.
-    pub(super) fn into_tokio(
-        self,
-    ) -> io::Result<(Vec<tokio::net::UdpSocket>, Vec<tokio::net::TcpListener>)> {
-        let datagrams = self.datagrams.into_iter().map(tokio::net::UdpSocket::from_std);
+    pub(super) fn into_tokio(self) -> io::Result<(Vec<Incoming>, Vec<tokio::net::TcpListener>)> {
+        let datagrams = self.datagrams.into_iter().map(Incoming::of);
         let listeners = self.listeners.into_iter().map(tokio::net::TcpListener::from_std);
         Ok((datagrams.collect::<io::Result<_>>()?, listeners.collect::<io::Result<_>>()?))
     }

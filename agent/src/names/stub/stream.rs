@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::PIPELINE_MAX;
 use super::frames::Frames;
-use super::relay::is_refusal;
+use super::race::is_refusal;
 use super::world::{Seat, Verdict, World};
 use crate::names::answers::servfail;
 
