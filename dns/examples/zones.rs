@@ -1,6 +1,6 @@
 //! Serves zone files, and if asked weighted names in the first of them, until interrupted:
 //!
-//! `serve ADDRESS THREADS WEIGHTED ORIGIN=FILE …`
+//! `zones ADDRESS THREADS WEIGHTED ORIGIN=FILE …`
 //!
 //! With WEIGHTED above 0, names `w0` to `w<WEIGHTED - 1>` of the first zone are services at 50 %.
 
