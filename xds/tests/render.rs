@@ -155,8 +155,8 @@ fn who_may_see_some_services_sees_nothing_of_others() {
     let mut world = World::new(&with_mtls("edge"));
     world.shift(None, 2_500);
     world.drained.insert("shop/store".parse().unwrap());
-    let plain = Door::of(Role::Sidecar);
-    let all = [plain.clone(), identified(Role::Sidecar, None), Door::of(Role::Gateway)];
+    let edge = Door::of(Role::Gateway);
+    let all = [Door::of(Role::Sidecar), identified(Role::Sidecar, None), edge];
     for whole in &all[..2] {
         for (services, drains) in [
             (["shop/orders"].as_slice(), false),
@@ -176,8 +176,8 @@ fn who_may_see_some_services_sees_nothing_of_others() {
             // All that others see of these, and of none of them the way to anybody else.
             let own = |row: &String| {
                 let name = row.split(' ').nth(1).unwrap();
-                let is_its = |id: &&str| name.starts_with(&format!("{id}/"));
-                services.iter().any(|id| is_its(&id))
+                let is_its = |id: &str| name.starts_with(&format!("{id}/"));
+                services.iter().any(|id| is_its(id))
                     || ["capture", "passthrough"].contains(&name)
                     || name == "drain" && drains
             };

@@ -118,15 +118,14 @@ async fn who_opens_without_end_takes_nobodys_turn() {
     let limits = Limits { streams_per_identity: 5, openings_per_identity: 1, ..Limits::default() };
     let two = Two::new(limits).await;
     let a = two.connect(1).await;
-    let mut opened = 0;
-    let refused = loop {
-        match two.open(1, &a).await {
-            Ok(stream) => drop(stream),
-            Err(status) => break status,
-        }
-        opened += 1;
+    let (mut opened, mut refused) = (0, None);
+    while refused.is_none() {
+        refused = two.open(1, &a).await.map(drop).err();
+        opened += usize::from(refused.is_none());
+        assert!(opened < 100, "at one a second it has to be refused before");
         until(|| two.world.meter.counts().streams == 0).await;
-    };
+    }
+    let refused = refused.unwrap();
     assert_status(&refused, Code::ResourceExhausted, "`vm-1` opens streams faster");
     assert!(opened >= 5, "{opened}");
     let other = two.connect(2).await;
