@@ -181,6 +181,25 @@ async fn each_bad_renewal_is_told_apart() {
     other.stop().await;
 }
 
+/// What a stream may see is settled when it begins, so none outlives that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_joins_for_other_services_begins_anew() {
+    let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;
+    let services = |world: &World| world.authority.services_of(&"vm-1".parse().unwrap()).unwrap();
+    let token = world.token_for("vm-1", &["shop/orders", "shop/store"]).await;
+    let before = Vm::enrol(&world, &token).await.unwrap();
+    let mut reports = before.report(&world).await.unwrap();
+    reports.message().await.unwrap();
+    assert_eq!(services(&world).len(), 2);
+    let token = world.token_for("vm-1", &["shop/orders"]).await;
+    assert_eq!(services(&world).len(), 2, "until the token is used");
+    let after = Vm::enrol(&world, &token).await.unwrap();
+    assert_eq!(services(&world), ["shop/orders".parse().unwrap()]);
+    wait(reports.message()).await.unwrap_err();
+    before.report(&world).await.unwrap_err();
+    after.report(&world).await.unwrap().message().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_served_without_an_identity() {
     let world = World::new(&Kept::Memory(Arc::new(Memory::new()))).await;

@@ -41,7 +41,8 @@ pub(crate) struct TokenCreate {
     /// How long the token is good, at most 24h
     #[arg(long = "for", value_name = "DURATION", default_value = "15m")]
     pub(crate) life: Wait,
-    /// Only these services may be seen by the VM; without it everything that is for it
+    /// Only these services may be seen by the VM, its agent and its Envoy; without it everything
+    /// that is for it
     #[arg(long, value_name = "PLAN/SERVICE", value_delimiter = ',')]
     pub(crate) services: Vec<ServiceId>,
     /// The token can be used from here alone

@@ -35,7 +35,7 @@ pub(super) fn item_of(
     let token = Token { incarnation: 1, revision };
     let since = |leaf: &Arc<Service>| Arc::new(Service { since: token, ..Service::clone(leaf) });
     let services = snapshot.services.iter().map(since).collect();
-    let table = HostTable { services, egress: Vec::new() };
+    let table = HostTable { services };
     let body = Bytes::from(table.encode());
     let version = Version::of(token, &body);
     (Name::new(plan), Item { version, body })

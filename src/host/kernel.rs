@@ -327,7 +327,7 @@ mod tests {
     fn beside(other: Outcome<Adopted>) -> (InMemory, Kernel) {
         let [ours, _] = Kernel::TABLES.map(|name| Name::new(name).unwrap());
         let host = Host::new("10.50.0.1".parse().unwrap());
-        let none = xds::own::HostTable { services: Vec::new(), egress: Vec::new() };
+        let none = xds::own::HostTable { services: Vec::new() };
         let table = Table { name: ours.clone(), ..rollback(&none, &host, &Marks::default()) };
         let mut kernel = fake::Kernel::new([], 1);
         kernel.put(table).unwrap();
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn what_is_left_behind_outlives_who_left_it() {
         let host = Host::new("10.50.0.1".parse().unwrap());
-        let none = xds::own::HostTable { services: Vec::new(), egress: Vec::new() };
+        let none = xds::own::HostTable { services: Vec::new() };
         let table = rollback(&none, &host, &Marks::default());
         for best in [Ownership::Open, Ownership::Socket, Ownership::Persistent] {
             let kernel = Arc::new(Mutex::new(fake::Kernel::new([], 1)));

@@ -1,6 +1,6 @@
 //! What an agent holds, put together: tables of plans to the leaves of this host, and to rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,10 +101,8 @@ impl World {
         let mut tables: BTreeMap<&PlanName, &HostTable> =
             held.map(|(plan, (_, table))| (plan, table)).collect();
         tables.extend(new);
-        let services = tables.values().flat_map(|table| table.services.iter().cloned()).collect();
-        let egress: BTreeSet<_> =
-            tables.values().flat_map(|table| table.egress.iter().copied()).collect();
-        HostTable { services, egress: egress.into_iter().collect() }
+        let services = tables.values().flat_map(|table| table.services.iter().cloned());
+        HostTable { services: services.collect() }
     }
 
     /// The rules of break-glass, for the services that are covered.
@@ -238,6 +236,23 @@ mod tests {
     fn in_force(world: &mut World) -> Vec<String> {
         let compiled = world.compile().unwrap();
         compiled.counted.keys().map(ToString::to_string).collect()
+    }
+
+    /// What an agent of before keeps on its disk has a field that is no more: 10.9.0.0/24 as
+    /// `HostTable.egress`, number 4.
+    #[test]
+    fn what_an_earlier_agent_kept_is_in_force() {
+        let half = Split::from_bp(5_000).unwrap();
+        let (name, mut kept) = item("shop", "192.0.2.10", half, 1);
+        let now = HostTable::decode(&kept.body).unwrap();
+        let egress = [0x22, 8, 0x0a, 4, 10, 9, 0, 0, 0x10, 24];
+        kept.body = [&kept.body[..], &egress].concat().into();
+        kept.version = Version::of(Token { incarnation: 1, revision: 1 }, &kept.body);
+        assert_eq!(HostTable::decode(&kept.body), Ok(now));
+        let mut world = World::new(Host::new("10.50.0.1".parse().unwrap()), Marks::default());
+        assert_eq!(world.check(name.as_str(), &kept.body, Some(&kept)), Ok(()));
+        world.take(&held([(name, kept)]));
+        assert_eq!(in_force(&mut world), ["shop/web"]);
     }
 
     #[test]

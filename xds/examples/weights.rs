@@ -1,8 +1,10 @@
 //! What one changed weight costs in a plan of many services: rendering, diff and the next tables.
 //!
-//! `cargo run --release -p xds --example weights -- [SERVICES]` prints a row of the figures:
-//! tab-separated, as `scripts/bench` reads it. CPU time is the kernel's account of the thread over
-//! all changes, which follow one another; the slowest single one is by the clock.
+//! `cargo run --release -p xds --example weights -- [SERVICES [LIMITED]]` prints a row of the
+//! figures: tab-separated, as `scripts/bench` reads it. CPU time is the kernel's account of the
+//! thread over all changes, which follow one another; the slowest single one is by the clock. With
+//! LIMITED there are so many doors of VMs that are limited to services, no two to the same, and
+//! each may see every service whose weight changes.
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::collections::BTreeSet;
@@ -13,21 +15,32 @@ use std::time::{Duration, Instant};
 
 use plan::split::Split;
 use plan::{Actor, Ask, Cause, Command, Decided, Facts, State};
-use xds::render::{Door, Rendered, Role, Wanted, envoy};
+use xds::render::{Door, Limit, Rendered, Role, Wanted, envoy};
 use xds::{Tables, Urgency};
 
 /// Weights that are changed, after a few that warm up.
 const CHANGES: u32 = 100;
 const WARM_UP: usize = 5;
 
+/// The services whose weights change, in turn.
+const CHANGED: usize = 32;
+
 /// What it must be.
 const AT_MOST: Duration = Duration::from_millis(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let count: usize = std::env::args().nth(1).map_or(Ok(10_000), |word| word.parse())?;
+    let limited: usize = std::env::args().nth(2).map_or(Ok(0), |word| word.parse())?;
     let states = states(count)?;
     let drained = BTreeSet::new();
-    let doors = [Role::Sidecar, Role::Gateway, Role::Grpc].into_iter().map(Door::of).collect();
+    let mut doors: BTreeSet<Door> =
+        [Role::Sidecar, Role::Gateway, Role::Grpc].into_iter().map(Door::of).collect();
+    for n in 0..limited {
+        let changed = (0..CHANGED).map(|n| format!("large/w{}", n * 97 % count).parse());
+        let own = format!("own/w{n}").parse();
+        let limit = Limit::to(Arc::new(changed.chain([own]).collect::<Result<_, _>>()?));
+        doors.insert(Door { limit, ..Door::of(Role::Sidecar) });
+    }
     let (mut rendered, mut tables) = (Rendered::default(), Tables::empty());
     let (mut slowest, mut edited, mut before) = (Duration::ZERO, 0, cpu()?);
     for (n, state) in states.iter().enumerate() {
@@ -50,8 +63,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let each = (cpu()? - before) / CHANGES;
+    let limits = if limited == 0 { String::new() } else { format!(" and {limited} limits") };
     println!(
-        "mesh: {count} services, one weight changes: CPU of render and diff, mean of {CHANGES}\t\
+        "mesh: {count} services{limits}, one weight changes: CPU of render and diff, mean of \
+         {CHANGES}\t\
          <= {AT_MOST:?}\t{each:.2?} (slowest by the clock {slowest:.2?}, {edited} edits)\t{}",
         if each <= AT_MOST { "ok" } else { "short" }
     );
@@ -64,7 +79,7 @@ fn states(count: usize) -> Result<Vec<State>, Box<dyn Error>> {
     let name = plan.name.clone();
     let mut states = vec![ask(&State::empty(), Command::Apply(Arc::new(plan)))?];
     for (n, bp) in (0..WARM_UP + usize::try_from(CHANGES)?).zip(1..) {
-        let service = Some(format!("w{}", n * 97 % count).parse()?);
+        let service = Some(format!("w{}", n % CHANGED * 97 % count).parse()?);
         let split = Split::from_bp(bp).ok_or("not a split")?;
         let command =
             Command::Shift { plan: name.clone(), service, split, overrides: BTreeSet::new() };

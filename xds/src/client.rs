@@ -174,7 +174,8 @@ impl View {
     }
 }
 
-/// Decides what a client sees. Pure: the same client always sees the same scopes.
+/// Decides what a client sees, once for each stream. Who may see less than before must have its
+/// streams ended ([`crate::server::Doorman::revoked`]).
 pub trait Viewer: Send + Sync + fmt::Debug {
     /// The view of this client.
     ///

@@ -13,7 +13,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use plan::snapshot::{Motion, Service, Zone};
 use plan::{Digest, PlanName, Snapshot, Token, ZoneName};
 use prost::Message as _;
@@ -54,8 +53,6 @@ pub struct ZoneText {
 pub struct HostTable {
     /// The leaves that concern it, of all plans, sorted by id.
     pub services: Vec<Arc<Service>>,
-    /// Where target gateways send from.
-    pub egress: Vec<IpNet>,
 }
 
 impl ZoneTable {
@@ -110,7 +107,7 @@ impl ZoneText {
 impl HostTable {
     /// What stands on the wire.
     pub fn encode(&self) -> Vec<u8> {
-        encode::host_table(&self.services, &self.egress).encode_to_vec()
+        encode::host_table(&self.services).encode_to_vec()
     }
 
     /// Reads and checks.

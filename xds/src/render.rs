@@ -17,6 +17,8 @@
 //!
 //! Sidecars that show who they are have clusters and endpoint sets of their own, of the same names:
 //! where a plan has a gateway with mTLS, the target side is there; all else is the same.
+//!
+//! Sidecars that may see some services alone ([`Limit`]) have tables of their own of every type.
 
 mod claims;
 mod cluster;
@@ -25,6 +27,7 @@ mod door;
 mod drain;
 mod gateway;
 mod item;
+mod limit;
 mod listener;
 mod mtls;
 mod route;
@@ -47,6 +50,7 @@ use crate::table::Edit;
 pub use crate::render::claims::Conflict;
 pub use crate::render::door::{Door, Role, SDS, TYPES, door, view};
 pub use crate::render::drain::is_drain_alone;
+pub use crate::render::limit::Limit;
 pub use crate::render::secret::{AUTHORITIES, IDENTITY, Secrets, secrets};
 pub use crate::render::service::side_of;
 
@@ -74,6 +78,8 @@ pub struct Rendered {
     drained: Arc<BTreeSet<ServiceId>>,
     doors: Arc<BTreeSet<Door>>,
     trust_domain: Option<Arc<str>>,
+    /// What there is to be rendered for, by `doors` and `trust_domain`.
+    roles: Arc<Roles>,
     claims: Arc<Claims>,
     edges: Arc<BTreeMap<Edge, Ports>>,
     /// What belongs to no service alone, but for the routes of `edges`.
@@ -92,6 +98,7 @@ impl Default for Rendered {
             drained: Arc::default(),
             doors: Arc::default(),
             trust_domain: None,
+            roles: Arc::default(),
             claims: Arc::default(),
             edges: Arc::default(),
             shared: Arc::default(),
@@ -104,11 +111,6 @@ impl Default for Rendered {
 }
 
 impl Rendered {
-    /// What there is to be rendered for.
-    fn roles(&self) -> Roles {
-        Roles::of(&self.doors, self.trust_domain.as_ref())
-    }
-
     /// Plans that came up from a backup and wait for an operator: nothing is rendered of them, nor
     /// of the gateways' ports that they share with others, and their tables are partial, so that
     /// clients keep what they have.
@@ -129,7 +131,7 @@ impl Rendered {
 
 /// What is to be rendered and the edits that lead there from what was. Costs O(changed) beside one
 /// comparison of pointers for each service; O(services) where services come or go, change their
-/// ports, hosts or addresses, or where somebody looks from a new door.
+/// ports, hosts or addresses, or where somebody looks from a new door without a [`Limit`].
 pub fn envoy(wanted: &Wanted<'_>, before: &Rendered) -> (Rendered, Vec<Edit>) {
     step::step(wanted, before)
 }

@@ -8,6 +8,7 @@
 //! logged once; other clients do not notice.
 
 mod accept;
+mod arrivals;
 mod clock;
 mod counts;
 mod doorman;
@@ -20,6 +21,7 @@ mod paths;
 mod routes;
 mod service;
 mod shared;
+mod shares;
 mod status;
 mod strangers;
 mod stream;

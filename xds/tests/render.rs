@@ -16,10 +16,11 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use plan::Command;
 use plan::command::Scope as Reach;
-use xds::render::{Door, Rendered, Role, side_of};
+use xds::render::{Door, Limit, Rendered, Role, side_of};
 use xds::{Change, Client, Edit, TypeUrl};
 
 use crate::world::World;
@@ -133,6 +134,129 @@ fn nothing_changes_for_those_whose_plans_have_no_mtls() {
     let wanted = xds::render::Wanted { doors: &doors, trust_domain: None, ..world.wanted() };
     let (_, edits) = xds::render::envoy(&wanted, &Rendered::default());
     assert!(!show::edits(&edits).contains("shows"));
+}
+
+/// The door of a machine that may see these services alone.
+fn limited(door: &Door, services: &[&str]) -> Door {
+    let services = services.iter().map(|id| id.parse().unwrap()).collect();
+    Door { limit: Limit::to(Arc::new(services)), ..door.clone() }
+}
+
+/// Every resource that is to be seen by this door.
+fn seen(tables: &xds::Tables, door: &Door) -> Vec<Arc<xds::Resource>> {
+    let view = xds::render::view(door);
+    let types = xds::render::TYPES.map(TypeUrl::from).into_iter();
+    let there = types.map(|it| tables.table(view.scope(&it).unwrap(), &it).unwrap().iter());
+    there.flatten().cloned().collect()
+}
+
+#[test]
+fn who_may_see_some_services_sees_nothing_of_others() {
+    let mut world = World::new(&with_mtls("edge"));
+    world.shift(None, 2_500);
+    world.drained.insert("shop/store".parse().unwrap());
+    let edge = Door::of(Role::Gateway);
+    let all = [Door::of(Role::Sidecar), identified(Role::Sidecar, None), edge];
+    for whole in &all[..2] {
+        for (services, drains) in [
+            (["shop/orders"].as_slice(), false),
+            (&["shop/orders", "shop/store", "tail/none"], true),
+            (&["tail/none"], false),
+        ] {
+            let door = limited(whole, services);
+            let doors: Vec<Door> = all.iter().cloned().chain([door.clone()]).collect();
+            let tables = world.tables(&doors);
+            let (text, whole_text) = (show::view(&tables, &door), show::view(&tables, whole));
+            let others = ["orders", "sessions", "search", "store"]
+                .iter()
+                .filter(|name| !services.contains(&format!("shop/{name}").as_str()));
+            for other in others {
+                assert!(!text.contains(other), "{services:?} {other}: {text}");
+            }
+            // All that others see of these, and of none of them the way to anybody else.
+            let own = |row: &String| {
+                let name = row.split(' ').nth(1).unwrap();
+                let is_its = |id: &str| name.starts_with(&format!("{id}/"));
+                services.iter().any(|id| is_its(id))
+                    || ["capture", "passthrough"].contains(&name)
+                    || name == "drain" && drains
+            };
+            let blocks = |text: &str| -> Vec<String> {
+                news("", text).split_inclusive('\n').map(str::to_owned).collect()
+            };
+            let heads = |text: &str| -> Vec<String> {
+                blocks(text).into_iter().filter(|row| !row.starts_with(' ')).collect()
+            };
+            let wanted: Vec<String> = heads(&whole_text).into_iter().filter(own).collect();
+            assert_eq!(heads(&text), wanted, "{services:?}");
+            assert!(blocks(&text).iter().all(|row| blocks(&whole_text).contains(row)));
+            // Encoded once for all.
+            let encoded = seen(&tables, whole);
+            for resource in seen(&tables, &door).iter().filter(|it| !it.plans.is_empty()) {
+                let mut same = encoded.iter().filter(|it| it.name() == resource.name());
+                let is_same = same.any(|it| Arc::ptr_eq(&it.encoded, &resource.encoded));
+                assert!(is_same, "{}", resource.name());
+            }
+            // Alone it sees the same.
+            assert_eq!(show::view(&world.tables(std::slice::from_ref(&door)), &door), text);
+        }
+    }
+}
+
+#[test]
+fn what_others_want_too_is_theirs_only_where_they_are_seen() {
+    let mut world = World::new(PLAN);
+    world.add(&PLAN.replace("name: shop", "name: tail").replace("corp.example", "tail.example"));
+    let sidecar = Door::of(Role::Sidecar);
+    let has = |services: &[&str]| {
+        let door = limited(&sidecar, services);
+        let text = show::view(&world.tables(&[sidecar.clone(), door.clone()]), &door);
+        text.contains("Listener tail/orders/http ")
+    };
+    assert!(has(&["tail/orders"]));
+    assert!(has(&["tail/orders", "shop/store"]));
+    assert!(!has(&["tail/orders", "shop/orders"]));
+    let text = show::view(&world.tables(std::slice::from_ref(&sidecar)), &sidecar);
+    assert!(!text.contains("Listener tail/orders/http "));
+}
+
+/// Of what proxies at an edge share nothing can be left out.
+#[test]
+fn none_but_sidecars_see_some_services_alone() {
+    let mut world = World::new(PLAN);
+    world.doors.clear();
+    for role in [Role::Gateway, Role::Catch, Role::Grpc] {
+        world.doors.insert(limited(&Door::of(role), &["shop/orders"]));
+    }
+    let (rendered, edits) = world.render(&Rendered::default());
+    assert!(edits.is_empty(), "{}", show::edits(&edits));
+    world.doors.extend(Role::ALL.map(Door::of));
+    let (_, edits) = world.render(&rendered);
+    assert!(!show::edits(&edits).contains("limited"));
+}
+
+#[test]
+fn a_shift_is_encoded_once_for_however_many_limits() {
+    let mut world = World::new(PLAN);
+    world.shift(None, 2_500);
+    let encodings = |world: &mut World, bp| {
+        let (before, _) = world.render(&Rendered::default());
+        world.shift(Some("orders"), bp);
+        let (_, edits) = world.render(&before);
+        let encoded = edits.iter().filter_map(|edit| match &edit.change {
+            Change::Put { encoded, .. } => Some(Arc::as_ptr(encoded)),
+            Change::Remove(_) | Change::Declare | Change::Withdraw | Change::Partial(_) => None,
+        });
+        (encoded.collect::<BTreeSet<_>>().len(), edits.len())
+    };
+    let (few, edits) = encodings(&mut world, 5_000);
+    let sidecar = Door::of(Role::Sidecar);
+    for n in 0..300 {
+        world.doors.insert(limited(&sidecar, &["shop/orders", &format!("tail/s{n}")]));
+        world.doors.insert(limited(&sidecar, &["shop/store", &format!("tail/s{n}")]));
+    }
+    // Routes of two ports, in each.
+    assert_eq!(encodings(&mut world, 6_000), (few, edits + 600));
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod loads;
 mod paths;
 #[path = "server/registry.rs"]
 mod registry;
+#[path = "server/shares.rs"]
+mod shares;
 #[path = "server/strangers.rs"]
 mod strangers;
 #[path = "server/tls.rs"]

@@ -111,7 +111,7 @@ fn port((port, protocol): &(u16, Protocol)) -> Port {
 pub(crate) fn table(leaves: &[Leaf]) -> HostTable {
     let mut services: Vec<_> = leaves.iter().map(Leaf::service).collect();
     services.sort_by(|a, b| a.id.cmp(&b.id));
-    HostTable { services, egress: Vec::new() }
+    HostTable { services }
 }
 
 pub(crate) fn marks(table: &HostTable) -> Marks {

@@ -282,16 +282,16 @@ impl MeshPlane {
     fn doors(&mut self, clients: &[Arc<Client>]) {
         let now = self.clock.uptime();
         let came = self.replicas_came;
+        let concerns = self.concerns.as_ref();
         let mut used = BTreeSet::new();
         for client in clients {
-            match viewer::door(client) {
+            match viewer::door(client, concerns) {
                 Ok(Some(door)) => drop(used.insert(door)),
                 Ok(None) if hosts::is_agent(client) => {}
                 Ok(None) => self.replicas_came = true,
                 Err(_) => {}
             }
         }
-        let concerns = self.concerns.as_ref();
         let others = self.doors.used(used, now) | self.host_tables.used(clients, concerns, now);
         self.doors.tell();
         if others || self.replicas_came != came {

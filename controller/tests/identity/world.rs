@@ -110,6 +110,12 @@ impl World {
         self.made(name, Kind::Agent, None).await
     }
 
+    /// A token in place of what the machine has, for these services alone.
+    pub(crate) async fn token_for(&self, name: &str, services: &[&str]) -> String {
+        let services = services.iter().map(|id| id.parse().unwrap()).collect();
+        self.make(NewToken { services, replace: true, ..self.asked(name, Kind::Agent) }).await
+    }
+
     pub(crate) async fn token_from(&self, name: &str, network: &str) -> String {
         self.made(name, Kind::Agent, Some(network)).await
     }
@@ -120,15 +126,23 @@ impl World {
     }
 
     async fn made(&self, name: &str, kind: Kind, network: Option<&str>) -> String {
-        let new = NewToken {
+        let from = network.map(|network| network.parse().unwrap());
+        self.make(NewToken { from, ..self.asked(name, kind) }).await
+    }
+
+    fn asked(&self, name: &str, kind: Kind) -> NewToken {
+        NewToken {
             name: name.parse().unwrap(),
             kind,
             life: TOKEN_LIFE,
             services: Vec::new(),
-            from: network.map(|network| network.parse().unwrap()),
+            from: None,
             replace: false,
             controllers: vec![self.address.to_string()],
-        };
+        }
+    }
+
+    async fn make(&self, new: NewToken) -> String {
         let created = self.authority.create_token(new, &actor(), "a test").await.unwrap();
         assert!(!format!("{created:?}").contains("cfj1_"));
         created.ticket.to_string()

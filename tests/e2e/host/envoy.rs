@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::main_job::LOGICAL;
-use super::peers::{dial, letter};
+use super::peers::{answer, dial, letter};
 use super::plans::{orders, shop};
 use super::world::{Agent, World, try_until, until};
 use crate::mesh::world::tool;
@@ -151,11 +151,16 @@ impl Beside {
 
     /// The same, after something was done on the VM, and Envoy may not be well yet.
     pub(super) fn begun(test: &str, plan: &str, first: impl FnOnce(&World)) -> Option<Self> {
+        Self::by(test, plan, &["vm-1"], first)
+    }
+
+    /// The same with a token that is made so.
+    fn by(test: &str, plan: &str, token: &[&str], first: impl FnOnce(&World)) -> Option<Self> {
         let world = World::new(test, plan)?;
         let program = program(&world);
         let path = program.to_str().unwrap();
         first(&world);
-        let agent = world.joined(&["--no-names", "--envoy", path, "--envoy-user", USER]);
+        let agent = world.joined_by(token, &["--no-names", "--envoy", path, "--envoy-user", USER]);
         Some(Self { world, agent, program })
     }
 
@@ -191,13 +196,19 @@ impl Beside {
 
     /// What Envoy counted so for clusters whose names begin so, together.
     pub(super) fn counted(&self, cluster: &str, what: &str) -> u64 {
-        let admin = place().join("own/admin.sock");
-        let args = ["-s", "--unix-socket", admin.to_str().unwrap()];
-        let said = Command::new("curl").args(args).arg("http://envoy/stats").output().unwrap();
-        let said = String::from_utf8(said.stdout).unwrap();
+        let said = self.asked("stats");
         let is_it = |line: &&str| line.contains(cluster) && line.contains(&format!(".{what}:"));
         let counts = said.lines().filter(is_it);
         counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// What Envoy says there.
+    fn asked(&self, path: &str) -> String {
+        let admin = place().join("own/admin.sock");
+        let args = ["-s", "--unix-socket", admin.to_str().unwrap()];
+        let url = format!("http://envoy/{path}");
+        let said = Command::new("curl").args(args).arg(url).output().unwrap();
+        String::from_utf8(said.stdout).unwrap()
     }
 }
 
@@ -229,6 +240,74 @@ fn its_calls_go_through_envoy_while_it_is_well() {
     vm.world.rollback("orders");
     until("back, too", || (own(1) == "L").then_some(()));
     assert_eq!(own(50), "L".repeat(50));
+}
+
+/// Another service of the same clients, which has the address of its VM.
+const OTHER: &str = "
+    - name: payments
+      hosts: [payments.corp.example]
+      address: 10.30.0.2
+      ports: [{ name: pay, port: 8081, protocol: tcp }]
+      affinity: none
+      legacy: { endpoints: [10.30.0.2] }
+      target: { endpoints: [10.40.0.2] }
+";
+
+/// Where that is.
+const OTHER_LOGICAL: &str = "10.30.0.2:8081";
+
+/// Who answers so many calls of the VM's own there.
+fn own_calls(vm: &Beside, to: &str, count: u32) -> String {
+    let to: SocketAddr = to.parse().unwrap();
+    let call = |_| letter(&mut dial([0, 0, 0, 0].into(), to).unwrap()).unwrap();
+    vm.world.net.vm.enter(|| (0..count).map(call).collect())
+}
+
+/// Whether anything that the agent keeps has this word.
+fn is_kept(vm: &Beside, word: &str) -> bool {
+    let path = vm.world.data();
+    Command::new("grep").args(["-rqa", word]).arg(path).status().unwrap().success()
+}
+
+#[test]
+fn the_envoy_of_a_limited_vm_knows_its_services_alone() {
+    let test = "the_envoy_of_a_limited_vm_knows_its_services_alone";
+    let plan = format!("{}{OTHER}", PLAN.trim_end());
+    let others = |world: &World| {
+        answer(&world.net.legacy, 8081, b'L');
+        answer(&world.net.target, 8081, b'T');
+    };
+    let token = ["vm-1", "--services", "shop/orders"];
+    let Some(mut vm) = Beside::by(test, &plan, &token, others) else { return };
+    vm.until_captured(true);
+    // Its own is captured and split.
+    vm.world.shift("orders", "50%");
+    let before = vm.taken();
+    let said = own_calls(&vm, LOGICAL, 60);
+    assert!(said.contains('L') && said.contains('T'), "{said}");
+    assert!(vm.taken() >= before + 60, "they went through Envoy");
+    // The other is not known on the VM, and goes as without an agent.
+    vm.world.shift("payments", "100%");
+    assert_eq!(own_calls(&vm, OTHER_LOGICAL, 20), "L".repeat(20));
+    let known = vm.asked("config_dump?include_eds");
+    assert!(known.contains("shop/orders/http/target"), "{known}");
+    assert!(!known.contains("payments") && !known.contains("8081"), "{known}");
+    assert!(is_kept(&vm, "orders") && !is_kept(&vm, "payments"));
+    // It joins again, for the other alone.
+    vm.agent.signal(Signal::SIGTERM);
+    assert_eq!(vm.agent.ended(), 0);
+    let token = vm.world.token(&["vm-1", "--replace", "--services", "shop/payments"]);
+    let path = vm.program.to_str().unwrap();
+    let flags = ["--no-names", "--envoy", path, "--envoy-user", USER];
+    vm.world.join_with(&token, &flags).ok();
+    vm.agent = Agent::start(&vm.world);
+    // Its listener is drained for a while; nothing is behind it.
+    until("Envoy reaches the other alone", || {
+        let known = vm.asked("clusters");
+        (known.contains("shop/payments/pay/target") && !known.contains("orders")).then_some(())
+    });
+    until("its calls are split", || (own_calls(&vm, OTHER_LOGICAL, 1) == "T").then_some(()));
+    assert_eq!(own_calls(&vm, OTHER_LOGICAL, 20), "T".repeat(20));
 }
 
 #[test]

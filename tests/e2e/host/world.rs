@@ -141,7 +141,12 @@ impl World {
 
     /// The VM joins as `vm-1`, the agent runs, and the operator says that all is well.
     pub(crate) fn joined(&self, more: &[&str]) -> Agent {
-        self.join_with(&self.token(&["vm-1"]), more).ok();
+        self.joined_by(&["vm-1"], more)
+    }
+
+    /// The same with a token that is made so.
+    pub(crate) fn joined_by(&self, token: &[&str], more: &[&str]) -> Agent {
+        self.join_with(&self.token(token), more).ok();
         let agent = Agent::start(self);
         self.vm(&["agent", "confirm"]).ok();
         self.until_acked();

@@ -104,8 +104,7 @@ pub(super) fn host_table(body: &[u8]) -> Result<HostTable, Reject> {
     rising(&services, "services", |leaf: &std::sync::Arc<plan::snapshot::Service>| {
         leaf.id.clone()
     })?;
-    let egress = table.egress.iter().map(network).collect::<Result<_, _>>()?;
-    Ok(HostTable { services, egress })
+    Ok(HostTable { services })
 }
 
 const fn requires(asked: u32) -> Result<(), Reject> {

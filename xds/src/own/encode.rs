@@ -44,14 +44,10 @@ pub(super) fn zone(name: &ZoneName, text_digest: Digest, text: &str) -> wire::Zo
     }
 }
 
-pub(super) fn host_table(services: &[Arc<Service>], egress: &[IpNet]) -> wire::HostTable {
+pub(super) fn host_table(services: &[Arc<Service>]) -> wire::HostTable {
     let plans = services.chunk_by(|a, b| a.id.plan == b.id.plan);
     let plans = plans.filter_map(|services| Some(of_plan(&services.first()?.id.plan, services)));
-    wire::HostTable {
-        requires: REQUIRES,
-        plans: plans.collect(),
-        egress: egress.iter().map(network).collect(),
-    }
+    wire::HostTable { requires: REQUIRES, plans: plans.collect() }
 }
 
 /// Leaves of one plan share clients, gateways and drain.

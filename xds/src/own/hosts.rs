@@ -7,8 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use plan::snapshot::Service;
 use plan::{PlanName, ServiceId, Snapshot, Token};
 
 use super::{HostTable, waiting};
@@ -124,7 +122,7 @@ fn put(
     if services.is_empty() {
         return false;
     }
-    let table = HostTable { egress: egress(&services), services };
+    let table = HostTable { services };
     let body = table.encode();
     let version = Version::of(since, &body);
     let type_url = TypeUrl::from(TypeUrl::HOST_TABLE);
@@ -132,14 +130,6 @@ fn put(
     let change = Change::Put { encoded, plans: Arc::new([plan.clone()]), needs: Arc::new([]) };
     edits.push(Edit { scope: scope.clone(), type_url, change });
     true
-}
-
-/// Where the gateways of these services send from.
-fn egress(services: &[Arc<Service>]) -> Vec<IpNet> {
-    // Leaves of one plan share their gateways.
-    let gateways = services.first().into_iter().flat_map(|leaf| leaf.gateways.iter());
-    let networks: BTreeSet<IpNet> = gateways.flat_map(|gateway| gateway.egress.clone()).collect();
-    networks.into_iter().collect()
 }
 
 fn edit(scope: &Scope, change: Change) -> Edit {

@@ -1,6 +1,6 @@
 //! Which plans changed after a statement of the tables.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use plan::PlanName;
@@ -78,17 +78,20 @@ impl Recent {
 pub(crate) struct Changed {
     /// The plans that it touches.
     pub(crate) plans: BTreeSet<PlanName>,
-    /// Resources that came or changed: each was encoded once for it.
+    /// Resources that came or changed, by their encodings: each was encoded once for it.
     pub(crate) resources: usize,
 }
 
 /// Compares tables with those before: O(tables + changed).
 pub(crate) fn changed(before: &Tables, after: &Tables) -> Changed {
     let mut sum = Changed::default();
+    let mut encoded = HashSet::new();
     let since = before.generation();
     for (_, _, table) in after.iter().filter(|(_, _, table)| table.changed() > since) {
         let changes = table.changes(since);
-        sum.resources += changes.changed.iter().filter(|new| new.changed > since).count();
+        // Tables for few have what is encoded for all.
+        let news = changes.changed.iter().filter(|new| new.changed > since);
+        encoded.extend(news.map(|new| Arc::as_ptr(&new.encoded)));
         let changed = changes.changed.iter().map(|resource| &resource.plans);
         let gone = changes.gone.iter().map(|gone| &gone.plans);
         for plan in changed.chain(gone).flat_map(|plans| plans.iter()) {
@@ -97,5 +100,6 @@ pub(crate) fn changed(before: &Tables, after: &Tables) -> Changed {
             }
         }
     }
+    sum.resources = encoded.len();
     sum
 }

@@ -10,6 +10,7 @@ use plan::ServiceId;
 use plan::snapshot::Service;
 use plan::spec::{Port, Protocol};
 
+use crate::render::limit::Limit;
 use crate::render::service::{is_split, ports};
 
 /// Two services want what only one can have.
@@ -32,7 +33,9 @@ impl fmt::Display for Conflict {
 /// Who lost what.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    addresses: BTreeSet<(ServiceId, u16)>,
+    /// Who wants a listener in sidecars where others want one too, sorted: the first of those that
+    /// a proxy sees has it.
+    addresses: BTreeMap<SocketAddr, Vec<ServiceId>>,
     names: BTreeSet<(ServiceId, String)>,
     pub(super) conflicts: Vec<Conflict>,
 }
@@ -40,15 +43,16 @@ pub(super) struct Claims {
 impl Claims {
     pub(super) fn of(leaves: &[Arc<Service>]) -> Self {
         let mut claims = Self::default();
-        let mut addresses: BTreeMap<SocketAddr, &ServiceId> = BTreeMap::new();
+        let mut owners: BTreeMap<SocketAddr, &ServiceId> = BTreeMap::new();
         let mut names: BTreeMap<String, &ServiceId> = BTreeMap::new();
         for leaf in leaves.iter().filter(|leaf| is_split(leaf)) {
             for port in ports(leaf) {
                 if let Some(ip) = leaf.spec.address {
                     let at = SocketAddr::new(ip, port.port.get());
-                    let owner = *addresses.entry(at).or_insert(&leaf.id);
+                    let owner = *owners.entry(at).or_insert(&leaf.id);
                     if *owner != leaf.id {
-                        claims.addresses.insert((leaf.id.clone(), port.port.get()));
+                        let all = claims.addresses.entry(at);
+                        all.or_insert_with(|| vec![owner.clone()]).push(leaf.id.clone());
                         claims.tell(&leaf.id, owner, format!("listener at {at} in sidecars"));
                     }
                 }
@@ -69,15 +73,29 @@ impl Claims {
         self.conflicts.push(Conflict { service, with, what });
     }
 
-    /// The services of whom one lost something that they did not lose in the other.
+    /// The services of whom one may have lost something that they did not lose in the other.
     pub(super) fn changed(&self, other: &Self) -> BTreeSet<ServiceId> {
-        let addresses = self.addresses.symmetric_difference(&other.addresses);
+        let mut changed: BTreeSet<ServiceId> = BTreeSet::new();
+        for (one, two) in [(self, other), (other, self)] {
+            let addresses = one.addresses.iter();
+            let apart = addresses.filter(|(at, wanting)| two.addresses.get(at) != Some(*wanting));
+            changed.extend(apart.flat_map(|(_, wanting)| wanting.iter().cloned()));
+        }
         let names = self.names.symmetric_difference(&other.names);
-        addresses.map(|(id, _)| id.clone()).chain(names.map(|(id, _)| id.clone())).collect()
+        changed.extend(names.map(|(id, _)| id.clone()));
+        changed
     }
 
-    pub(super) fn lost_address(&self, service: &ServiceId, port: &Port) -> bool {
-        !self.addresses.is_empty() && self.addresses.contains(&(service.clone(), port.port.get()))
+    /// Whether another has the listener at this address in sidecars that see no others than these.
+    pub(super) fn lost_address(
+        &self,
+        service: &ServiceId,
+        at: SocketAddr,
+        limit: Option<&Limit>,
+    ) -> bool {
+        let Some(wanting) = self.addresses.get(&at) else { return false };
+        let first = wanting.iter().find(|id| limit.is_none_or(|limit| limit.has(id)));
+        first.is_some_and(|first| first != service)
     }
 
     /// What gRPC libraries may dial this port by.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use plan::ServiceName;
+use plan::{ServiceId, ServiceName};
 
 use crate::client::{Client, View};
 use crate::name::{Scope, TypeUrl};
+use crate::render::limit::{Limit, Parts};
 use crate::session::Close;
 
 /// What clients of every role may ask for.
@@ -75,6 +76,9 @@ pub struct Door {
     /// [`IDENTITY`]: crate::render::IDENTITY
     /// [`AUTHORITIES`]: crate::render::AUTHORITIES
     pub identified: bool,
+    /// The services that they may see; `None`: all. Of sidecars alone: others with a limit are
+    /// rendered nothing.
+    pub limit: Option<Limit>,
 }
 
 impl Door {
@@ -83,7 +87,13 @@ impl Door {
 
     /// A client of this role that says nothing else.
     pub const fn of(role: Role) -> Self {
-        Self { role, bind: None, gateway: None, capture: None, identified: false }
+        Self { role, bind: None, gateway: None, capture: None, identified: false, limit: None }
+    }
+
+    /// Whether anything is rendered for it: of what gateways, catches and gRPC libraries share
+    /// nothing can be left out.
+    pub(super) fn is_rendered(&self) -> bool {
+        self.limit.is_none() || self.role == Role::Sidecar
     }
 
     pub(super) fn captures(&self) -> SocketAddr {
@@ -101,18 +111,23 @@ impl Door {
             Role::Sidecar => format!("sidecar {}", self.captures()),
             Role::Grpc => GRPC.to_owned(),
         };
-        match self.identified {
-            true => format!("{name} {IDENTIFIED}").as_str().into(),
-            false => name.as_str().into(),
+        let name = match self.identified {
+            true => format!("{name} {IDENTIFIED}"),
+            false => name,
+        };
+        match &self.limit {
+            Some(limit) => limit.named(&name),
+            None => name.as_str().into(),
         }
     }
 
-    /// Where its clusters and endpoint sets are.
-    pub(super) const fn sides(&self) -> &'static str {
-        match self.role {
+    /// Where its clusters and endpoint sets are; with a limit all but its listeners.
+    pub(super) fn sides(&self) -> Scope {
+        let name = match self.role {
             Role::Sidecar if self.identified => IDENTIFIED,
             Role::Sidecar | Role::Gateway | Role::Catch | Role::Grpc => MESH,
-        }
+        };
+        self.limit.as_ref().map_or_else(|| name.into(), |limit| limit.named(name))
     }
 }
 
@@ -121,7 +136,7 @@ pub const SDS: &str = "sds";
 
 /// What Envoys of every role share.
 pub(super) const MESH: &str = "mesh";
-/// Clusters and endpoint sets of sidecars that show who they are.
+/// Clusters and endpoint sets of sidecars that show who they are, and see every service.
 pub(super) const IDENTIFIED: &str = "identified";
 /// Routes of gateways: one for each port.
 pub(super) const GATEWAY: &str = "gateway";
@@ -130,7 +145,7 @@ pub(super) const CATCH: &str = "catch";
 /// Everything of gRPC libraries but the endpoints.
 pub(super) const GRPC: &str = "grpc";
 
-/// What a client says it is.
+/// What a client says it is. What it may see is not for it to say.
 ///
 /// # Errors
 /// It says something that cannot be.
@@ -158,12 +173,14 @@ pub fn door(client: &Client) -> Result<Door, Close> {
         gateway: gateway.filter(|_| edge),
         capture: capture.filter(|_| role == Role::Sidecar),
         identified: identified && matches!(role, Role::Sidecar | Role::Catch),
+        limit: None,
     })
 }
 
 /// The tables that clients behind this door see.
 pub fn view(door: &Door) -> View {
     let elsewhere: &[(&str, &str)] = match door.role {
+        _ if door.limit.is_some() => &[],
         Role::Sidecar if door.identified => {
             &[(TypeUrl::CLUSTER, IDENTIFIED), (TypeUrl::ENDPOINTS, IDENTIFIED)]
         }
@@ -178,12 +195,24 @@ pub fn view(door: &Door) -> View {
     // Tables that other doors were rendered for have what they show, which may be less.
     let after = Some(TypeUrl::LISTENER.into());
     let types = [listeners].into_iter().chain(elsewhere).collect();
-    View { default: MESH.into(), types, after }
+    let default = if door.limit.is_some() { door.sides() } else { MESH.into() };
+    View { default, types, after }
 }
 
 /// What there is to be rendered for a set of doors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Roles {
+    /// Those of all but sidecars with a limit.
+    pub(super) whole: Whole,
+    /// Sidecars with a limit.
+    pub(super) limited: Parts,
+    /// What everybody is certified in.
+    pub(super) trust_domain: Option<Arc<str>>,
+}
+
+/// Who sees every service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Whole {
     pub(super) gateway: bool,
     pub(super) catch: bool,
     pub(super) grpc: bool,
@@ -191,24 +220,29 @@ pub(super) struct Roles {
     pub(super) plain: bool,
     /// Sidecars that show who they are.
     pub(super) identified: bool,
-    /// What everybody is certified in.
-    pub(super) trust_domain: Option<Arc<str>>,
     /// Where sidecars' listeners are; empty: no sidecars.
     pub(super) sidecars: BTreeSet<Scope>,
 }
 
 impl Roles {
     pub(super) fn of(doors: &BTreeSet<Door>, trust_domain: Option<&Arc<str>>) -> Self {
-        let any = |role| doors.iter().any(|door| door.role == role);
-        let sidecars = || doors.iter().filter(|door| door.role == Role::Sidecar);
-        Self {
+        let all = || doors.iter().filter(|door| door.limit.is_none());
+        let any = |role| all().any(|door| door.role == role);
+        let sidecars = || all().filter(|door| door.role == Role::Sidecar);
+        let whole = Whole {
             gateway: any(Role::Gateway),
             catch: any(Role::Catch),
             grpc: any(Role::Grpc),
             plain: sidecars().any(|door| !door.identified),
             identified: sidecars().any(|door| door.identified),
-            trust_domain: trust_domain.cloned(),
             sidecars: sidecars().map(Door::listeners).collect(),
-        }
+        };
+        Self { whole, limited: Parts::of(doors), trust_domain: trust_domain.cloned() }
+    }
+
+    /// The services that are rendered for others here than there; `None`: it may be all.
+    pub(super) fn changed(&self, other: &Self) -> Option<BTreeSet<ServiceId>> {
+        let same = self.whole == other.whole && self.trust_domain == other.trust_domain;
+        same.then(|| self.limited.changed(&other.limited))
     }
 }

@@ -15,6 +15,7 @@ use crate::render::cluster::{self, Closes, Reader};
 use crate::render::common::word;
 use crate::render::door::{CATCH, GRPC, IDENTIFIED, MESH, Roles};
 use crate::render::item::Item;
+use crate::render::limit::Part;
 use crate::render::listener::{self, Carries, Forwards};
 use crate::render::mtls::Mtls;
 use crate::render::route::{self, Pair};
@@ -80,6 +81,7 @@ pub(super) fn items(leaf: &Service, drained: bool, roles: &Roles, claims: &Claim
         plans: Arc::new([leaf.id.plan.clone()]),
         mesh: MESH.into(),
         mtls: Mtls::of(leaf, roles.trust_domain.as_deref()),
+        limited: if is_split(leaf) { roles.limited.with(&leaf.id) } else { &[] },
     };
     let mut items = Vec::new();
     for port in ports(leaf) {
@@ -97,35 +99,52 @@ struct One<'a> {
     mesh: Scope,
     /// How identified sidecars reach the target side, if not as all others.
     mtls: Option<Mtls<'a>>,
+    /// Sidecars that see this service and not all others.
+    limited: &'a [Arc<Part>],
+}
+
+/// A scope in which the resources of a side are wanted.
+struct Place {
+    scope: Scope,
+    /// Whether proxies there show who they are.
+    identified: bool,
+}
+
+impl Place {
+    fn of(scope: &str, identified: bool) -> Self {
+        Self { scope: scope.into(), identified }
+    }
 }
 
 impl One<'_> {
     fn port(&self, port: &Port, items: &mut Vec<Item>) {
-        let split = is_split(self.leaf);
-        let identified = split && self.roles.identified;
-        let sidecar = split && !self.roles.sidecars.is_empty();
-        let envoy = split && (self.roles.plain || self.roles.gateway) || self.roles.catch;
-        let grpc = split && self.roles.grpc && port.protocol == Protocol::Grpc;
+        let (split, roles) = (is_split(self.leaf), &self.roles.whole);
+        let sidecar = split && !roles.sidecars.is_empty();
+        let envoy = split && (roles.plain || roles.gateway) || roles.catch;
+        let grpc = split && roles.grpc && port.protocol == Protocol::Grpc;
         let prefix = prefix(self.leaf, port);
         let pair = pair(&prefix);
         let needs: Arc<[Name]> =
             Arc::new([pair.target.as_str().into(), pair.legacy.as_str().into()]);
-        let scopes = |mesh: bool| [(mesh, MESH), (identified, IDENTIFIED)];
-        self.clusters(port, &pair, &scopes(envoy), Reader::Envoy, items);
-        self.clusters(port, &pair, &[(grpc, GRPC)], Reader::Grpc, items);
-        self.endpoints(port, &pair, &scopes(envoy || grpc), items);
+        self.clusters(port, &pair, &self.places(envoy), Reader::Envoy, items);
+        if grpc {
+            self.clusters(port, &pair, &[Place::of(GRPC, false)], Reader::Grpc, items);
+        }
+        self.endpoints(port, &pair, &self.places(envoy || grpc), items);
         if port.protocol == Protocol::Tcp {
-            if sidecar || (split && self.roles.gateway) {
+            let mesh = sidecar || (split && roles.gateway);
+            if mesh || !self.limited.is_empty() {
                 let at = self.leaf.serving.split();
                 let item = self.tcp(&prefix, &pair, at, split_since(self.leaf), &self.mesh);
-                items.push(item.after(&needs));
+                items.extend(self.in_limited(&item, &needs));
+                items.extend(mesh.then(|| item.after(&needs)));
             }
-            if self.roles.catch {
+            if roles.catch {
                 let at = caught(self.leaf.motion);
                 let item = self.tcp(&prefix, &pair, at, catch_since(self.leaf), &CATCH.into());
                 items.push(item.after(&needs));
             }
-        } else if sidecar || grpc {
+        } else if sidecar || grpc || !self.limited.is_empty() {
             let at = self.leaf.serving.split();
             let routes = route::routes(&prefix, &pair, at, &self.leaf.spec.affinity);
             let name = prefix.as_str().into();
@@ -133,9 +152,10 @@ impl One<'_> {
             let item = item.of_plans(&self.plans);
             // A gRPC library asks for clusters only when it has seen the routes to them.
             items.extend(grpc.then(|| item.also_in(&GRPC.into())));
+            items.extend(self.in_limited(&item, &needs));
             items.extend(sidecar.then(|| item.after(&needs)));
         }
-        if sidecar {
+        if split {
             self.captured(port, &prefix, items);
         }
         if grpc {
@@ -143,18 +163,36 @@ impl One<'_> {
         }
     }
 
-    /// Both clusters of a port, in each of the scopes where they are wanted.
+    /// Where the resources of sides are wanted, in `mesh` or not.
+    fn places(&self, mesh: bool) -> Vec<Place> {
+        let identified = is_split(self.leaf) && self.roles.whole.identified;
+        let known = [(mesh, MESH, false), (identified, IDENTIFIED, true)];
+        let whole = known.iter().filter(|(wanted, ..)| *wanted);
+        let whole = whole.map(|(_, scope, identified)| Place::of(scope, *identified));
+        let limited = self
+            .limited
+            .iter()
+            .map(|part| Place { scope: part.scope.clone(), identified: part.identified });
+        whole.chain(limited).collect()
+    }
+
+    /// The same where not all services are seen.
+    fn in_limited(&self, item: &Item, needs: &Arc<[Name]>) -> Vec<Item> {
+        self.limited.iter().map(|part| item.also_in(&part.scope).after(needs)).collect()
+    }
+
+    /// Both clusters of a port, in each of the places where they are wanted.
     fn clusters(
         &self,
         port: &Port,
         pair: &Pair,
-        scopes: &[(bool, &str)],
+        places: &[Place],
         reader: Reader,
         items: &mut Vec<Item>,
     ) {
         for (side, name) in [(Side::Target, &pair.target), (Side::Legacy, &pair.legacy)] {
             let plain = || cluster::cluster(name, port, reader, Closes::of(self.leaf, port));
-            self.side(side, scopes, items, |scope, mtls| {
+            self.side(side, places, items, |scope, mtls| {
                 let cluster = mtls.map_or_else(plain, |mtls| mtls.cluster(plain()));
                 Item::new(scope, name.as_str().into(), self.leaf.parts.shape, &cluster)
             });
@@ -162,7 +200,7 @@ impl One<'_> {
     }
 
     /// Both endpoint sets of a port, likewise.
-    fn endpoints(&self, port: &Port, pair: &Pair, scopes: &[(bool, &str)], items: &mut Vec<Item>) {
+    fn endpoints(&self, port: &Port, pair: &Pair, places: &[Place], items: &mut Vec<Item>) {
         let (serving, parts) = (&self.leaf.serving, &self.leaf.parts);
         let sides = [
             (Side::Target, &pair.target, serving.target(), parts.target),
@@ -179,7 +217,7 @@ impl One<'_> {
             // the process, and nothing may be taken for older than the other. So it is with the
             // gateway in place of the endpoints: a proxy may come to be identified, or cease to be.
             let (drained, since) = (self.drained && idle == Some(side), since.max(parts.shape));
-            self.side(side, scopes, items, |scope, mtls| {
+            self.side(side, places, items, |scope, mtls| {
                 let of = |pool: &Pool| pool.serving.iter().copied().collect();
                 let serving: Vec<Endpoint> =
                     mtls.map_or_else(|| pool.map(of).unwrap_or_default(), Mtls::endpoints);
@@ -189,27 +227,22 @@ impl One<'_> {
         }
     }
 
-    /// One resource of a side, made once for all scopes where it is the same.
+    /// One resource of a side, made once for all places where it is the same.
     fn side(
         &self,
         side: Side,
-        scopes: &[(bool, &str)],
+        places: &[Place],
         items: &mut Vec<Item>,
         make: impl Fn(&Scope, Option<&Mtls<'_>>) -> Item,
     ) {
-        let mtls = self.mtls.as_ref().filter(|_| side == Side::Target);
-        let mut same: Option<Item> = None;
-        for scope in scopes.iter().filter(|(wanted, _)| *wanted).map(|(_, scope)| *scope) {
-            let (is_own, scope) = (scope == IDENTIFIED && mtls.is_some(), scope.into());
-            let item = match &same {
-                _ if is_own => make(&scope, mtls),
-                Some(same) => same.also_in(&scope),
-                None => make(&scope, None),
+        let (mut plain, mut by_gateway): (Option<Item>, Option<Item>) = (None, None);
+        for Place { scope, identified } in places {
+            let mtls = self.mtls.as_ref().filter(|_| *identified && side == Side::Target);
+            let same = if mtls.is_some() { &mut by_gateway } else { &mut plain };
+            let item = match same {
+                Some(same) => same.also_in(scope),
+                None => same.insert(make(scope, mtls).of_plans(&self.plans)).clone(),
             };
-            let item = item.of_plans(&self.plans);
-            if !is_own {
-                same = Some(item.clone());
-            }
             items.push(item);
         }
     }
@@ -223,10 +256,12 @@ impl One<'_> {
     /// The listener of the logical address, in sidecars.
     fn captured(&self, port: &Port, prefix: &str, items: &mut Vec<Item>) {
         let Some(ip) = self.leaf.spec.address else { return };
-        if self.claims.lost_address(&self.leaf.id, port) {
-            return;
-        }
         let to = SocketAddr::new(ip, port.port.get());
+        let has = |limit| !self.claims.lost_address(&self.leaf.id, to, limit);
+        let whole = self.roles.whole.sidecars.iter().filter(|_| has(None));
+        let limited = self.limited.iter().filter(|part| has(Some(&part.limit)));
+        let mut scopes = whole.chain(limited.flat_map(|part| part.listeners.iter()));
+        let Some(first) = scopes.next() else { return };
         let filter = tcp_name(prefix);
         let carries = match port.protocol {
             Protocol::Tcp | Protocol::Udp => Carries::Tcp(&filter),
@@ -235,10 +270,10 @@ impl One<'_> {
             }
         };
         let listener = listener::sidecar(prefix, to, carries);
-        for scope in &self.roles.sidecars {
-            let item = Item::new(scope, prefix.into(), self.leaf.parts.shape, &listener);
-            items.push(item.of_plans(&self.plans));
-        }
+        let item = Item::new(first, prefix.into(), self.leaf.parts.shape, &listener);
+        let item = item.of_plans(&self.plans);
+        items.extend(scopes.map(|scope| item.also_in(scope)));
+        items.push(item);
     }
 
     /// The listeners that gRPC libraries look up: by host and port, and by host alone where the

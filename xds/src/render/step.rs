@@ -8,7 +8,7 @@ use plan::{PlanName, ServiceId, Snapshot, Token};
 
 use crate::name::{Scope, TypeUrl};
 use crate::render::claims::Claims;
-use crate::render::door::{CATCH, Door, GATEWAY, GRPC, MESH, Role};
+use crate::render::door::{CATCH, Door, GATEWAY, GRPC, MESH, Role, Roles, TYPES};
 use crate::render::drain;
 use crate::render::gateway::{Edge, Ports, client_address};
 use crate::render::item::{Item, differences};
@@ -42,12 +42,16 @@ pub(super) fn step(wanted: &Wanted<'_>, before: &Rendered) -> (Rendered, Vec<Edi
     let mut edits = Vec::new();
     let mut pairs = changed(before, &next);
     let new_door = before.doors != next.doors || before.trust_domain != next.trust_domain;
+    if new_door {
+        next.roles = Arc::new(Roles::of(&next.doors, next.trust_domain.as_ref()));
+    }
     let opened = before.closed != next.closed;
     let reshaped = || before.shape != next.shape || pairs.values().any(Pair::is_reshaped);
     if new_door || opened || reshaped() {
         next.claims = Arc::new(Claims::of(&next.leaves));
-        if before.roles() == next.roles() {
-            also(&mut pairs, next.claims.changed(&before.claims), before, &next);
+        if let Some(mut others) = next.roles.changed(&before.roles) {
+            others.extend(next.claims.changed(&before.claims));
+            also(&mut pairs, others, before, &next);
         } else {
             let all = before.leaves.iter().chain(next.leaves.iter());
             also(&mut pairs, all.map(|leaf| leaf.id.clone()).collect(), before, &next);
@@ -141,28 +145,29 @@ fn services(
     pairs: &BTreeMap<ServiceId, Pair>,
     edits: &mut Vec<Edit>,
 ) {
-    let (was, is) = (before.roles(), next.roles());
-    let items = |leaf: &Option<Arc<Service>>, rendered: &Rendered, roles| {
+    let (was, is) = (&before.roles, &next.roles);
+    let items = |leaf: &Option<Arc<Service>>, rendered: &Rendered, roles: &Roles| {
         leaf.as_ref().map_or_else(Vec::new, |leaf| {
             let drained = rendered.drained.contains(&leaf.id);
             service::items(leaf, drained, roles, &rendered.claims)
         })
     };
     for pair in pairs.values() {
-        let (old, new) = (items(&pair.old, before, &was), items(&pair.new, next, &is));
+        let (old, new) = (items(&pair.old, before, was), items(&pair.new, next, is));
         differences(old, new, edits);
     }
 }
 
 /// What services share, made anew.
 fn reshape(before: &Rendered, next: &mut Rendered, edits: &mut Vec<Edit>) {
-    let edges: BTreeSet<Edge> = next.doors.iter().filter_map(|door| Edge::of(door.role)).collect();
+    let doors = || next.doors.iter().filter(|door| door.is_rendered());
+    let edges: BTreeSet<Edge> = doors().filter_map(|door| Edge::of(door.role)).collect();
     let ports: BTreeMap<Edge, Ports> =
         edges.into_iter().map(|edge| (edge, Ports::of(edge, &next.leaves, &next.closed))).collect();
     let mut conflicts = next.claims.conflicts.clone();
     conflicts.extend(ports.values().flat_map(|ports| ports.conflicts.iter().cloned()));
     let mut shared = Vec::new();
-    for door in next.doors.iter() {
+    for door in doors() {
         if let Some(ports) = Edge::of(door.role).and_then(|edge| ports.get(&edge)) {
             let gateway = door.gateway.as_ref();
             let client = client_address(gateway, &next.leaves, &mut conflicts);
@@ -199,20 +204,24 @@ fn sidecars(doors: &BTreeSet<Door>) -> Vec<Item> {
         let listener = listener::capture("capture", door.captures());
         Item::new(scope, "capture".into(), Token::START, &listener)
     };
-    let onwards = |scope: &str| {
+    let onwards = |scope: &Scope| {
         let cluster = listener::passthrough();
-        Item::new(&scope.into(), PASSTHROUGH.into(), Token::START, &cluster)
+        Item::new(scope, PASSTHROUGH.into(), Token::START, &cluster)
     };
-    let sides: BTreeSet<&str> = scopes.values().map(|door| door.sides()).collect();
-    sides.into_iter().map(onwards).chain(scopes.iter().map(capture)).collect()
+    let sides: BTreeSet<Scope> = scopes.values().map(|door| door.sides()).collect();
+    sides.iter().map(onwards).chain(scopes.iter().map(capture)).collect()
 }
 
 /// What answers the checks that close connections, where there are any.
 fn drains(doors: &BTreeSet<Door>, leaves: &[Arc<Service>]) -> Vec<Item> {
-    if !leaves.iter().any(|leaf| drain::needs_listener(leaf)) {
-        return Vec::new();
-    }
-    let envoys = doors.iter().filter(|door| door.role != Role::Grpc);
+    let checked: BTreeSet<&ServiceId> =
+        leaves.iter().filter(|leaf| drain::needs_listener(leaf)).map(|leaf| &leaf.id).collect();
+    let sees_any = |door: &&Door| match &door.limit {
+        Some(limit) => limit.services().iter().any(|id| checked.contains(id)),
+        None => !checked.is_empty(),
+    };
+    let envoys = doors.iter().filter(|door| door.role != Role::Grpc && door.is_rendered());
+    let envoys = envoys.filter(sees_any);
     let scopes: BTreeSet<Scope> = envoys.map(Door::listeners).collect();
     let one =
         |scope: &Scope| Item::new(scope, "drain".into(), Token::START, &drain::listener("drain"));
@@ -278,9 +287,16 @@ fn closed(snapshot: &Snapshot, leaves: &[Arc<Service>]) -> BTreeSet<u16> {
 fn tables(doors: &BTreeSet<Door>) -> BTreeSet<(Scope, TypeUrl)> {
     let mut tables = BTreeSet::new();
     let mut see = |scope: Scope, type_url: &str| tables.insert((scope, type_url.into()));
-    for door in doors {
+    for door in doors.iter().filter(|door| door.is_rendered()) {
         see(door.listeners(), TypeUrl::LISTENER);
-        see(door.sides().into(), TypeUrl::ENDPOINTS);
+        if door.limit.is_some() {
+            let rest = TYPES.into_iter().filter(|type_url| *type_url != TypeUrl::LISTENER);
+            for type_url in rest {
+                see(door.sides(), type_url);
+            }
+            continue;
+        }
+        see(door.sides(), TypeUrl::ENDPOINTS);
         match door.role {
             Role::Gateway => {
                 see(MESH.into(), TypeUrl::CLUSTER);
@@ -288,7 +304,7 @@ fn tables(doors: &BTreeSet<Door>) -> BTreeSet<(Scope, TypeUrl)> {
                 see(GATEWAY.into(), TypeUrl::ROUTES);
             }
             Role::Sidecar => {
-                see(door.sides().into(), TypeUrl::CLUSTER);
+                see(door.sides(), TypeUrl::CLUSTER);
                 see(MESH.into(), TypeUrl::EXTENSION);
                 see(MESH.into(), TypeUrl::ROUTES);
             }

@@ -10,9 +10,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::arrivals::Turn;
 use super::counts::Bad;
 use super::line::{self, Arrived};
 use super::shared::Shared;
+use super::strangers;
 use super::tls::Tls;
 
 /// Connections that may wait to be accepted: two seconds of them.
@@ -109,7 +111,18 @@ impl Door {
     async fn admit(&self, stream: Arrived, peer: SocketAddr) {
         let shared = &self.shared;
         let mut waited = false;
-        while let Err(wait) = shared.arrive() {
+        let to_be_known = self.tls.is_some() && matches!(stream, Arrived::Tcp(_));
+        let source = to_be_known.then(|| strangers::source(peer));
+        loop {
+            let wait = match shared.arrive(source) {
+                Turn::Now => break,
+                Turn::In(wait) => wait,
+                Turn::Never => {
+                    shared.counters.refused.add(1);
+                    let what = "connections come faster from there than its share";
+                    return shared.bad(Bad::Crowd, peer, &what);
+                }
+            };
             if !waited {
                 waited = true;
                 shared.counters.delayed.add(1);
@@ -120,7 +133,6 @@ impl Door {
             // Those that take their time, or never ask, hold nobody up for longer.
             let _ = tokio::time::timeout(FILLING_WAIT, shared.grown.notified()).await;
         }
-        let to_be_known = self.tls.is_some() && matches!(stream, Arrived::Tcp(_));
         let Some(guard) = shared.enter(peer, to_be_known) else {
             shared.counters.refused.add(1);
             return shared.bad(Bad::Crowd, peer, &"there are as many connections as are taken");

@@ -102,10 +102,12 @@ pub(super) enum Bad {
     Stalled,
     /// A client that is nobody who is known, or not any more.
     Stranger,
+    /// More connections or streams than one identity may have.
+    Share,
 }
 
 impl Bad {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Accept,
         Self::Handshake,
         Self::Http,
@@ -118,6 +120,7 @@ impl Bad {
         Self::Crowd,
         Self::Stalled,
         Self::Stranger,
+        Self::Share,
     ];
 
     const fn name(self) -> &'static str {
@@ -134,6 +137,7 @@ impl Bad {
             Self::Crowd => "crowd",
             Self::Stalled => "stalled",
             Self::Stranger => "stranger",
+            Self::Share => "share",
         }
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn admit(
         Ok(None) => Ok(None),
         Ok(Some(identity)) => {
             let known = line.known(identity)?;
-            shared.knows(line);
+            shared.knows(line).map_err(|over| shared.over(&over, line.peer))?;
             Ok(Some(known))
         }
         Err(close) => {
@@ -123,8 +123,9 @@ pub(super) fn greet(shared: &Shared, line: &Line) {
         let admitted = doorman.admit(&line.peer(), Service::Discovery);
         admitted.ok().flatten().is_some_and(|identity| line.known(identity).is_ok())
     });
-    if is_known {
-        shared.knows(line);
+    if is_known && let Err(over) = shared.knows(line) {
+        // So is he.
+        shared.over(&over, line.peer);
     }
 }
 

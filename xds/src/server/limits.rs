@@ -25,7 +25,14 @@ pub struct Limits {
     pub stranger_calls_per_source: usize,
     /// How long such a call may take.
     pub stranger_call: Duration,
-    /// New connections, and new streams, per second.
+    /// Connections at a time of one identity.
+    pub connections_per_identity: usize,
+    /// Streams at a time of one identity: of discovery and of all other services together.
+    pub streams_per_identity: usize,
+    /// New streams per second of one identity, in the long run; at once as many as it may have.
+    pub openings_per_identity: u32,
+    /// New connections, and new streams, per second. While several sources come, each has half of
+    /// the connections at most.
     pub arrivals_per_second: u32,
     /// Connections that take at the same time what they first asked for. The next one is accepted
     /// when one of them has, or a moment later.
@@ -72,6 +79,16 @@ impl Limits {
     pub const STRANGER_CALLS_PER_SOURCE: usize = 100;
     /// What is asked for there is short, and answered at once.
     pub const STRANGER_CALL: Duration = Duration::from_secs(10);
+    /// One in a hundred of those who are known. A VM has two connections and a relay one; who comes
+    /// again each second for as long as its old ones are not noticed to be gone, a minute, has
+    /// fewer than this.
+    pub const CONNECTIONS_PER_IDENTITY: usize = 100;
+    /// One in twenty of all. A relay has one stream for all that its proxies follow, one of its own
+    /// reports and one for each proxy's load reports, as many as one connection takes
+    /// ([`Limits::STREAMS_PER_CONNECTION`]); five such connections, of which it may have lost four.
+    pub const STREAMS_PER_IDENTITY: usize = 500;
+    /// One in twenty of all: a connection full of streams, made anew each second.
+    pub const OPENINGS_PER_IDENTITY: u32 = 100;
     /// One TLS handshake costs half a millisecond of a core.
     pub const ARRIVALS_PER_SECOND: u32 = 2_000;
     /// The first state of a stream passes through several times the memory that it then keeps.
@@ -113,6 +130,9 @@ impl Default for Limits {
             stranger_calls: Self::STRANGER_CALLS,
             stranger_calls_per_source: Self::STRANGER_CALLS_PER_SOURCE,
             stranger_call: Self::STRANGER_CALL,
+            connections_per_identity: Self::CONNECTIONS_PER_IDENTITY,
+            streams_per_identity: Self::STREAMS_PER_IDENTITY,
+            openings_per_identity: Self::OPENINGS_PER_IDENTITY,
             arrivals_per_second: Self::ARRIVALS_PER_SECOND,
             filling: Self::FILLING,
             handshake: Self::HANDSHAKE,

@@ -20,6 +20,16 @@ impl Bucket {
         Self { interval, full: interval * burst.max(1), full_at: Duration::ZERO }
     }
 
+    /// Whether all permits that it can hold are there.
+    pub(super) fn is_full(&self, now: Duration) -> bool {
+        self.full_at <= now
+    }
+
+    /// Whether one is there.
+    pub(super) fn has_one(&self, now: Duration) -> bool {
+        self.clone().take(now).is_ok()
+    }
+
     /// Takes one permit.
     ///
     /// # Errors

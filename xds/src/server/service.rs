@@ -20,6 +20,7 @@ use super::counts::Bad;
 use super::doorman::{self, Service};
 use super::paths::{Called, called};
 use super::shared::{Line, Seat, Shared, lock};
+use super::shares::Over;
 use super::status;
 use super::stream::Pump;
 use crate::session::{Close, Code, Opened};
@@ -65,10 +66,9 @@ pub(super) struct Routed {
 
 /// The place of a stream of another service; leaves when dropped.
 pub(super) struct Place {
-    shared: Arc<Shared>,
+    seat: Seat,
     /// Among the calls from there on connections on which nobody is known; `None`: among all else.
     stranger: Option<IpAddr>,
-    _seat: Seat,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Desk {
@@ -112,6 +112,10 @@ impl Desk {
             Ok(identity) => identity,
             Err(close) => return refusal(status::closed(&close)),
         };
+        let seat = match shared.seat(&self.line) {
+            Ok(seat) => seat,
+            Err(over) => return self.over(&over),
+        };
         if let Err(wait) = shared.open() {
             return full("streams are opened too fast", wait.max(AGAIN));
         }
@@ -121,7 +125,6 @@ impl Desk {
             return full("there are as many streams as the server takes", AGAIN);
         };
         shared.counters.opened.add(1);
-        let seat = Seat::new(&self.line, shared.clock);
         // The headers of the request end here; only its body lives on.
         let pump =
             Pump::new(Arc::clone(shared), slot, seat, (opened, identity), request.into_body());
@@ -146,7 +149,11 @@ impl Desk {
             let close = Close { code: Code::Unimplemented, message: message.to_owned() };
             return Answer::Now(Some(refusal(status::closed(&close))));
         }
-        let Some(place) = Place::take(shared, &self.line, is_stranger) else {
+        let seat = match shared.seat(&self.line) {
+            Ok(seat) => seat,
+            Err(over) => return Answer::Now(Some(self.over(&over))),
+        };
+        let Some(place) = Place::take(seat, is_stranger) else {
             shared.counters.refused.add(1);
             let what = "there are as many calls as the server takes";
             shared.bad(Bad::Crowd, self.line.peer, &what);
@@ -163,6 +170,12 @@ impl Desk {
         }
         let in_time = tokio::time::timeout(shared.limits.stranger_call, answer);
         Answer::Routed(Box::pin(async move { in_time.await.unwrap_or_else(|_| slow()) }))
+    }
+
+    /// The answer to who has his share.
+    fn over(&self, over: &Over) -> Response<Reply> {
+        let close = self.shared.over(over, self.line.peer);
+        refusal(status::closed_for(&close, over.wait().max(AGAIN)))
     }
 }
 
@@ -244,8 +257,9 @@ impl Body for Reply {
 
 impl Place {
     /// Takes a place; `None` where there is none.
-    fn take(shared: &Arc<Shared>, line: &Arc<Line>, is_stranger: bool) -> Option<Self> {
-        let stranger = is_stranger.then(|| line.source());
+    fn take(seat: Seat, is_stranger: bool) -> Option<Self> {
+        let shared = &seat.shared;
+        let stranger = is_stranger.then(|| seat.line.source());
         let is_there = match stranger {
             Some(source) => lock(&shared.stranger_calls).take(source, &shared.limits),
             None => {
@@ -256,16 +270,15 @@ impl Place {
                 is_there
             }
         };
-        let seat = || Seat::new(line, shared.clock);
-        is_there.then(|| Self { shared: Arc::clone(shared), stranger, _seat: seat() })
+        is_there.then(|| Self { seat, stranger })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         match self.stranger {
-            Some(source) => lock(&self.shared.stranger_calls).give(source),
-            None => drop(self.shared.routed.fetch_sub(1, Ordering::AcqRel)),
+            Some(source) => lock(&self.seat.shared.stranger_calls).give(source),
+            None => drop(self.seat.shared.routed.fetch_sub(1, Ordering::AcqRel)),
         }
     }
 }

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 
+use super::arrivals::{Arrivals, Turn};
 use super::clock::Clock;
 use super::counts::{Bad, Counters, Counts, Notices};
 use super::doorman::{Doorman, Peer};
 use super::limits::Limits;
 use super::pace::Bucket;
+use super::shares::{Over, Shares};
 use super::strangers::{self, Calls, Strangers};
 use crate::client::Identity;
 use crate::registry::hub::Hub;
@@ -41,8 +43,9 @@ pub(super) struct Shared {
     young: AtomicUsize,
     /// Rung when one of them has.
     pub(super) grown: Notify,
-    pub(super) arrivals: Mutex<Bucket>,
-    pub(super) openings: Mutex<Bucket>,
+    shares: Mutex<Shares>,
+    arrivals: Mutex<Arrivals>,
+    openings: Mutex<Bucket>,
 }
 
 #[derive(Default)]
@@ -70,6 +73,8 @@ pub(super) struct Line {
     young: AtomicBool,
     /// Nobody is known on it, where somebody has to be.
     stranger: AtomicBool,
+    /// It is one of its identity's connections.
+    counted: AtomicBool,
     /// The connection's task.
     pub(super) waker: AtomicWaker,
     cut: AtomicBool,
@@ -98,7 +103,8 @@ impl Shared {
             stranger_calls: Mutex::default(),
             young: AtomicUsize::new(0),
             grown: Notify::new(),
-            arrivals: Mutex::new(Bucket::new(rate, rate)),
+            shares: Mutex::default(),
+            arrivals: Mutex::new(Arrivals::new(rate)),
             openings: Mutex::new(Bucket::new(rate, rate)),
         }
     }
@@ -144,11 +150,51 @@ impl Shared {
         Some(LineGuard { shared: Arc::clone(self), line })
     }
 
-    /// Somebody is known on this connection now.
-    pub(super) fn knows(&self, line: &Line) {
-        if line.stranger.swap(false, Ordering::AcqRel) {
-            lock(&self.lines).strangers.remove(line.key);
+    /// Somebody is known on this connection now, and it counts as his.
+    ///
+    /// # Errors
+    /// He has his share of connections; it stays among those on which nobody is known.
+    pub(super) fn knows(&self, line: &Line) -> Result<(), Over> {
+        if !line.is_stranger() {
+            return Ok(());
         }
+        let who = line.identity.get();
+        if let Some(who) = who {
+            lock(&self.shares).connect(who, &self.limits)?;
+        }
+        if line.stranger.swap(false, Ordering::AcqRel) {
+            line.counted.store(who.is_some(), Ordering::Release);
+            lock(&self.lines).strangers.remove(line.key);
+        } else if let Some(who) = who {
+            // It was known meanwhile.
+            lock(&self.shares).disconnect(who);
+        }
+        Ok(())
+    }
+
+    /// A place for a stream on this connection, of its share where somebody is known there.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn seat(self: &Arc<Self>, line: &Arc<Line>) -> Result<Seat, Over> {
+        let who = line.identity().filter(|_| !line.is_stranger());
+        if let Some(who) = &who {
+            lock(&self.shares).open(who, &self.limits, self.clock.uptime())?;
+        }
+        line.streams.fetch_add(1, Ordering::AcqRel);
+        Ok(Seat { shared: Arc::clone(self), line: Arc::clone(line), who })
+    }
+
+    /// Counts who wants more than his share, and tells the log once.
+    pub(super) fn over(&self, over: &Over, peer: SocketAddr) -> Close {
+        self.counters.refused.add(1);
+        self.bad(Bad::Share, peer, over);
+        Close::exhausted(over.to_string())
+    }
+
+    /// Forgets identities that have nothing.
+    pub(super) fn forget_shares(&self) {
+        lock(&self.shares).forget(self.clock.uptime());
     }
 
     /// Connections that came before `since` and on which nobody is known.
@@ -227,9 +273,9 @@ impl Shared {
         lock(&self.openings).take(self.clock.uptime())
     }
 
-    /// Takes a permit for a new connection, as [`Shared::open`].
-    pub(super) fn arrive(&self) -> Result<(), Duration> {
-        lock(&self.arrivals).take(self.clock.uptime())
+    /// Takes a permit for a new connection from there; `None`: from this machine.
+    pub(super) fn arrive(&self, source: Option<IpAddr>) -> Turn {
+        lock(&self.arrivals).take(source, self.clock.uptime())
     }
 }
 
@@ -251,6 +297,7 @@ impl Line {
             since: millis(now),
             young: AtomicBool::new(true),
             stranger: AtomicBool::new(stranger),
+            counted: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             cut: AtomicBool::new(false),
         }
@@ -320,6 +367,11 @@ pub(super) struct LineGuard {
 impl Drop for LineGuard {
     fn drop(&mut self) {
         self.shared.grow(&self.line);
+        if let Some(who) = self.line.identity.get()
+            && self.line.counted.swap(false, Ordering::AcqRel)
+        {
+            lock(&self.shared.shares).disconnect(who);
+        }
         let mut lines = lock(&self.shared.lines);
         lines.by_key.remove(&self.line.key);
         lines.strangers.remove(self.line.key);
@@ -331,20 +383,18 @@ impl Drop for LineGuard {
 
 /// A stream's place on its connection; leaves when dropped.
 pub(super) struct Seat {
-    clock: Clock,
+    pub(super) shared: Arc<Shared>,
     pub(super) line: Arc<Line>,
-}
-
-impl Seat {
-    pub(super) fn new(line: &Arc<Line>, clock: Clock) -> Self {
-        line.streams.fetch_add(1, Ordering::AcqRel);
-        Self { clock, line: Arc::clone(line) }
-    }
+    /// Of whose share it is.
+    who: Option<Arc<Identity>>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.line.quiet_since.store(millis(self.clock.uptime()), Ordering::Release);
+        if let Some(who) = &self.who {
+            lock(&self.shared.shares).close(who);
+        }
+        self.line.quiet_since.store(millis(self.shared.clock.uptime()), Ordering::Release);
         self.line.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }

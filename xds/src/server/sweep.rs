@@ -31,12 +31,13 @@ fn sweep(shared: &Shared) {
             shared.cut_line(slot.line);
         }
     }
+    shared.forget_shares();
     if let Some(since) = now.checked_sub(EVERY) {
         shared.grow_old(since);
     }
     if let Some(since) = now.checked_sub(shared.limits.stranger) {
         for line in shared.strangers(since) {
-            let what = "nobody is known on a connection; it is cut";
+            let what = "a connection is nobody's, or over the share of its machine; it is cut";
             shared.bad(Bad::Stranger, line.peer, &what);
             line.cut();
         }

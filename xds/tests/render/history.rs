@@ -7,7 +7,7 @@ use xds::render::{Door, Rendered, Role};
 use xds::{Change, Tables, Urgency};
 
 use crate::world::World;
-use crate::{PLAN, show, with_mtls};
+use crate::{PLAN, limited, show, with_mtls};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Resume),
         2 => prop::collection::vec(any::<bool>(), 2).prop_map(Step::Fail),
         2 => (0u8..4).prop_map(Step::Drain),
-        3 => (0u8..8, any::<bool>()).prop_map(|(door, here)| Step::Look(door, here)),
+        3 => (0u8..11, any::<bool>()).prop_map(|(door, here)| Step::Look(door, here)),
         2 => (0u8..7).prop_map(Step::Apply),
         1 => Just(Step::Second),
         1 => Just(Step::Delete),
@@ -67,10 +67,17 @@ fn act(world: &mut World, step: &Step) {
             let role = match which {
                 4 | 5 => Role::Gateway,
                 6 => Role::Catch,
-                7 => Role::Sidecar,
+                7.. => Role::Sidecar,
                 other => Role::ALL[usize::from(*other)],
             };
-            let door = Door { bind, gateway, identified: *which >= 6, ..Door::of(role) };
+            let identified = (6..9).contains(which);
+            let door = Door { bind, gateway, identified, ..Door::of(role) };
+            let door = match which {
+                8 => limited(&door, &["shop/orders", "tail/orders"]),
+                9 => limited(&door, &["tail/orders", "tail/store"]),
+                10 => limited(&door, &["shop/store"]),
+                _ => door,
+            };
             if *here {
                 world.doors.insert(door)
             } else {

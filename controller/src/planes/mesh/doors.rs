@@ -6,9 +6,17 @@ use std::time::Duration;
 
 use xds::render::Door;
 
-/// The most doors that are rendered for: each costs the listeners of every service, and every
-/// change of them again.
+/// The most doors that are rendered for and show every service: each costs the listeners of every
+/// service, and every change of them again.
 const DOORS_MAX: usize = 256;
+
+/// The most doors that are rendered for and show some services alone, as many as there may be sets
+/// of services that VMs with an Envoy are limited to. Each costs its own tables of a few services,
+/// and of what changes an entry in each that has it: the encoding is that of all. Where all of them
+/// have one service, a new weight of it costs some three times what it costs without them
+/// (`xds/examples/weights.rs`, of 10 000 services), which is still less than that may cost. They
+/// take no other door's room.
+const LIMITED_MAX: usize = 500;
 
 /// How long a door is rendered for after the last client has gone that came by it: longer than
 /// hosts take to restart, so that who comes back finds its tables.
@@ -16,6 +24,15 @@ const KEPT: Duration = Duration::from_secs(600);
 
 /// The most doors that are remembered as told of.
 const TOLD_MAX: usize = 100;
+
+/// How many doors of this kind are rendered for at most.
+const fn most(limited: bool) -> usize {
+    if limited { LIMITED_MAX } else { DOORS_MAX }
+}
+
+const fn is_limited(door: &Door) -> bool {
+    door.limit.is_some()
+}
 
 /// Which doors are rendered for.
 #[derive(Debug, Default)]
@@ -63,26 +80,46 @@ impl Doors {
     /// Lets those in that wait, in place of those that were unused for longest if need be.
     fn admit(&mut self) -> bool {
         let mut changed = false;
-        while let Some(door) = self.waiting.pop_first() {
-            if self.rendered.len() >= DOORS_MAX {
-                let longest = self.unused.iter().min_by_key(|(_, since)| **since);
-                let Some(longest) = longest.map(|(door, _)| door.clone()) else {
-                    self.waiting.insert(door);
+        for limited in [false, true] {
+            let here = self.rendered.iter().filter(|door| is_limited(door) == limited).count();
+            let mut room = most(limited).saturating_sub(here);
+            let of_kind = self.waiting.iter().filter(|door| is_limited(door) == limited);
+            for door in of_kind.cloned().collect::<Vec<_>>() {
+                if room == 0 && !self.forget_longest(limited) {
                     break;
-                };
-                self.unused.remove(&longest);
-                self.rendered.remove(&longest);
+                }
+                room = room.saturating_sub(1);
+                self.waiting.remove(&door);
+                self.rendered.insert(door);
+                changed = true;
             }
-            self.rendered.insert(door);
-            changed = true;
         }
         self.told.retain(|door| self.waiting.contains(door));
         changed
     }
 
+    /// Forgets the door of this kind that was unused for longest; whether there is one.
+    fn forget_longest(&mut self, limited: bool) -> bool {
+        let unused = self.unused.iter().filter(|(door, _)| is_limited(door) == limited);
+        let longest = unused.min_by_key(|(_, since)| **since).map(|(door, _)| door.clone());
+        let Some(longest) = longest else { return false };
+        self.unused.remove(&longest);
+        self.rendered.remove(&longest)
+    }
+
     /// Tells of doors for which there is no room, once each.
     pub(super) fn tell(&mut self) {
         for door in self.news() {
+            if is_limited(&door) {
+                tracing::warn!(
+                    most = LIMITED_MAX,
+                    "Envoys of VMs with these services get nothing, and the kernels there split \
+                     their calls: too many VMs are limited to other services than others; make \
+                     their tokens for the same --services, or for none, and these are served when \
+                     others have gone"
+                );
+                continue;
+            }
             tracing::warn!(
                 role = door.role.as_str(),
                 bind = ?door.bind,
@@ -163,6 +200,33 @@ mod tests {
         assert!(known.used(doors(3..=two), at(6)));
         assert_eq!(*known.rendered(), doors(2..=two));
         assert_eq!(known.news(), []);
+    }
+
+    fn limited(n: usize) -> Door {
+        let service = format!("shop/s{n}").parse().unwrap();
+        let limit = xds::render::Limit::to(std::sync::Arc::new([service].into()));
+        Door { limit, ..Door::of(Role::Sidecar) }
+    }
+
+    #[test]
+    fn those_that_show_some_services_take_no_others_room() {
+        let mut known = Doors::default();
+        let limits: BTreeSet<Door> = (0..=LIMITED_MAX).map(limited).collect();
+        assert!(known.used(limits.clone(), at(0)));
+        assert_eq!(known.rendered().len(), LIMITED_MAX);
+        assert_eq!(known.news().len(), 1);
+        let all = limits.union(&doors(0..DOORS_MAX)).cloned().collect();
+        assert!(known.used(all, at(1)));
+        assert!(doors(0..DOORS_MAX).is_subset(known.rendered()), "the others' room is there");
+        assert_eq!(known.rendered().len(), LIMITED_MAX + DOORS_MAX);
+        // One that is not used makes room for one of its kind alone.
+        let mut rest: BTreeSet<Door> = limits.union(&doors(1..=DOORS_MAX)).cloned().collect();
+        assert!(known.used(rest.clone(), at(2)));
+        assert!(doors(1..=DOORS_MAX).is_subset(known.rendered()));
+        let waits = limits.difference(known.rendered()).next().unwrap().clone();
+        rest.remove(limits.intersection(known.rendered()).next().unwrap());
+        assert!(known.used(rest, at(3)));
+        assert!(known.rendered().contains(&waits));
     }
 
     #[test]

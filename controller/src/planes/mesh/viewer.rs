@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xds::own::Concern;
-use xds::render::{self, Door};
+use xds::render::{self, Door, Limit, Role};
 use xds::session::{Close, Code};
 use xds::{Client, View, Viewer, own};
 
@@ -27,11 +27,8 @@ impl Viewer for Roles {
                 dns::SINK
             )));
         }
-        match door(client)? {
-            Some(door) => {
-                self.unlimited(client)?;
-                Ok(render::view(&door))
-            }
+        match door(client, self.concerns.as_ref())? {
+            Some(door) => Ok(render::view(&door)),
             None if hosts::is_agent(client) => {
                 Ok(View::all(self.concerns.of(client).scope(&client.id)))
             }
@@ -40,30 +37,28 @@ impl Viewer for Roles {
     }
 }
 
-impl Roles {
-    /// What proxies are sent has every service, so a VM that is limited to some gets none of it.
-    fn unlimited(&self, client: &Client) -> Result<(), Close> {
-        let vm = client.identity.as_ref().filter(|identity| identity.kind.is_agent());
-        let Some(vm) = vm else { return Ok(()) };
-        match self.concerns.of(client) {
-            Concern::All => Ok(()),
-            Concern::Only(_) => Err(Close {
-                code: Code::PermissionDenied,
-                message: format!(
-                    "`{name}` is limited to services, and what proxies are sent has all of them; \
-                     to have an Envoy on it, join it again with a token that has no --services: \
-                     {command}",
-                    name = vm.name,
-                    command = format_args!("crossfade token create {} --replace", vm.name),
-                ),
-            }),
+/// The door by which a client comes; `None` for replicas and agents, which see tables of our own.
+/// The proxy of a VM that is limited to services comes by one that shows these alone.
+pub(super) fn door(client: &Client, concerns: &dyn Concerns) -> Result<Option<Door>, Close> {
+    let Some(door) = asked(client)? else { return Ok(None) };
+    let vm = client.identity.as_ref().filter(|identity| identity.kind.is_agent());
+    let Some(vm) = vm else { return Ok(Some(door)) };
+    let Concern::Only(services) = concerns.of(client) else { return Ok(Some(door)) };
+    let denied =
+        |why: &str| Close { code: Code::PermissionDenied, message: format!("`{}` {why}", vm.name) };
+    let limit = Limit::to(services).ok_or_else(|| {
+        denied("is no machine that is known here; join it again: crossfade token create NAME")
+    })?;
+    match door.role {
+        Role::Sidecar => Ok(Some(Door { limit: Some(limit), ..door })),
+        Role::Gateway | Role::Catch | Role::Grpc => {
+            Err(denied("is limited to services, so its proxies are sidecars"))
         }
     }
 }
 
-/// The door by which a client comes; `None` for replicas and agents, which see tables of our own.
-/// A relay comes by the door of those it serves.
-pub(super) fn door(client: &Client) -> Result<Option<Door>, Close> {
+/// The door that a client asks for. A relay comes by the door of those it serves.
+fn asked(client: &Client) -> Result<Option<Door>, Close> {
     match client.says("role") {
         Some("dns" | "agent") => Ok(None),
         Some("relay") => {
@@ -84,6 +79,9 @@ pub(super) fn door(client: &Client) -> Result<Option<Door>, Close> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use xds::Scope;
     use xds::client::Identity;
     use xds::join::Kind;
 
@@ -106,7 +104,7 @@ mod tests {
         }
     }
 
-    /// All but `free` are limited.
+    /// All but `free` are limited: `gone` to nothing, as who is not known.
     #[derive(Debug)]
     struct Limits;
 
@@ -114,13 +112,19 @@ mod tests {
         fn of(&self, client: &Client) -> Concern {
             match client.identity.as_ref().map(|identity| identity.name.as_str()) {
                 Some("free") => Concern::All,
+                Some("limited") => Concern::Only(Arc::new(["a/b".parse().unwrap()].into())),
                 Some(_) | None => Concern::Only(Arc::default()),
             }
         }
     }
 
+    /// Every scope that is to be seen by it.
+    fn scopes(view: &View) -> BTreeSet<Scope> {
+        render::TYPES.iter().filter_map(|it| view.scope(&(*it).into()).cloned()).collect()
+    }
+
     #[test]
-    fn a_vm_that_is_limited_sees_no_proxies_tables() {
+    fn the_proxies_of_a_vm_that_is_limited_see_tables_of_its_own() {
         let roles = Roles { concerns: Arc::new(Limits) };
         let view = |name: &str, kind: Kind, id: &str, role: Option<&str>| {
             let says = role.map(|role| ("role".to_owned(), role.to_owned()));
@@ -133,16 +137,25 @@ mod tests {
                 identity: Some(Arc::new(Identity { kind, name: name.parse().unwrap() })),
             })
         };
+        let free = scopes(&view("free", Kind::Agent, "free", None).unwrap());
         for (role, id) in
             [(None, "limited/x"), (Some("sidecar"), "limited"), (Some("relay"), "limited/relay")]
         {
-            let refused = view("limited", Kind::Agent, id, role).unwrap_err();
-            assert_eq!(refused.code, Code::PermissionDenied);
-            assert!(refused.message.contains("crossfade token create limited --replace"));
+            let seen = scopes(&view("limited", Kind::Agent, id, role).unwrap());
+            assert!(seen.is_disjoint(&free), "{seen:?}");
+            let refused = view("gone", Kind::Agent, id, role).unwrap_err();
+            assert_eq!(refused.code, Code::PermissionDenied, "told nothing is not told to forget");
+        }
+        // Certificates of VMs do not get so far with these.
+        for role in ["gateway", "catch", "grpc"] {
+            let refused = view("limited", Kind::Agent, "limited", Some(role)).unwrap_err();
+            assert_eq!(refused.code, Code::PermissionDenied, "{role}");
+            assert!(view("free", Kind::Agent, "free", Some(role)).is_ok(), "{role}");
         }
         assert!(view("limited", Kind::Agent, "limited", Some("agent")).is_ok());
-        for role in [None, Some("sidecar"), Some("relay"), Some("agent")] {
-            assert!(view("free", Kind::Agent, "free", role).is_ok(), "{role:?}");
+        for role in [None, Some("sidecar"), Some("relay")] {
+            let seen = scopes(&view("free", Kind::Agent, "free", role).unwrap());
+            assert_eq!(seen, free, "{role:?}");
         }
         let edge = Kind::Gateway("edge".parse().unwrap());
         assert!(view("edge-1", edge, "edge-1", Some("gateway")).is_ok());
@@ -160,9 +173,11 @@ mod tests {
             version: None,
             identity: None,
         };
-        assert!(door(&client("relay")).unwrap().unwrap().identified);
+        let concerns = hosts::concerns(None);
+        let door = |role: &str| door(&client(role), concerns.as_ref());
+        assert!(door("relay").unwrap().unwrap().identified);
         for role in ["catch", "sidecar"] {
-            let refused = door(&client(role)).unwrap_err();
+            let refused = door(role).unwrap_err();
             assert!(refused.message.contains("agent or a relay"), "{refused}");
         }
     }
