@@ -23,6 +23,7 @@ mod peers;
 mod refused;
 mod resolvers;
 mod returns;
+mod revoked;
 mod stays;
 mod trial;
 mod ways;

@@ -108,7 +108,7 @@ pub(super) fn host_table(body: &[u8]) -> Result<HostTable, Reject> {
     Ok(HostTable { services, egress })
 }
 
-const fn requires(asked: u32) -> Result<(), Reject> {
+pub(super) const fn requires(asked: u32) -> Result<(), Reject> {
     if asked > REQUIRES { Err(Reject::Requires { asked }) } else { Ok(()) }
 }
 

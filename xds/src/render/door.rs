@@ -8,6 +8,7 @@ use plan::ServiceName;
 
 use crate::client::{Client, View};
 use crate::name::{Scope, TypeUrl};
+use crate::own::REVOKED;
 use crate::session::Close;
 
 /// What clients of every role may ask for.
@@ -177,7 +178,8 @@ pub fn view(door: &Door) -> View {
         elsewhere.iter().map(|(type_url, scope)| ((*type_url).into(), Some((*scope).into())));
     // Tables that other doors were rendered for have what they show, which may be less.
     let after = Some(TypeUrl::LISTENER.into());
-    let types = [listeners].into_iter().chain(elsewhere).collect();
+    let revoked = (TypeUrl::from(TypeUrl::REVOCATIONS), Some(REVOKED.into()));
+    let types = [listeners, revoked].into_iter().chain(elsewhere).collect();
     View { default: MESH.into(), types, after }
 }
 
