@@ -95,6 +95,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let (follower, damaged) = Follower::open(follow::Settings {
         node: node.clone(),
         types: vec![TypeUrl::HOST_TABLE.into()],
+        extra: Vec::new(),
         dial: standing.dial(&settings.controllers)?,
         directory: directory.clone(),
     })

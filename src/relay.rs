@@ -8,6 +8,7 @@ mod loads;
 mod names;
 pub(crate) mod part;
 mod report;
+mod revoked;
 mod socket;
 mod tables;
 

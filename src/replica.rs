@@ -39,6 +39,7 @@ pub(crate) async fn run(args: Dns, _: &Context) -> Result<Exit, Failure> {
     let settings = follow::Settings {
         node: node.clone(),
         types: [TypeUrl::ZONE, TypeUrl::ZONE_TABLE].map(TypeUrl::from).to_vec(),
+        extra: Vec::new(),
         dial,
         directory: place.directory.clone(),
     };

@@ -6,6 +6,7 @@
 //! | [`certificate`] | reads certificates; says whether chain, key and CA go together | yes |
 //! | [`key`] | makes keys, requests and proofs | but for the random numbers |
 //! | [`trust`] | whether who answers is the controller | yes |
+//! | [`revoked`] | which certificates an authority has taken back | yes |
 //! | [`store`] | generations on disk, of which one is always whole | no |
 //! | [`mod@enroll`] | the first certificate, for a token | no |
 //! | [`schedule`] | when to ask for the next one | yes |
@@ -20,6 +21,7 @@ mod certificate;
 mod enroll;
 pub mod keeper;
 pub mod key;
+mod revoked;
 pub mod schedule;
 pub mod store;
 mod trust;
@@ -39,6 +41,7 @@ pub use self::call::{CallError, Unusable, time};
 pub use self::certificate::Unfit;
 pub use self::enroll::{EnrollError, enroll};
 pub use self::keeper::{Health, Keeper};
+pub use self::revoked::{List, Unlisted};
 pub use self::store::{Store, StoreError};
 pub use self::trust::Distrust;
 

@@ -14,6 +14,8 @@ mod disk;
 mod join;
 #[path = "identity/keep.rs"]
 mod keep;
+#[path = "identity/revoked.rs"]
+mod revoked;
 #[path = "identity/show.rs"]
 mod show;
 #[path = "identity/world.rs"]

@@ -32,8 +32,8 @@ mod trust;
 use std::time::Duration;
 
 pub use self::authority::{
-    Authority, ChangeError, Created, NewToken, OpenError, RevokeError, ServerTlsError, Settings,
-    TokenError,
+    Authority, ChangeError, Created, List, NewToken, OpenError, RevokeError, ServerTlsError,
+    Settings, TokenError,
 };
 pub(crate) use self::authority::{Watched, has_key};
 pub use self::ca::{CaError, SignError};
@@ -66,6 +66,18 @@ pub const TOKENS_MAX: usize = 1_000;
 
 /// The most machines. With some hundred bytes each, all of them fit into a cell of the store.
 pub const AGENTS_MAX: usize = 10_000;
+
+/// The most certificates of a machine before its last two that are good at once: it has one at the
+/// most where it renews at half their life. More would have to be refused to be kept.
+pub const OLDER_MAX: usize = 16;
+
+/// The most certificates that are kept of machines whose names others took: as many machines as
+/// there are, within a day.
+pub const ENDED_MAX: usize = AGENTS_MAX;
+
+/// How long after its end a certificate that was taken back is still told of: whoever is shown it
+/// may have a clock that is behind.
+pub const TAKEN_BACK_KEPT: Duration = Duration::from_secs(3_600);
 
 /// The most services that a token can be limited to.
 pub const SERVICES_MAX: usize = 64;

@@ -19,7 +19,7 @@ use xds::session::{Close, Progress, Refused, Rules};
 use xds::{Client, Name, Publisher, Registry, Standings, TypeUrl, View, Viewer};
 
 use super::tables::{self, Served};
-use super::{loads, report};
+use super::{loads, report, revoked};
 use crate::following;
 use crate::verbs::Failure;
 
@@ -51,7 +51,6 @@ pub(crate) struct Part {
     follower: Follower,
     server: Server,
     shelf: Shelf,
-    identity: Option<watch::Receiver<Arc<Identity>>>,
     clock: Clock,
 }
 
@@ -60,6 +59,8 @@ pub(crate) struct Part {
 struct Shelf {
     served: Arc<Mutex<Served>>,
     publisher: Publisher,
+    /// As in [`Settings`].
+    identity: Option<watch::Receiver<Arc<Identity>>>,
 }
 
 impl Part {
@@ -72,6 +73,8 @@ impl Part {
         let (follower, damaged) = Follower::open(follow::Settings {
             node: node.clone(),
             types: render::TYPES.map(TypeUrl::from).to_vec(),
+            // Who shows nothing knows nobody.
+            extra: identity.iter().map(|_| TypeUrl::REVOCATIONS.into()).collect(),
             dial,
             directory,
         })
@@ -81,14 +84,13 @@ impl Part {
         }
         let clock = Clock::start();
         let server = bind(&says, listen, local, clock)?;
-        let mut served = Served::nothing();
-        follower.held().for_each(|held| served.take(held));
-        server.publisher().publish(served.tables());
-        let shelf = Shelf { served: Arc::new(Mutex::new(served)), publisher: server.publisher() };
-        if let Some(identity) = &identity {
-            shelf.show(&identity.borrow());
+        let served = Arc::new(Mutex::new(Served::nothing()));
+        let shelf = Shelf { served, publisher: server.publisher(), identity };
+        for held in follower.held() {
+            shelf.take(held);
         }
-        Ok(Self { node, follower, server, shelf, identity, clock })
+        shelf.show();
+        Ok(Self { node, follower, server, shelf, clock })
     }
 
     /// Where it listens.
@@ -123,11 +125,11 @@ impl Part {
         self,
         stopped: impl Future<Output = Result<(), Failure>>,
     ) -> Result<(), Failure> {
-        let Self { node, follower, server, shelf, identity, clock } = self;
+        let Self { node, follower, server, shelf, clock } = self;
         let (registry, noticed) = (server.registry(), Notify::new());
         let links = watch::channel::<Option<Link>>(None).0;
         let (_asker, again) = watch::channel(Again::default());
-        let secrets = shelf.clone().follow(identity);
+        let secrets = shelf.clone().follow();
         let sink = Relaying { shelf, registry: registry.clone() };
         let say = report::say(registry.standings(), clock);
         let is_ours = |cluster: &str| render::side_of(cluster).is_some();
@@ -171,30 +173,40 @@ fn has_taken(progress: &Progress) -> bool {
 
 impl Shelf {
     /// Puts each certificate that the machine gets.
-    async fn follow(self, identity: Option<watch::Receiver<Arc<Identity>>>) {
-        let Some(mut identity) = identity else { return std::future::pending().await };
+    async fn follow(self) {
+        let Some(mut identity) = self.identity.clone() else {
+            return std::future::pending().await;
+        };
         while identity.changed().await.is_ok() {
-            self.show(&identity.borrow_and_update());
+            self.show();
         }
         // Nobody renews it any more.
         std::future::pending().await
     }
 
-    fn show(&self, identity: &Identity) {
-        let (chain, authorities) = (identity.chain_pem(), identity.ca_pem());
-        let key = identity.key.pem();
-        self.put_secrets(Secrets { chain: &chain, key: &key, authorities: &authorities });
-    }
-
-    /// Puts what proxies show, and by what they know others.
-    fn put_secrets(&self, secrets: Secrets<'_>) {
+    /// Puts what proxies show, and by what they know others, if there is any.
+    fn show(&self) {
+        // Under the lock, so that the newest is published last.
         let mut served = self.lock();
+        let Some(identity) = self.identity.as_ref().map(|it| Arc::clone(&it.borrow())) else {
+            return;
+        };
+        let (chain, authorities) = (identity.chain_pem(), identity.ca_pem());
+        let (key, revoked) = (identity.key.pem(), served.lists(&identity));
+        let secrets =
+            Secrets { chain: &chain, key: &key, authorities: &authorities, revoked: &revoked };
         served.put_secrets(secrets);
         self.publisher.publish(served.tables());
     }
 
     fn take(&self, held: &Arc<Held>) -> xds::Generation {
         let mut served = self.lock();
+        if held.type_url.as_str() == TypeUrl::REVOCATIONS {
+            served.revoke(held);
+            drop(served);
+            self.show();
+            return self.lock().tables().generation();
+        }
         served.take(held);
         let tables = served.tables();
         let generation = tables.generation();
@@ -282,12 +294,17 @@ struct Relaying {
 impl Sink for Relaying {
     fn check(
         &mut self,
-        _: &TypeUrl,
+        type_url: &TypeUrl,
         name: &str,
-        _: &Bytes,
-        _: Option<&Item>,
+        body: &Bytes,
+        held: Option<&Item>,
     ) -> Result<(), String> {
-        if name.is_empty() { Err("it has no name".to_owned()) } else { Ok(()) }
+        let identity = self.shelf.identity.as_ref().map(|it| Arc::clone(&it.borrow()));
+        match identity.filter(|_| type_url.as_str() == TypeUrl::REVOCATIONS) {
+            Some(identity) => revoked::check(name, body, held, &identity),
+            None if name.is_empty() => Err("it has no name".to_owned()),
+            None => Ok(()),
+        }
     }
 
     async fn apply(&mut self, held: &Arc<Held>, _: &[Name]) -> Applied {

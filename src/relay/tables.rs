@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use agent::identity::{Identity, List};
 use plan::{PlanName, Token};
 use xds::follow::{Held, Item};
+use xds::join::Pin;
 use xds::render::{Secrets, secrets, side_of};
 use xds::{Change, Edit, Encoded, Name, Tables, TypeUrl, Urgency};
 
-use crate::relay::names;
+use crate::relay::{names, revoked};
 
 /// Where everything is.
 pub(super) const SCOPE: &str = "relay";
@@ -17,15 +19,32 @@ pub(super) const SCOPE: &str = "relay";
 pub(super) struct Served {
     tables: Arc<Tables>,
     held: BTreeMap<TypeUrl, Arc<Held>>,
+    /// Which certificates were taken back: for the proxies' authorities, not to be served as it is.
+    revoked: Option<Arc<Held>>,
 }
 
 impl Served {
     pub(super) fn nothing() -> Self {
-        Self { tables: Arc::new(Tables::empty()), held: BTreeMap::new() }
+        Self { tables: Arc::new(Tables::empty()), held: BTreeMap::new(), revoked: None }
     }
 
     pub(super) fn tables(&self) -> Arc<Tables> {
         Arc::clone(&self.tables)
+    }
+
+    /// Takes up which certificates were taken back.
+    pub(super) fn revoke(&mut self, held: &Arc<Held>) {
+        self.revoked = Some(Arc::clone(held));
+    }
+
+    /// The lists that this identity's proxies are given, PEM: one of each authority, or none at
+    /// all. A proxy with any list refuses whom an authority without one has signed, so it goes
+    /// without where one is missing.
+    pub(super) fn lists(&self, identity: &Identity) -> String {
+        let Some(held) = &self.revoked else { return String::new() };
+        let list = |authority: &Pin| revoked::held(held, authority, identity);
+        let lists: Option<Vec<List>> = identity.authorities().iter().map(list).collect();
+        lists.unwrap_or_default().iter().map(List::pem).collect()
     }
 
     /// Takes up what is held of one type. A type of which nothing was ever taken is not there:

@@ -26,6 +26,7 @@ mod refused;
 mod resolvers;
 mod restored;
 mod returns;
+mod revoked;
 mod stays;
 mod trial;
 mod ways;

@@ -184,6 +184,8 @@ pub struct Settings {
     pub node: Node,
     /// What it follows, all resources of each.
     pub types: Vec<TypeUrl>,
+    /// The same for what an older controller does not know: that is followed without.
+    pub extra: Vec<TypeUrl>,
     /// Whom.
     pub dial: Dial,
     /// Where what is held is kept; must exist.
@@ -196,6 +198,10 @@ pub struct Follower {
     node: Node,
     dial: Dial,
     types: Vec<Kept>,
+    /// How many of `types`, the last, a controller may not know.
+    extra: usize,
+    /// Who is followed now does not know those.
+    without: bool,
     away: watch::Sender<Option<Arc<str>>>,
 }
 
@@ -223,13 +229,15 @@ impl Follower {
     pub fn open(settings: Settings) -> Result<(Self, Vec<Damage>), SlotError> {
         let mut types = Vec::new();
         let mut damaged = Vec::new();
-        for type_url in settings.types {
+        let Settings { node, types: known, extra, dial, directory } = settings;
+        let count = extra.len();
+        for type_url in known.into_iter().chain(extra) {
             let name = slot_name(&type_url);
-            let opened = Slots::open(&settings.directory, &name, Self::BYTES_MAX)?;
+            let opened = Slots::open(&directory, &name, Self::BYTES_MAX)?;
             damaged.extend(opened.damaged);
             let held = opened.payload.map(|bytes| Held::decode(&type_url, bytes.into()));
             if held.as_ref().is_some_and(Option::is_none) {
-                let path = settings.directory.join(&name);
+                let path = directory.join(&name);
                 damaged.push(Damage { path, why: "it is whole, but says nothing we know" });
             }
             let held = held.flatten().unwrap_or_else(|| Held::nothing(type_url));
@@ -237,7 +245,7 @@ impl Follower {
             types.push(Kept { held: Arc::new(held), slots, unkept: None });
         }
         let away = watch::Sender::new(None);
-        Ok((Self { node: settings.node, dial: settings.dial, types, away }, damaged))
+        Ok((Self { node, dial, types, extra: count, without: false, away }, damaged))
     }
 
     /// Why nobody is followed, in the words of the last attempt; `None`: somebody is, or nobody was
@@ -249,6 +257,12 @@ impl Follower {
     /// What is held of each type.
     pub fn held(&self) -> impl Iterator<Item = &Arc<Held>> {
         self.types.iter().map(|kept| &kept.held)
+    }
+
+    /// What is asked for of whoever is followed now.
+    fn asked(&self) -> impl Iterator<Item = &Arc<Held>> {
+        let extra = if self.without { self.extra } else { 0 };
+        self.held().take(self.types.len().saturating_sub(extra))
     }
 }
 

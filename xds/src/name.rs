@@ -125,6 +125,8 @@ impl TypeUrl {
     pub const ZONE: &'static str = "type.googleapis.com/crossfade.v1.Zone";
     /// What one VM's agent renders.
     pub const HOST_TABLE: &'static str = "type.googleapis.com/crossfade.v1.HostTable";
+    /// Certificates that an authority has taken back, for agents and relays.
+    pub const REVOCATIONS: &'static str = "type.googleapis.com/crossfade.v1.Revocations";
 
     /// A type.
     pub fn new(url: &str) -> Self {

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod hosts;
+mod revocations;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use prost::Message as _;
 
 pub use self::decode::{REQUIRES, Reject};
 pub use self::hosts::{Concern, Hosts, host_tables};
+pub(crate) use self::revocations::REVOKED;
+pub use self::revocations::Revocations;
 use crate::name::{Name, TypeUrl};
 use crate::table::{Change, Edit, Encoded};
 use crate::version::Version;

@@ -18,6 +18,8 @@ mod example;
 mod identity;
 #[path = "server/loads.rs"]
 mod loads;
+#[path = "server/older.rs"]
+mod older;
 #[path = "server/paths.rs"]
 mod paths;
 #[path = "server/registry.rs"]

@@ -160,17 +160,21 @@ fn signed(
 
 /// PEM of certificates, in their order (RFC 7468).
 pub(super) fn pem(certificates: &[CertificateDer<'static>]) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let mut encoded = STANDARD.encode(certificate);
-        while !encoded.is_empty() {
-            let rest = encoded.split_off(encoded.len().min(64));
-            text.push_str(&encoded);
-            text.push('\n');
-            encoded = rest;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
+    certificates.iter().map(|certificate| pem_of("CERTIFICATE", certificate)).collect()
+}
+
+/// PEM of something with this label.
+pub(super) fn pem_of(label: &str, der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = encoded.as_str();
+    while let Some((line, after)) = rest.split_at_checked(rest.len().min(64))
+        && !line.is_empty()
+    {
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
     }
+    text.push_str(&format!("-----END {label}-----\n"));
     text
 }

@@ -56,6 +56,7 @@ async fn a_stream_begins_again_with_the_newest() {
     let (follower, _) = Follower::open(follow::Settings {
         node: node("vm-1", "0", &[("role", "agent")]),
         types: vec![clusters()],
+        extra: Vec::new(),
         dial,
         directory: folder.0.clone(),
     })

@@ -3,6 +3,7 @@
 mod copies;
 mod doorman;
 mod issue;
+mod list;
 mod service;
 mod start;
 mod tend;
@@ -31,6 +32,7 @@ use crate::store::{CELL_BYTES_MAX, Store, StoreError, SwapError};
 
 use self::copies::Freezing;
 pub(crate) use self::copies::Watched;
+pub use self::list::List;
 pub use self::start::OpenError;
 pub(crate) use self::start::{CA, has_key};
 
@@ -61,6 +63,8 @@ struct Inner {
     ca: Ca,
     known: RwLock<Arc<Known>>,
     revoked: watch::Sender<u64>,
+    /// Which certificates were taken back, as signed here; `None`: none ever was.
+    list: watch::Sender<Option<Arc<List>>>,
     /// One change at a time, so that those of one controller do not stand in each other's way.
     turn: Semaphore,
     nonces: Mutex<Nonces>,
@@ -364,6 +368,7 @@ impl Inner {
         *known = Arc::clone(&new);
         drop(known);
         lock(&self.seen).retain(|name, _| new.book.agent(name).is_some());
+        self.relist(&new);
         if refuses_more {
             self.revoked.send_modify(|count| *count = count.wrapping_add(1));
         }

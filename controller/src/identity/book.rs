@@ -7,6 +7,7 @@ mod cell;
 mod enrol;
 mod renew;
 mod restore;
+mod revoked;
 mod sweep;
 mod tokens;
 
@@ -22,6 +23,7 @@ use xds::join::{Kind, MachineName};
 pub use self::cell::{CellError, HeldError};
 pub use self::enrol::{EnrolRefused, Enrolment};
 pub use self::renew::{NotAdmitted, RenewRefused, Renewal, Shown};
+pub use self::revoked::{Older, OlderError, TakenBack};
 pub use self::tokens::{Ask, TokenRefused};
 use super::{GRACE, LIFE, SKEW_MAX, Serial};
 
@@ -33,6 +35,10 @@ pub struct Book {
     /// were, and to answer again whose answer was lost.
     spent: Vec<Spent>,
     agents: BTreeMap<MachineName, Agent>,
+    /// Certificates of machines whose names others have now, for as long as they may be shown.
+    ended: Vec<revoked::Ended>,
+    /// As [`Book::list`].
+    list: Option<u64>,
 }
 
 /// A token that waits to be used.
@@ -89,6 +95,9 @@ pub struct Agent {
     /// The one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Held>,
+    /// Those before, for as long as they may be shown: all are taken back together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older: Vec<Older>,
     /// Why it is not let in, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
@@ -203,6 +212,9 @@ impl Book {
             agent.end = Some(End { kind: EndKind::Revoked, at: now, why: why.to_owned() });
         }
         let kind = agent.kind.clone();
+        if is_new {
+            self.relist(now);
+        }
         self.withdraw(name, now);
         Ok((kind, is_new))
     }

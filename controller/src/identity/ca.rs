@@ -7,15 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use plan::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use xds::join::Pin;
 
-use super::book::Grant;
-use super::proof::{PublicKey, key_of};
+use super::book::{Grant, TakenBack};
+use super::proof::{PublicKey, key_of, life_of};
 use super::{SKEW_MAX, Serial, TrustDomain};
 
 /// How long the CA's certificate is good.
@@ -30,6 +31,8 @@ pub(super) struct Ca {
     certificate: CertificateDer<'static>,
     key: PublicKey,
     domain: TrustDomain,
+    /// From when to when its certificate is good.
+    life: (Timestamp, Timestamp),
 }
 
 /// The CA as it is kept.
@@ -125,12 +128,13 @@ impl Ca {
         );
         let pair = pair.map_err(|_| CaError::Malformed)?;
         let key = key_of(&certificate).ok_or(CaError::Malformed)?;
+        let life = life_of(&certificate).ok_or(CaError::Malformed)?;
         if rcgen::PublicKeyData::subject_public_key_info(&pair) != key.info {
             return Err(CaError::Malformed);
         }
         let issuer =
             Issuer::from_ca_cert_der(&certificate, pair).map_err(|_| CaError::Malformed)?;
-        Ok(Self { issuer, certificate, key, domain: domain.clone() })
+        Ok(Self { issuer, certificate, key, domain: domain.clone(), life })
     }
 
     /// Its certificate.
@@ -166,6 +170,30 @@ impl Ca {
         let key = SubjectPublicKeyInfo::from_der(&key.info)?;
         let certificate = leaf(params).signed_by(&key, &self.issuer)?;
         Ok(certificate.der().to_vec())
+    }
+
+    /// The list of certificates that were taken back (RFC 5280 section 5), in DER.
+    ///
+    /// It is good from when to when the CA's certificate is: a proxy whose list has ended, or does
+    /// not hold yet by its clock, refuses everybody, and there may be no controller to give it the
+    /// next one.
+    pub(super) fn list(&self, number: u64, taken_back: &[TakenBack]) -> Result<Vec<u8>, SignError> {
+        let (begins, ends) = self.life;
+        let revoked_certs = taken_back.iter().map(|TakenBack { serial, at }| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial.bytes()),
+            revocation_time: rcgen::date_time_ymd(1970, 1, 1) + seconds(*at),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(1970, 1, 1) + seconds(begins),
+            next_update: rcgen::date_time_ymd(1970, 1, 1) + seconds(ends),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.der().to_vec())
     }
 
     /// A new key for a controller with its certificate. `names` are DNS names and addresses beside

@@ -169,6 +169,14 @@ fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     }
 }
 
+/// From when to when a certificate is good.
+pub(super) fn life_of(der: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
+    let certificate = certificate(der).ok()?;
+    let moment = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1_000));
+    let life = certificate.validity();
+    Some((moment(life.not_before.timestamp()), moment(life.not_after.timestamp())))
+}
+
 /// The public key of a certificate.
 pub(super) fn key_of(der: &CertificateDer<'_>) -> Option<PublicKey> {
     certificate(der).ok().and_then(|certificate| PublicKey::read(certificate.public_key()))

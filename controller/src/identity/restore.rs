@@ -50,6 +50,8 @@ pub(crate) fn machines(
         None => book.live(now),
     };
     let withdrawn = book.withdraw_all(now);
+    // Whoever follows may have a list that nobody here knows of.
+    book.relist(now);
     let mut bytes = book.encode();
     if bytes.len() > CELL_BYTES_MAX {
         // Who is forgotten is not let in.
@@ -138,6 +140,10 @@ mod tests {
         assert!(matches!(admit(&book, "replaced", 4, at(0)), Err(NotAdmitted::Replaced { .. })));
         assert_eq!(admit(&book, "replaced", 7, at(5)), Ok(()));
         assert_eq!(admit(&book, "used", 5, at(5)), Ok(()), "it joined since");
+        let taken_back: Vec<Serial> =
+            book.taken_back(at(10)).into_iter().map(|taken| taken.serial).collect();
+        assert_eq!(taken_back, [2, 4].map(|number| Serial::new([number; 16])));
+        assert!(book.list() > newer.list(), "whoever has that one takes this one");
         let waits = enrol(&mut book, "waits", 6, at(11)).unwrap_err();
         assert!(matches!(waits, EnrolRefused::Withdrawn { .. }), "{waits}");
         // A copy of the disk that had the token cannot use it once more.
@@ -160,7 +166,10 @@ mod tests {
         for kept in [None, Some(&other), Some(&spoilt), Some(&Cells::default())] {
             let (bytes, told) = machines(&cells(b"ca", &backup), kept, at(10));
             assert_eq!(told, Machines { withdrawn: 2, unsure: all.clone() }, "{kept:?}");
-            assert_eq!(Book::decode(&bytes.unwrap()).unwrap().tokens().count(), 0);
+            let book = Book::decode(&bytes.unwrap()).unwrap();
+            assert_eq!(book.tokens().count(), 0);
+            assert_eq!((book.taken_back(at(10)), backup.list()), (Vec::new(), None));
+            assert!(book.list() > newer.list(), "{kept:?}");
         }
         let later = at(0).after(Duration::from_secs(60 * 24 * 3_600));
         let (_, told) = machines(&cells(b"ca", &backup), None, later);

@@ -14,6 +14,7 @@ mod leaving;
 mod load;
 mod quiet;
 mod reported;
+mod revoked;
 mod sinks;
 mod texts;
 mod viewer;
@@ -46,6 +47,7 @@ use crate::planes::mesh::leaving::Leaving;
 use crate::planes::mesh::load::Load;
 use crate::planes::mesh::quiet::Quiet;
 use crate::planes::mesh::reported::Reported;
+use crate::planes::mesh::revoked::Revoked;
 use crate::planes::mesh::sinks::Sinks;
 use crate::planes::mesh::texts::Texts;
 use crate::planes::reports::{self, Reports, Said};
@@ -85,11 +87,10 @@ pub struct Followers {
 /// What every stream of the server goes by.
 pub fn rules(identity: Option<&Authority>) -> Rules {
     let concerns = hosts::concerns(identity);
-    let types =
-        render::TYPES.iter().chain(&[TypeUrl::ZONE_TABLE, TypeUrl::ZONE, TypeUrl::HOST_TABLE]);
+    let own = [TypeUrl::ZONE_TABLE, TypeUrl::ZONE, TypeUrl::HOST_TABLE, TypeUrl::REVOCATIONS];
     Rules {
         viewer: Arc::new(Roles { concerns }),
-        types: types.map(|type_url| TypeUrl::new(type_url)).collect(),
+        types: render::TYPES.into_iter().chain(own).map(TypeUrl::new).collect(),
         limits: xds::session::Limits::default(),
     }
 }
@@ -160,6 +161,7 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 plane.committed();
             }
             Ok(()) = clients.changed() => plane.doors(&clients.borrow_and_update()),
+            () = plane.revoked.changed() => plane.quiet.changed(plane.clock.uptime(), false),
             Ok(()) = standings.changed() => {
                 let standings = Arc::clone(&standings.borrow_and_update());
                 plane.standing(&standings);
@@ -217,6 +219,7 @@ struct MeshPlane {
     sinks: Sinks,
     reported: Reported,
     leaving: Leaving,
+    revoked: Revoked,
     /// What was last said of the mesh.
     said: Standing,
 }
@@ -255,6 +258,7 @@ impl MeshPlane {
             foreign: Foreign::default(),
             sinks: Sinks::new(clock),
             reported: Reported::default(),
+            revoked: Revoked::of(identity.as_ref()),
             leaving: Leaving { forget, identity },
             said: Standing { through: plan::Token::NEVER, sinks: Arc::new([]) },
         }
@@ -331,6 +335,7 @@ impl MeshPlane {
             edits.extend(self.own_tables(urgency).await);
         }
         edits.extend(self.host_tables.edits(&self.snapshot));
+        edits.extend(self.revoked.edits());
         let snapshot = &self.snapshot;
         self.tables = Arc::new(self.tables.next(snapshot.token, urgency, edits));
         self.publisher.publish(Arc::clone(&self.tables));

@@ -90,7 +90,10 @@ impl Proxy {
 }
 
 fn put(shelf: &Shelf, chain: &str) {
-    shelf.put_secrets(Secrets { chain, key: "the-key", authorities: "the-ca" });
+    let mut served = shelf.lock();
+    let (authorities, revoked) = ("the-ca", "");
+    served.put_secrets(Secrets { chain, key: "the-key", authorities, revoked });
+    shelf.publisher.publish(served.tables());
 }
 
 /// Does this while the part runs.

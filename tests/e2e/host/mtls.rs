@@ -25,7 +25,7 @@ const PORTS: [u16; 4] = [8080, 8081, 8082, 8443];
 
 /// The VM itself is a client of the mesh plane. Letters are said by the server, before any client
 /// says a word.
-const PLAN: &str = shop!(
+pub(super) const PLAN: &str = shop!(
     "  clients:
     - { networks: [10.50.0.1/32], plane: mesh }
     - { networks: [10.20.0.0/16], plane: host }
@@ -61,7 +61,7 @@ channel = grpc.insecure_channel(sys.argv[1], options)
 print(channel.unary_unary('/crossfade.test.Backend/Who')(b'', timeout=20).decode())";
 
 /// A process that ends with this value.
-struct Ends(Child);
+pub(super) struct Ends(Child);
 
 impl Drop for Ends {
     fn drop(&mut self) {
@@ -72,27 +72,40 @@ impl Drop for Ends {
 }
 
 /// The target's gateway: an Envoy and the relay beside it.
-struct Gateway {
+pub(super) struct Gateway {
     envoy: Option<Ends>,
-    data: PathBuf,
-    _relay: Ends,
+    relay: Option<Ends>,
+    pub(super) data: PathBuf,
 }
 
 impl Gateway {
     /// Joins as `edge-1`, and serves.
-    fn start(world: &World) -> Self {
+    pub(super) fn start(world: &World) -> Self {
         let (space, data) = (&world.net.controller, world.scratch.path().join("relay"));
         let at = data.to_str().unwrap();
         let token = world.token(&["edge-1", "--gateway", "edge"]);
         let file = world.scratch.file("edge.txt", &token);
         space.run(BINARY, &["relay", "join", "--token-file", file.to_str().unwrap(), "--data", at]);
-        let mut relay = space.command(BINARY);
-        relay.args(["relay", "--bind", GATEWAY, "--log", "warn", "--data", at]);
-        let relay = Ends(relay.stdout(Stdio::null()).spawn().unwrap());
-        until("the relay serves", || UnixStream::connect(data.join("xds.sock")).ok());
-        let mut gateway = Self { envoy: None, data, _relay: relay };
+        let mut gateway = Self { envoy: None, relay: None, data };
+        gateway.relay(world);
         gateway.serve(world);
         gateway
+    }
+
+    /// Starts the relay, and waits until it takes connections.
+    fn relay(&mut self, world: &World) {
+        let mut relay = world.net.controller.command(BINARY);
+        relay.args(["relay", "--bind", GATEWAY, "--log", "warn", "--data"]).arg(&self.data);
+        self.relay = Some(Ends(relay.stdout(Stdio::null()).spawn().unwrap()));
+        until("the relay serves", || UnixStream::connect(self.data.join("xds.sock")).ok());
+    }
+
+    /// Both end, and are started again.
+    pub(super) fn restart(&mut self, world: &World) {
+        drop(self.envoy.take());
+        drop(self.relay.take());
+        self.relay(world);
+        self.serve(world);
     }
 
     /// Starts the Envoy, and waits until it takes connections.
@@ -114,7 +127,7 @@ impl Gateway {
     }
 
     /// What its Envoy counted at one of its ports.
-    fn count(world: &World, port: u16, what: &str) -> u64 {
+    pub(super) fn count(world: &World, port: u16, what: &str) -> u64 {
         let said = world.net.controller.run("curl", &["-s", "http://127.0.0.1:9901/stats"]);
         let name = format!("listener.gateway/{port}.{what}: ");
         let count = said.lines().find_map(|line| line.strip_prefix(&name));
@@ -133,13 +146,13 @@ impl Gateway {
 }
 
 /// Its certificate, as whoever joined keeps it.
-struct Identity {
-    chain: PathBuf,
-    key: PathBuf,
+pub(super) struct Identity {
+    pub(super) chain: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 impl Identity {
-    fn of(directory: &Path) -> Self {
+    pub(super) fn of(directory: &Path) -> Self {
         let directory = directory.join("identity");
         Self { chain: directory.join("chain.pem"), key: directory.join("key.pem") }
     }
@@ -201,9 +214,18 @@ fn shows(space: &Space, at: &str, identity: &Identity) -> Ends {
 
 /// What a client on the VM hears that says it is a proxy, and shows this.
 fn heard(world: &World, identity: Option<&Identity>) -> Option<char> {
+    heard_with(world, identity, &[])
+}
+
+/// The same, where the client is told more.
+pub(super) fn heard_with(
+    world: &World,
+    identity: Option<&Identity>,
+    more: &[&str],
+) -> Option<char> {
     let mut command = world.net.vm.command("openssl");
     command.args(["s_client", "-quiet", "-alpn", "crossfade", "-connect", "10.50.0.2:8080"]);
-    command.args(identity.iter().flat_map(|identity| identity.args()));
+    command.args(identity.iter().flat_map(|identity| identity.args())).args(more);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut client = Ends(command.spawn().unwrap());
     let mut byte = [0];

@@ -51,6 +51,18 @@ enum End {
     Again,
     /// The other end has gone; its words.
     Gone(String),
+    /// The other end does not serve something that is asked for; its words.
+    Unserved(String),
+}
+
+impl End {
+    /// By what the other end said last.
+    fn of(status: &tonic::Status) -> Self {
+        match status.code() == tonic::Code::Unimplemented {
+            true => Self::Unserved(said(status)),
+            false => Self::Gone(said(status)),
+        }
+    }
 }
 
 /// A response that waits for something else before it is answered.
@@ -80,7 +92,20 @@ impl Follower {
                 Err(error) => End::Gone(chain(&error)),
             };
             links.send_if_modified(|link| link.take().is_some());
-            let End::Gone(why) = end else { continue };
+            let why = match end {
+                End::Again => continue,
+                // Who comes next may be newer.
+                End::Gone(why) => {
+                    self.without = false;
+                    why
+                }
+                End::Unserved(why) if self.extra > 0 && !self.without => {
+                    tracing::warn!(%address, %why, "an older controller is followed without that");
+                    self.without = true;
+                    continue;
+                }
+                End::Unserved(why) => why,
+            };
             let pause = self.dial.failed(random());
             self.away.send_replace(Some(format!("{address}: {why}").into()));
             tracing::warn!(%address, %why, ?pause, "the controller is away; stale is served");
@@ -97,7 +122,7 @@ impl Follower {
     ) -> End {
         let asked = again.borrow_and_update().clone();
         let (requests, sending) = mpsc::channel(REQUESTS_MAX);
-        for request in session::open(&self.node, self.held(), &asked) {
+        for request in session::open(&self.node, self.asked(), &asked) {
             if requests.send(request).await.is_err() {
                 return End::Gone("the stream ended".to_owned());
             }
@@ -107,7 +132,7 @@ impl Follower {
         let opened = client.delta_aggregated_resources(ReceiverStream::new(sending)).await;
         let mut responses = match opened {
             Ok(responses) => responses.into_inner(),
-            Err(status) => return End::Gone(said(&status)),
+            Err(status) => return End::of(&status),
         };
         let address = self.dial.address();
         tracing::info!(%address, "following");
@@ -148,7 +173,7 @@ impl Follower {
                         answers
                     }
                     Ok(None) => return End::Gone("it closed the stream".to_owned()),
-                    Err(status) => return End::Gone(said(&status)),
+                    Err(status) => return End::of(&status),
                 },
             };
             for answer in answers {

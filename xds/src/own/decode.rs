@@ -107,7 +107,7 @@ pub(super) fn host_table(body: &[u8]) -> Result<HostTable, Reject> {
     Ok(HostTable { services })
 }
 
-const fn requires(asked: u32) -> Result<(), Reject> {
+pub(super) const fn requires(asked: u32) -> Result<(), Reject> {
     if asked > REQUIRES { Err(Reject::Requires { asked }) } else { Ok(()) }
 }
 

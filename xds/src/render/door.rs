@@ -8,6 +8,7 @@ use plan::{ServiceId, ServiceName};
 
 use crate::client::{Client, View};
 use crate::name::{Scope, TypeUrl};
+use crate::own::REVOKED;
 use crate::render::limit::{Limit, Parts};
 use crate::session::Close;
 
@@ -194,7 +195,8 @@ pub fn view(door: &Door) -> View {
         elsewhere.iter().map(|(type_url, scope)| ((*type_url).into(), Some((*scope).into())));
     // Tables that other doors were rendered for have what they show, which may be less.
     let after = Some(TypeUrl::LISTENER.into());
-    let types = [listeners].into_iter().chain(elsewhere).collect();
+    let revoked = (TypeUrl::from(TypeUrl::REVOCATIONS), Some(REVOKED.into()));
+    let types = [listeners, revoked].into_iter().chain(elsewhere).collect();
     let default = if door.limit.is_some() { door.sides() } else { MESH.into() };
     View { default, types, after }
 }

@@ -23,12 +23,15 @@ pub struct Secrets<'a> {
     pub key: &'a str,
     /// The authorities that it trusts.
     pub authorities: &'a str,
+    /// Which certificates they have taken back: a list of each of them, or empty. Where there is
+    /// any list, a proxy refuses every certificate of an authority without one.
+    pub revoked: &'a str,
 }
 
 /// The edits that put both secrets in a scope, in place of those that are there. Versions go by
 /// what is in them: secrets are of no plan.
 pub fn secrets(scope: &Scope, secrets: Secrets<'_>) -> [Edit; 2] {
-    let Secrets { chain, key, authorities } = secrets;
+    let Secrets { chain, key, authorities, revoked } = secrets;
     let certificate = pb::TlsCertificate {
         certificate_chain: Some(text(chain)),
         private_key: Some(text(key)),
@@ -36,6 +39,9 @@ pub fn secrets(scope: &Scope, secrets: Secrets<'_>) -> [Edit; 2] {
     };
     let validation = pb::CertificateValidationContext {
         trusted_ca: Some(text(authorities)),
+        crl: (!revoked.is_empty()).then(|| text(revoked)),
+        // Authorities are taken back by nobody but who trusts them.
+        only_verify_leaf_cert_crl: !revoked.is_empty(),
         ..Default::default()
     };
     [
@@ -64,15 +70,15 @@ mod tests {
 
     #[test]
     fn both_are_there_and_change_with_what_is_in_them() {
-        let of = |chain| {
-            let edits = Secrets { chain, key: "key", authorities: "ca" };
+        let of = |chain, revoked| {
+            let edits = Secrets { chain, key: "key", authorities: "ca", revoked };
             secrets(&"vm".into(), edits).map(|edit| {
                 assert_eq!((edit.type_url.as_str(), edit.scope), (TypeUrl::SECRET, "vm".into()));
                 let Change::Put { encoded, .. } = edit.change else { panic!("it is put") };
                 encoded
             })
         };
-        let [identity, authorities] = of("one");
+        let [identity, authorities] = of("one", "");
         assert_eq!(identity.name.as_str(), IDENTITY);
         assert_eq!(authorities.name.as_str(), AUTHORITIES);
         let body = pb::Secret::decode(identity.body().as_ref()).unwrap();
@@ -82,8 +88,16 @@ mod tests {
         let body = pb::Secret::decode(authorities.body().as_ref()).unwrap();
         let Some(pb::secret::Type::ValidationContext(context)) = body.r#type else { panic!() };
         assert_eq!(context.trusted_ca, Some(text("ca")));
-        let [renewed, same] = of("two");
+        assert_eq!((context.crl, context.only_verify_leaf_cert_crl), (None, false));
+        let [renewed, same] = of("two", "");
         assert_ne!(renewed.version, identity.version);
         assert_eq!(same.version, authorities.version);
+        let [same, listed] = of("one", "crl");
+        assert_eq!(same.version, identity.version);
+        assert_ne!(listed.version, authorities.version);
+        let body = pb::Secret::decode(listed.body().as_ref()).unwrap();
+        let Some(pb::secret::Type::ValidationContext(context)) = body.r#type else { panic!() };
+        assert_eq!(context.trusted_ca, Some(text("ca")));
+        assert_eq!((context.crl, context.only_verify_leaf_cert_crl), (Some(text("crl")), true));
     }
 }

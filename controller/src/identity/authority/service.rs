@@ -90,7 +90,7 @@ fn source<T>(request: &Request<T>) -> Result<IpAddr, Status> {
 fn not_enrolled(error: EnrolError) -> Status {
     let words = error.to_string();
     match error {
-        EnrolError::Pace(_) | EnrolError::Refused(EnrolRefused::Full) => {
+        EnrolError::Pace(_) | EnrolError::Refused(EnrolRefused::Full | EnrolRefused::TooMany) => {
             Status::resource_exhausted(words)
         }
         EnrolError::Ticket(_)

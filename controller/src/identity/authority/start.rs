@@ -72,6 +72,7 @@ impl Authority {
             ca,
             known: RwLock::new(Arc::new(Known::default())),
             revoked: watch::Sender::new(0),
+            list: watch::Sender::new(None),
             turn: Semaphore::new(1),
             nonces: Mutex::new(nonces),
             paces: Mutex::new(Paces::default()),

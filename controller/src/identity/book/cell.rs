@@ -6,6 +6,7 @@ use plan::Timestamp;
 use serde::{Deserialize, Serialize};
 use xds::join::{Kind, MachineName};
 
+use super::revoked::Ended;
 use super::{Agent, Book, Held, Spent, Token};
 
 /// The version of the format of a book of agents alone.
@@ -21,6 +22,11 @@ struct Kept {
     tokens: BTreeMap<MachineName, Token>,
     spent: Vec<Spent>,
     agents: BTreeMap<MachineName, Agent>,
+    // A program that does not know of these lets in the same machines, so the format is the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<Ended>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    list: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -42,11 +48,12 @@ pub enum CellError {
 impl Book {
     /// As it is kept. Has digests, never a secret.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { tokens, spent, agents } = self.clone();
+        let Self { tokens, spent, agents, ended, list } = self.clone();
         let kinds = tokens.values().map(|it| &it.kind).chain(agents.values().map(|it| &it.kind));
         let format = if kinds.into_iter().all(Kind::is_agent) { AGENTS } else { GATEWAYS };
+        let kept = Kept { format, tokens, spent, agents, ended, list };
         // Writing text and numbers into memory cannot fail.
-        serde_json::to_vec(&Kept { format, tokens, spent, agents }).unwrap_or_default()
+        serde_json::to_vec(&kept).unwrap_or_default()
     }
 
     /// From what was kept.
@@ -59,8 +66,8 @@ impl Book {
             return Err(CellError::Later(format));
         }
         let kept = serde_json::from_slice(bytes).map_err(CellError::Malformed)?;
-        let Kept { tokens, spent, agents, .. } = kept;
-        Ok(Self { tokens, spent, agents })
+        let Kept { tokens, spent, agents, ended, list, .. } = kept;
+        Ok(Self { tokens, spent, agents, ended, list })
     }
 }
 

@@ -7,7 +7,7 @@ use plan::{Digest, Timestamp};
 use xds::join::{Kind, MachineName};
 
 use super::{Agent, Book, Grant, Held, Spent, Token, issue_time};
-use crate::identity::{AGENTS_MAX, Serial};
+use crate::identity::{AGENTS_MAX, ENDED_MAX, Serial};
 
 /// A machine that wants to join. It has proved that it has the key.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,12 @@ pub enum EnrolRefused {
     /// The key was that of an earlier certificate.
     #[error("the key was used before; make a new one")]
     OldKey,
+    /// Too many certificates wait for their end.
+    #[error(
+        "machines with {ENDED_MAX} certificates had their names taken over within a day, the most \
+         that can; try again later"
+    )]
+    TooMany,
     /// Too many machines.
     #[error("{AGENTS_MAX} machines have joined, the most that can")]
     Full,
@@ -126,11 +132,13 @@ impl Book {
             return Err(EnrolRefused::OldKey);
         }
         let joined = issue_time(now, known.map(|agent| agent.current.issued));
+        let known = known.cloned();
         let current = Held { serial, key, issued: joined };
         let Token { kind, expires, services, .. } = token.clone();
         let grant = Grant::of(&kind, name, &current, false);
-        let agent =
-            Agent { kind, services, joined, from: source, current, previous: None, end: None };
+        self.take_name(known.as_ref(), now)?;
+        let (previous, older, end) = (None, Vec::new(), None);
+        let agent = Agent { kind, services, joined, from: source, current, previous, older, end };
         self.tokens.remove(name);
         self.agents.insert(name.clone(), agent);
         self.spend(Spent { secret, name: name.clone(), at: now, expires, used: Some(serial) });

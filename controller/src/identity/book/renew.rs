@@ -6,7 +6,7 @@ use plan::{Digest, Timestamp};
 use xds::join::{Kind, MachineName};
 
 use super::{Agent, Book, End, EndKind, Grant, Held, issue_time};
-use crate::identity::{GRACE, OVERLAP, SKEW_MAX, Serial};
+use crate::identity::{GRACE, OLDER_MAX, OVERLAP, SKEW_MAX, Serial};
 
 /// A certificate that somebody showed: of our CA, and the key was proved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,8 +131,9 @@ pub enum RenewRefused {
     /// The new key is an old one.
     #[error("a renewal needs a new key")]
     OldKey,
-    /// So many renewals that their certificates begin in the future.
-    #[error("renewed too often; wait a minute")]
+    /// So many renewals that their certificates begin in the future, or that more of them are good
+    /// than are kept.
+    #[error("renewed too often; wait until earlier certificates have ended")]
     TooOften,
 }
 
@@ -178,11 +179,13 @@ impl Book {
                 return Err(RenewRefused::OldKey);
             }
             let issued = issue_time(now, Some(held.issued));
-            if issued > now.after(SKEW_MAX) {
+            // Each is kept until it ends, to be taken back.
+            if issued > now.after(SKEW_MAX) || agent.older.len() >= OLDER_MAX {
                 return Err(RenewRefused::TooOften);
             }
             let next = Held { serial, key, issued };
             if let Some(agent) = self.agents.get_mut(name) {
+                agent.push_out(held);
                 agent.previous = Some(*held);
                 agent.current = next;
                 agent.from = source.to_canonical();

@@ -25,6 +25,7 @@ impl Book {
             }
         }
         self.spent.sort_by_key(|spent| spent.at);
+        self.take_over_ended(other);
     }
 
     /// Takes back every token that waits: it may have been used, or taken back, since. How many
@@ -75,6 +76,7 @@ impl Agent {
         if theirs.current.issued > self.current.issued {
             self.current = theirs.current;
             self.previous = theirs.previous;
+            self.older.clone_from(&theirs.older);
             self.from = theirs.from;
         }
     }

@@ -22,6 +22,7 @@ impl Book {
         self.spent.retain(|spent| now < spent.expires.max(spent.at).after(SPENT_KEPT));
         // A frozen or revoked one counts too: no certificate of its name is good any more by then.
         self.agents.retain(|_, agent| now < agent.current.expires().after(GRACE + GONE_KEPT));
+        self.sweep_ended(now);
     }
 
     pub(super) fn spend(&mut self, spent: Spent) {

@@ -128,6 +128,21 @@ impl World {
         in_now.map(|(_, key)| *key).collect()
     }
 
+    /// Those that would be told of as taken back, of those that have not ended.
+    fn taken_back(&self) -> BTreeSet<u64> {
+        let now = minute(self.now);
+        let told = self.book.taken_back(now);
+        let told = |shown: &Shown| told.iter().any(|taken| taken.serial == shown.held.serial);
+        let good = self.granted.iter().filter(|(shown, _)| now < shown.held.expires());
+        good.filter(|(shown, _)| told(shown)).map(|(_, key)| *key).collect()
+    }
+
+    /// The keys of certificates that have not ended.
+    fn good(&self) -> BTreeSet<u64> {
+        let good = self.granted.iter().filter(|(it, _)| minute(self.now) < it.held.expires());
+        good.map(|(_, key)| *key).collect()
+    }
+
     fn newest(&self) -> Timestamp {
         self.book.agent(&name("vm-1")).map_or_else(|| minute(0), |agent| agent.current.issued)
     }
@@ -147,6 +162,30 @@ proptest! {
             let settled = minute(world.now) >= world.newest().after(OVERLAP);
             prop_assert!(keys.len() <= if settled { 1 } else { 2 }, "{step:?}: {keys:?}");
         }
+    }
+
+    #[test]
+    fn what_is_taken_back_is_everything_of_who_is_out_and_nothing_of_who_is_in(
+        steps in proptest::collection::vec(step(true), 0..40),
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            let before = (world.book.list(), world.taken_back());
+            world.take(step);
+            let told = world.taken_back();
+            prop_assert!(told.is_disjoint(&world.let_in()), "{step:?}: {told:?}");
+            let joined = world.book.agent(&name("vm-1")).unwrap().joined;
+            let out = |(shown, _): &&(Shown, u64)| shown.held.issued < joined;
+            let out = world.granted.iter().filter(out).map(|(_, key)| *key);
+            let good = world.good();
+            let out: BTreeSet<u64> = out.filter(|key| good.contains(key)).collect();
+            prop_assert_eq!(&told, &out, "{:?}", step);
+            if !told.is_subset(&before.1) {
+                prop_assert!(world.book.list() > before.0, "{step:?}");
+            }
+        }
+        world.book.revoke(&name("vm-1"), "", minute(world.now)).unwrap();
+        prop_assert_eq!(world.taken_back(), world.good());
     }
 
     #[test]
