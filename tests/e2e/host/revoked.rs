@@ -125,3 +125,18 @@ fn a_revoked_gateway_gets_no_calls_any_more() {
     world.controller().run(&["rollback", "shop/orders", "--no-wait"]).ok();
     until("legacy answers", || (own() == Some('L')).then_some(()));
 }
+
+#[test]
+fn a_vm_that_left_opens_the_gateway_no_more() {
+    let Some(vm) = Beside::of("a_vm_that_left_opens_the_gateway_no_more", PLAN) else { return };
+    let world = &vm.world;
+    let _gateway = Gateway::start(world);
+    world.shift("orders", "100%");
+    let copy = Identity::copied(world);
+    assert_eq!(heard(world, &copy), Some('T'));
+    world.vm(&["agent", "leave"]).ok();
+    // Here it is the gateway's way to the target, without which that takes nobody.
+    world.net.vm.sysctl("net.ipv4.ip_forward", "1");
+    until_within(WITHIN, "the copy is refused", || heard(world, &copy).is_none().then_some(()));
+    assert!(Gateway::count(world, 8080, REFUSED) > 0);
+}
