@@ -280,7 +280,7 @@ fn own_calls_reach_the_target_by_its_gateway_and_all_others_as_before() {
     let mtls = |counts: &[(u64, u64)]| counts.iter().map(|(mtls, _)| *mtls).collect::<Vec<_>>();
     assert_eq!(mtls(&others), mtls(&after));
     // What closes connections of a side that lost is asked in the clear, beside mTLS.
-    let checked = |what| vm.counted("shop/orders/letters/target", what);
+    let checked = |what| vm.counted("shop/orders/http/target", what);
     until("checks are answered", || (checked("health_check.success") > 1).then_some(()));
     // Back, and what is left at the target is closed.
     let mut long =
@@ -318,7 +318,7 @@ fn each_end_knows_the_other() {
     let own = || world.net.vm.enter(|| call().ok());
     until("the split is Envoy's", || (own() == Some('T')).then_some(()));
     drop(gateway.envoy.take());
-    let failed = |what| vm.counted("shop/orders/letters/target", what);
+    let failed = |what| vm.counted("shop/orders/http/target", what);
     let foreign = Identity::foreign(&world.scratch, "gateway/edge/edge-1");
     for (identity, counted) in
         [(&agent, "ssl.fail_verify_san"), (&foreign, "ssl.fail_verify_error")]

@@ -114,7 +114,7 @@ fn a_revoked_gateway_gets_no_calls_any_more() {
     world.shift("orders", "100%");
     let own = || world.net.vm.enter(|| call().ok());
     until("the split is Envoy's", || (own() == Some('T')).then_some(()));
-    let refused = || vm.counted("shop/orders/letters/target", REFUSED);
+    let refused = || vm.counted("shop/orders/http/target", REFUSED);
     let before = refused();
     world.controller().run(&["revoke", "edge-1"]).ok();
     until_within(WITHIN, "it is refused", || {
