@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use agent::dataplane::{
     Adopted, Dataplane, DataplaneError, Forget, Netlink, Ownership, Settings, Straggler, Tally,
 };
-use agent::rules::{Name, Table};
+use agent::rules::{Name, Table, compile, rollback};
 
 use crate::host::descriptors;
 use crate::verbs::chain;
@@ -43,7 +43,7 @@ pub(crate) struct Removed {
 
 impl Kernel {
     /// The name of our table, and that of break-glass.
-    pub(crate) const TABLES: [&str; 2] = ["crossfade", "crossfade_rollback"];
+    pub(crate) const TABLES: [&str; 2] = [compile::TABLE, rollback::TABLE];
 
     /// Opens sockets in this network namespace, for a command.
     pub(crate) fn open() -> Result<Self, DataplaneError> {
