@@ -208,8 +208,8 @@ fn settings(table: &str, ownership: Ownership) -> Settings {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use agent::dataplane::{Committed, Fake, Flushed};
-    use agent::rules::{Host, Marks, Transport, fake, rollback};
+    use agent::dataplane::{Committed, Fake};
+    use agent::rules::{Host, Marks, fake, rollback};
 
     use super::*;
 
@@ -249,15 +249,6 @@ mod tests {
             self.fake.stragglers()
         }
 
-        fn flush_flows(
-            &mut self,
-            mask: u32,
-            value: u32,
-            transport: Option<Transport>,
-        ) -> Result<Flushed, DataplaneError> {
-            self.fake.flush_flows(mask, value, transport)
-        }
-
         fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
             self.fake.forget(which)
         }
@@ -290,15 +281,6 @@ mod tests {
         }
 
         fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError> {
-            unreachable!("it was not adopted")
-        }
-
-        fn flush_flows(
-            &mut self,
-            _: u32,
-            _: u32,
-            _: Option<Transport>,
-        ) -> Result<Flushed, DataplaneError> {
             unreachable!("it was not adopted")
         }
 
