@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use plan::split::Side;
 
-use crate::rules::{Key, Mark, Name, Table, Transport};
+use crate::rules::{Key, Mark, Name, Table};
 
 pub(crate) use self::answer::Attributes;
 pub use self::error::DataplaneError;
@@ -62,21 +62,9 @@ pub trait Dataplane: Send {
     /// The kernel did not answer.
     fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError>;
 
-    /// Forgets the flows whose mark, under `mask`, is `value`; only those of `transport`, or all.
+    /// Forgets flows, however many services they are of: the kernel's table is not walked for each.
     /// Marks that say target go with translation, which no other program's flow of that mark has.
     /// The next packet of such a flow is decided anew; one of TCP is reset by the new side.
-    ///
-    /// # Errors
-    /// The kernel refused. With [`Flushed::OneByOne`]'s way some flows may be forgotten already.
-    fn flush_flows(
-        &mut self,
-        mask: u32,
-        value: u32,
-        transport: Option<Transport>,
-    ) -> Result<Flushed, DataplaneError>;
-
-    /// Forgets flows as [`Self::flush_flows`] does, however many services they are of: the kernel's
-    /// table is not walked for each.
     ///
     /// # Errors
     /// The kernel refused; some flows may be forgotten already.
@@ -162,14 +150,4 @@ impl Forget {
     pub fn is_empty(&self) -> bool {
         self.marked.is_empty() && self.older.is_empty()
     }
-}
-
-/// How flows were forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
-    /// By the kernel, with one message; it does not say how many.
-    AtOnce,
-    /// Listed, and so many forgotten one by one: the kernel cannot tell transports apart (before
-    /// Linux 6.11).
-    OneByOne(u64),
 }

@@ -67,18 +67,6 @@ pub enum Change {
         /// Permissions, such as 0o644.
         mode: u32,
     },
-    /// A symbolic link, in place of what is there.
-    Symlink {
-        /// Where.
-        path: HostPath,
-        /// Where it points, as it is written.
-        target: PathBuf,
-    },
-    /// A file or link taken away.
-    Remove {
-        /// Which.
-        path: HostPath,
-    },
     /// A kernel setting. Not kept over a reboot by the kernel.
     Sysctl {
         /// Which.
@@ -128,12 +116,6 @@ pub enum ChangeError {
         /// What it is.
         found: &'static str,
     },
-    /// A path that no change is made at.
-    #[error(transparent)]
-    Path(#[from] BadPath),
-    /// A name that no setting has.
-    #[error(transparent)]
-    Key(#[from] BadKey),
     /// More than a journal holds.
     #[error("{what} is over the limit of {limit}")]
     Limit {
@@ -193,12 +175,6 @@ impl<S: System> Journal<S> {
         Ok(Self { log, steps, system })
     }
 
-    /// What is changed and not undone, oldest first, in words.
-    #[must_use]
-    pub fn pending(&self) -> Vec<String> {
-        self.steps.iter().filter(|step| !step.undone).map(|s| s.action.to_string()).collect()
-    }
-
     /// Makes one change, written down before it is made.
     ///
     /// # Errors
@@ -210,8 +186,6 @@ impl<S: System> Journal<S> {
         }
         match change {
             Change::WriteFile { path, bytes, mode } => self.write(path, bytes, *mode),
-            Change::Symlink { path, target } => self.link(path, target),
-            Change::Remove { path } => self.replace(path, |_| Place::Absent),
             Change::Sysctl { key, value } => self.set(key, value),
             Change::Run { argv } => {
                 self.system.run(argv).map_err(|error| host(&argv.join(" "), error))?;
@@ -226,53 +200,6 @@ impl<S: System> Journal<S> {
                 Ok(Applied::Done)
             }
         }
-    }
-
-    /// [`Change::WriteFile`].
-    ///
-    /// # Errors
-    /// It is not made.
-    pub fn write_file(
-        &mut self,
-        path: &Path,
-        bytes: &[u8],
-        mode: u32,
-    ) -> Result<Applied, ChangeError> {
-        let path = HostPath::try_from(path.to_path_buf())?;
-        self.apply(&Change::WriteFile { path, bytes: Bytes(bytes.to_vec()), mode })
-    }
-
-    /// [`Change::Symlink`].
-    ///
-    /// # Errors
-    /// It is not made.
-    pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<Applied, ChangeError> {
-        let path = HostPath::try_from(path.to_path_buf())?;
-        self.apply(&Change::Symlink { path, target: target.to_path_buf() })
-    }
-
-    /// [`Change::Remove`].
-    ///
-    /// # Errors
-    /// It is not made.
-    pub fn remove(&mut self, path: &Path) -> Result<Applied, ChangeError> {
-        self.apply(&Change::Remove { path: HostPath::try_from(path.to_path_buf())? })
-    }
-
-    /// [`Change::Sysctl`], such as `net.ipv4.ip_forward` and `1`.
-    ///
-    /// # Errors
-    /// It is not made.
-    pub fn sysctl(&mut self, key: &str, value: &str) -> Result<Applied, ChangeError> {
-        self.apply(&Change::Sysctl { key: key.parse()?, value: value.to_owned() })
-    }
-
-    /// [`Change::OnUndo`].
-    ///
-    /// # Errors
-    /// It is not written down.
-    pub fn on_undo(&mut self, argv: &[&str]) -> Result<Applied, ChangeError> {
-        self.apply(&Change::OnUndo { argv: argv.iter().map(|word| (*word).to_owned()).collect() })
     }
 
     fn write(&mut self, path: &HostPath, bytes: &Bytes, mode: u32) -> Result<Applied, ChangeError> {
@@ -292,15 +219,6 @@ impl<S: System> Journal<S> {
             let mode = mode & 0o7777;
             Place::File(FileState { bytes: bytes.clone(), mode, owner, modified: None, attributes })
         })
-    }
-
-    fn link(&mut self, path: &HostPath, target: &Path) -> Result<Applied, ChangeError> {
-        use std::os::unix::ffi::OsStrExt as _;
-        self.directories(path)?;
-        let target = Bytes(target.as_os_str().as_bytes().to_vec());
-        let attributes = Vec::new();
-        let link = LinkState { target, owner: this_process(), modified: None, attributes };
-        self.replace(path, |_| Place::Link(link))
     }
 
     /// Makes the directories that a path needs, the outermost first.

@@ -179,9 +179,7 @@ fn words(change: &journal::Change) -> String {
     use journal::Change as C;
     match change {
         C::Sysctl { key, value } => format!("{key} = {value}"),
-        C::WriteFile { path, .. } | C::Symlink { path, .. } | C::Remove { path } => {
-            path.to_string()
-        }
+        C::WriteFile { path, .. } => path.to_string(),
         C::OnUndo { argv } | C::Run { argv, .. } => argv.join(" "),
     }
 }

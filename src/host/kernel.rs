@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use agent::dataplane::{
     Adopted, Dataplane, DataplaneError, Forget, Netlink, Ownership, Settings, Straggler, Tally,
 };
-use agent::rules::{Name, Table};
+use agent::rules::{Name, Table, compile, rollback};
 
 use crate::host::descriptors;
 use crate::verbs::chain;
@@ -43,7 +43,7 @@ pub(crate) struct Removed {
 
 impl Kernel {
     /// The name of our table, and that of break-glass.
-    pub(crate) const TABLES: [&str; 2] = ["crossfade", "crossfade_rollback"];
+    pub(crate) const TABLES: [&str; 2] = [compile::TABLE, rollback::TABLE];
 
     /// Opens sockets in this network namespace, for a command.
     pub(crate) fn open() -> Result<Self, DataplaneError> {
@@ -208,8 +208,8 @@ fn settings(table: &str, ownership: Ownership) -> Settings {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use agent::dataplane::{Committed, Fake, Flushed};
-    use agent::rules::{Host, Marks, Transport, fake, rollback};
+    use agent::dataplane::{Committed, Fake};
+    use agent::rules::{Host, Marks, fake, rollback};
 
     use super::*;
 
@@ -249,15 +249,6 @@ mod tests {
             self.fake.stragglers()
         }
 
-        fn flush_flows(
-            &mut self,
-            mask: u32,
-            value: u32,
-            transport: Option<Transport>,
-        ) -> Result<Flushed, DataplaneError> {
-            self.fake.flush_flows(mask, value, transport)
-        }
-
         fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
             self.fake.forget(which)
         }
@@ -290,15 +281,6 @@ mod tests {
         }
 
         fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError> {
-            unreachable!("it was not adopted")
-        }
-
-        fn flush_flows(
-            &mut self,
-            _: u32,
-            _: u32,
-            _: Option<Transport>,
-        ) -> Result<Flushed, DataplaneError> {
             unreachable!("it was not adopted")
         }
 

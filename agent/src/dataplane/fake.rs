@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::errno::Errno;
 
 use super::error::DataplaneError;
-use super::{Adopted, Committed, Dataplane, Flushed, Forget, Ownership, Straggler, Tally};
+use super::{Adopted, Committed, Dataplane, Forget, Ownership, Straggler, Tally};
 use crate::rules::fake::Kernel;
-use crate::rules::{Name, Table, Transport};
+use crate::rules::{Name, Table};
 
 /// A [`Kernel`] that others hold too, to send packets through it or to damage it.
 #[derive(Clone, Debug)]
@@ -74,16 +74,6 @@ impl Dataplane for Fake {
             networks.into_iter().map(straggler).collect()
         };
         Ok(sets.into_keys().map(|name| (name.clone(), noted(&name))).collect())
-    }
-
-    fn flush_flows(
-        &mut self,
-        mask: u32,
-        value: u32,
-        transport: Option<Transport>,
-    ) -> Result<Flushed, DataplaneError> {
-        let count = self.kernel(|kernel| kernel.flush(mask, value, transport));
-        Ok(Flushed::OneByOne(count))
     }
 
     fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {

@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
 
+use super::Forget;
 use super::answer::Attributes;
 use super::encode::rule::{TRANSLATED, V4, V6, octets, protocol};
 use super::encode::{ACK, DUMP};
 use super::error::DataplaneError;
 use super::socket::Socket;
-use super::{Flushed, Forget};
 use crate::rules::{Key, Transport, mark};
 
 /// `IPCTNL_MSG_CT_GET`.
@@ -59,12 +59,12 @@ const LISTED_MAX: usize = 1 << 20;
 /// table once or twice; for more of them it is listed.
 const WALKS_MAX: usize = 8;
 
-/// Which flows.
+/// Flows whose mark, under `mask`, is `value`; only those of `transport`, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Which {
-    pub(super) mask: u32,
-    pub(super) value: u32,
-    pub(super) transport: Option<Transport>,
+struct Which {
+    mask: u32,
+    value: u32,
+    transport: Option<Transport>,
 }
 
 impl Which {
@@ -83,12 +83,9 @@ struct Listed {
     family: u8,
 }
 
-/// Forgets flows.
-pub(super) fn flush(
-    socket: &mut Socket,
-    which: Which,
-    one_by_one: bool,
-) -> Result<Flushed, DataplaneError> {
+/// Forgets flows: with one message, or listed and one by one where the kernel cannot tell
+/// transports apart (before Linux 6.11).
+fn flush(socket: &mut Socket, which: Which, one_by_one: bool) -> Result<(), DataplaneError> {
     let Some(transport) = which.transport else {
         return at_once(socket, which)?.map_err(refused);
     };
@@ -104,7 +101,7 @@ pub(super) fn flush(
         let others = which.translated() && !flow.translated;
         flow.mark & which.mask == which.value && !others
     })?;
-    each(socket, &listed).map(Flushed::OneByOne)
+    each(socket, &listed)
 }
 
 /// Forgets flows of any number of services.
@@ -141,9 +138,8 @@ pub(super) fn forget(
     Ok(())
 }
 
-/// Forgets these; how many of them still were.
-fn each(socket: &mut Socket, listed: &[Listed]) -> Result<u64, DataplaneError> {
-    let mut count = 0;
+/// Forgets these.
+fn each(socket: &mut Socket, listed: &[Listed]) -> Result<(), DataplaneError> {
     for some in listed.chunks(AT_ONCE) {
         let mut messages = socket.messages();
         for flow in some {
@@ -155,14 +151,13 @@ fn each(socket: &mut Socket, listed: &[Listed]) -> Result<u64, DataplaneError> {
         }
         for outcome in socket.ask_each(&messages)? {
             match outcome {
-                Ok(()) => count += 1,
                 // It ended by itself.
-                Err(Errno::ENOENT) => (),
+                Ok(()) | Err(Errno::ENOENT) => (),
                 Err(errno) => return Err(refused(errno)),
             }
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// What is tracked of flows, for whoever opened one.
@@ -219,7 +214,7 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 }
 
 /// With one message, or one for each family: the kernel walks its table.
-fn at_once(socket: &mut Socket, which: Which) -> Result<Result<Flushed, Errno>, DataplaneError> {
+fn at_once(socket: &mut Socket, which: Which) -> Result<Result<(), Errno>, DataplaneError> {
     let mut messages = socket.messages();
     // Transports are told apart only within a family.
     let families: &[u8] = if which.transport.is_some() { &[V4, V6] } else { &[0] };
@@ -242,7 +237,7 @@ fn at_once(socket: &mut Socket, which: Which) -> Result<Result<Flushed, Errno>, 
         });
     }
     let outcomes = socket.ask_each(&messages)?;
-    Ok(outcomes.into_iter().collect::<Result<(), _>>().map(|()| Flushed::AtOnce))
+    Ok(outcomes.into_iter().collect())
 }
 
 /// What is looked at of a flow that was listed.

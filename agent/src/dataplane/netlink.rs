@@ -12,10 +12,8 @@ use super::encode::{Messages, Verb, object};
 use super::error::DataplaneError;
 use super::held::{self, Held};
 use super::socket::Socket;
-use super::{
-    Adopted, Committed, Dataplane, Flushed, Forget, Ownership, SIGN, Straggler, Tally, flows,
-};
-use crate::rules::{Name, Table, Transport};
+use super::{Adopted, Committed, Dataplane, Forget, Ownership, SIGN, Straggler, Tally, flows};
+use crate::rules::{Name, Table};
 
 /// The longest comment: `nft` prints up to 128 bytes.
 const COMMENT_MAX: usize = 120;
@@ -272,16 +270,6 @@ impl Dataplane for Netlink {
             all.insert(name, networks.collect());
         }
         Ok(all)
-    }
-
-    fn flush_flows(
-        &mut self,
-        mask: u32,
-        value: u32,
-        transport: Option<Transport>,
-    ) -> Result<Flushed, DataplaneError> {
-        let which = flows::Which { mask, value, transport };
-        flows::flush(&mut self.socket, which, self.settings.old_kernel)
     }
 
     fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {

@@ -10,16 +10,14 @@ use super::findings::{ForeignMarks, ForeignNat, Netfilter, TableSeen};
 use super::marks::{self, Bits};
 use super::ports;
 use crate::dataplane::Netlink;
-use crate::rules::{Name, mark};
+use crate::rules::{Name, compile, mark};
 
 /// `NF_INET_FORWARD`.
 const FORWARD: u32 = 2;
 /// `NF_DROP` as a policy.
 const DROP: u32 = 0;
-/// Ours; who hooks in earlier comes first.
-const OUR_PRIORITY: i32 = -110;
-/// Ours and the break-glass table.
-const OWN: &str = "crossfade";
+/// Our table; the name of the break-glass table begins with it.
+const OWN: &str = compile::TABLE;
 
 /// Nothing where the kernel does not answer.
 pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
@@ -60,7 +58,7 @@ pub(super) async fn find(addresses: &BTreeSet<IpAddr>) -> Option<Netfilter> {
             continue;
         }
         let earliest = nat.iter().filter(of).filter_map(|chain| chain.priority).min();
-        let first = earliest.is_some_and(|priority| priority < OUR_PRIORITY);
+        let first = earliest.is_some_and(|priority| priority < compile::PRIORITY);
         found.nat.extend(rules.iter().flat_map(|rule| translated(rule, family, first, addresses)));
     }
     Some(found)

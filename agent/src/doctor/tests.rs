@@ -116,11 +116,9 @@ fn whatever_could_not_be_told_is_no_reason_to_fall() {
 fn what_is_changed_is_what_the_rows_chose() {
     let setting = |change: &Change| match change {
         Change::Sysctl { key, value } => format!("{key}={value}"),
-        Change::WriteFile { .. }
-        | Change::Symlink { .. }
-        | Change::Remove { .. }
-        | Change::Run { .. }
-        | Change::OnUndo { .. } => format!("{change:?}"),
+        Change::WriteFile { .. } | Change::Run { .. } | Change::OnUndo { .. } => {
+            format!("{change:?}")
+        }
     };
     let changes = |f: &Findings, w: &Wishes| -> Vec<String> {
         chosen_changes(f, w).iter().map(setting).collect()

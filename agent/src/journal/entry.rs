@@ -47,7 +47,7 @@ pub(super) enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Action {
-    /// A file or link put, replaced or taken away.
+    /// A file put, or one in place of a file or link.
     Path { path: HostPath, before: Place, after: Place },
     /// A directory made.
     Directory { path: HostPath },

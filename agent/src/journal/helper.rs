@@ -31,23 +31,18 @@ const ANSWER_MAX: Duration = Duration::from_secs(90);
 /// Files that are ours alone, or that an agent puts its resolver in. Names of ours may stand
 /// anywhere in the last part.
 const FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/run/crossfade/resolvconf"];
-const DIRECTORIES: [&str; 7] = [
+const DIRECTORIES: [&str; 4] = [
     "/etc/NetworkManager/conf.d",
     "/etc/NetworkManager/dnsmasq.d",
-    "/etc/systemd/resolved.conf.d",
-    "/etc/systemd/dns-delegate.d",
-    "/run/NetworkManager/conf.d",
     "/run/systemd/resolved.conf.d",
     "/run/systemd/dns-delegate.d",
 ];
 
 /// Commands, word by word; `*` is one word of letters, digits, dots and dashes.
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 6] = [
     &["systemctl", "--no-block", "try-reload-or-restart", "systemd-resolved.service"],
     &["nmcli", "general", "reload"],
     &["nmcli", "general", "reload", "dns-full"],
-    &["resolvectl", "flush-caches"],
-    &["resolvconf", "-u"],
     &["resolvconf", "-d", "*"],
     &["sh", "-c", "exec resolvconf -a * < /run/crossfade/resolvconf"],
     &["sh", "-c", "exec resolvconf -m 0 -x -a * < /run/crossfade/resolvconf"],
@@ -67,8 +62,6 @@ pub enum Ask {
     UndoOthers(Stays),
     /// Take what is ours out of files that others changed; the stub answers there.
     TakeOut(Vec<SocketAddr>),
-    /// What is changed?
-    Pending,
 }
 
 /// One answer.
@@ -81,8 +74,6 @@ pub enum Answer {
     Undone(Report),
     /// To [`Ask::TakeOut`].
     TakenOut(Taken),
-    /// To [`Ask::Pending`].
-    Pending(Vec<String>),
     /// It was not done, in words.
     Refused(String),
 }
@@ -117,8 +108,6 @@ pub fn allowed(change: &Change) -> Result<(), NotAllowed> {
             let fits = is_file(path) && mode & !MODE_MOST == 0;
             (fits && contents::may_hold(directory, &bytes.0), path.to_string())
         }
-        // Nothing that an agent does needs these: what was there comes back by the journal.
-        Change::Symlink { path, .. } | Change::Remove { path } => (false, path.to_string()),
         Change::Sysctl { key, .. } => (is_setting(key), key.to_string()),
         Change::Run { argv } | Change::OnUndo { argv } => (is_command(argv), argv.join(" ")),
     };
@@ -199,7 +188,6 @@ fn answer<S: System>(ask: Ask, journal: &mut Journal<S>) -> Answer {
         Ask::UndoFiles => Answer::Undone(journal.undo_files()),
         Ask::UndoOthers(stays) => Answer::Undone(journal.undo_others(&stays)),
         Ask::TakeOut(stub) => Answer::TakenOut(journal.take_out(&stub)),
-        Ask::Pending => Answer::Pending(journal.pending()),
         Ask::Apply(change) => {
             if let Err(refused) = allowed(&change) {
                 return Answer::Refused(refused.to_string());
@@ -276,15 +264,6 @@ impl Helper {
         if let Answer::TakenOut(taken) = answer { Ok(taken) } else { Err(unexpected(answer)) }
     }
 
-    /// What is changed.
-    ///
-    /// # Errors
-    /// There is no answer.
-    pub fn pending(&mut self) -> Result<Vec<String>, AskError> {
-        let answer = self.ask(&Ask::Pending)?;
-        if let Answer::Pending(what) = answer { Ok(what) } else { Err(unexpected(answer)) }
-    }
-
     fn ask(&mut self, ask: &Ask) -> Result<Answer, AskError> {
         say(self.stream.get_mut(), ask)?;
         let Some(line) = line(&mut self.stream)? else {
@@ -297,7 +276,7 @@ impl Helper {
 fn unexpected(answer: Answer) -> AskError {
     match answer {
         Answer::Refused(words) => AskError::Refused(words),
-        Answer::Applied(_) | Answer::Undone(_) | Answer::TakenOut(_) | Answer::Pending(_) => {
+        Answer::Applied(_) | Answer::Undone(_) | Answer::TakenOut(_) => {
             AskError::Refused("the answer is to another question".to_owned())
         }
     }

@@ -71,9 +71,7 @@ impl Stays {
         let mut stays = Self::default();
         for change in changes {
             match change {
-                Change::WriteFile { path, .. }
-                | Change::Symlink { path, .. }
-                | Change::Remove { path } => stays.paths.push(path.clone()),
+                Change::WriteFile { path, .. } => stays.paths.push(path.clone()),
                 Change::OnUndo { argv } => stays.commands.push(argv.clone()),
                 Change::Run { .. } | Change::Sysctl { .. } => {}
             }

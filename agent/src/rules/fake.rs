@@ -143,18 +143,6 @@ impl Kernel {
         }
     }
 
-    /// Forgets the flows whose mark, under `mask`, is `value`, of those on target only translated
-    /// ones; how many they were.
-    pub fn flush(&mut self, mask: u32, value: u32, transport: Option<Transport>) -> u64 {
-        let before = self.flows.len();
-        self.flows.retain(|packet, flow| {
-            let others = mask & value & mark::SIDE != 0 && !flow.translated;
-            let another = transport.is_some_and(|of| of != packet.transport);
-            flow.mark & mask != value || another || others
-        });
-        (before - self.flows.len()).try_into().unwrap_or(u64::MAX)
-    }
-
     /// Forgets flows of any number of services.
     pub fn forget(&mut self, which: &Forget) {
         self.flows.retain(|packet, flow| {

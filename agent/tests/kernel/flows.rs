@@ -4,13 +4,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use agent::dataplane::{Dataplane as _, Flushed, Forget, Netlink, Ownership, Tracked};
+use agent::dataplane::{Dataplane as _, Forget, Netlink, Ownership, Tracked};
 use agent::rules::{Key, Marks, Transport};
 use plan::{ServiceId, Side};
 
 use crate::backends::Backends;
 use crate::netns::{Space, World, allowed};
-use crate::tables::{LEGACY, LOGICAL, MASK, SHAPE, Shape, TARGET, service, settings};
+use crate::tables::{LOGICAL, SHAPE, Shape, flows, service, settings};
 
 /// Flows of each kind and family.
 const FLOWS: usize = 50;
@@ -100,18 +100,15 @@ fn flows_stay_until_they_are_forgotten() {
         assert_eq!((open.datagrams(), open.connections()), (vec![b'L'], vec![Ok(b'L')]));
 
         // Of the other side nothing is forgotten.
-        netlink.flush_flows(MASK, TARGET, Some(Transport::Udp)).unwrap();
+        netlink.forget(&flows(&[Side::Target], false)).unwrap();
         assert_eq!((open.datagrams(), open.connections()), (vec![b'L'], vec![Ok(b'L')]));
 
-        let flushed = netlink.flush_flows(MASK, LEGACY, Some(Transport::Udp)).unwrap();
-        let expected =
-            if old_kernel { Flushed::OneByOne(2 * FLOWS as u64) } else { Flushed::AtOnce };
-        assert_eq!(flushed, expected);
+        netlink.forget(&flows(&[Side::Legacy], false)).unwrap();
         assert_eq!(open.datagrams(), vec![b'T'], "decided anew");
         assert_eq!(open.connections(), vec![Ok(b'L')], "connections stay");
 
         // A connection that the kernel no longer knows is ended by whom it reaches now.
-        netlink.flush_flows(MASK, LEGACY, None).unwrap();
+        netlink.forget(&flows(&[Side::Legacy], true)).unwrap();
         let ends = open.connections();
         let reset = |end: &Result<u8, ErrorKind>| {
             matches!(end, Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
@@ -121,6 +118,13 @@ fn flows_stay_until_they_are_forgotten() {
     }
 }
 
+/// Twenty services, more than are forgotten by a message each, and their marks.
+fn many() -> (Vec<ServiceId>, Marks) {
+    let ids: Vec<ServiceId> = (0..20).map(|at| format!("shop/s{at:02}").parse().unwrap()).collect();
+    let marks = Marks::default().assign(ids.iter()).unwrap();
+    (ids, marks)
+}
+
 /// Flows that are older than any rule of ours stay as they are; those of many services are found by
 /// one look.
 #[test]
@@ -128,8 +132,7 @@ fn datagrams_that_are_older_and_those_of_many_services_are_decided_anew() {
     if !allowed("datagrams_that_are_older_and_those_of_many_services_are_decided_anew") {
         return;
     }
-    let ids: Vec<ServiceId> = (0..20).map(|at| format!("shop/s{at:02}").parse().unwrap()).collect();
-    let marks = Marks::default().assign(ids.iter()).unwrap();
+    let (ids, marks) = many();
     for old_kernel in [false, true] {
         let world = World::new();
         let _backends = Backends::start(&world);
@@ -179,6 +182,9 @@ fn flows_of_others_with_a_mark_of_ours_stay() {
     if !allowed("flows_of_others_with_a_mark_of_ours_stay") {
         return;
     }
+    // The mark is that of the first service on target.
+    let (ids, marks) = many();
+    assert_eq!(ids.first().and_then(|id| marks.of(id)).unwrap().value(Side::Target, false), 0x3);
     let space = Space::new("vm");
     let chain = "type filter hook output priority -150; tcp dport 9999 ct mark set 0x3";
     let loaded =
@@ -199,12 +205,16 @@ fn flows_of_others_with_a_mark_of_ours_stay() {
         });
         let (from, to) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
         let mut leaves = || tracked.leaves_as(from, to).unwrap();
-        for transport in [Some(Transport::Tcp), None] {
-            netlink.flush_flows(MASK, TARGET, transport).unwrap();
-            assert_eq!(leaves(), Some(from.ip()), "{old_kernel} {transport:?}");
+        for count in [1, ids.len()] {
+            let all = ids.iter().take(count).filter_map(|id| Some((marks.of(id)?, Side::Target)));
+            let marked = Forget { marked: all.collect(), connections: true, ..Forget::default() };
+            netlink.forget(&marked).unwrap();
+            assert_eq!(leaves(), Some(from.ip()), "{old_kernel}, of {count} services");
         }
-        // By these bits alone it is found.
-        netlink.flush_flows(MASK & !1, LEGACY, None).unwrap();
+        // Who asks for where it is sent to finds it.
+        let key = Key { address: to.ip(), transport: Transport::Tcp, port: to.port() };
+        let older = Forget { older: [key].into(), connections: true, ..Forget::default() };
+        netlink.forget(&older).unwrap();
         assert_eq!(leaves(), None);
     }
 }

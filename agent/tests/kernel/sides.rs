@@ -2,11 +2,11 @@
 //! back while the split rises, and all retrace while it falls.
 
 use agent::dataplane::{Dataplane as _, Ownership};
-use plan::bucket;
+use plan::{Side, bucket};
 
 use crate::backends::{Backends, CLIENTS, address, sides};
 use crate::netns::{World, allowed};
-use crate::tables::{MASK, SHAPE, Shape, open, service};
+use crate::tables::{SHAPE, Shape, flows, open, service};
 
 #[test]
 fn every_client_is_where_it_was_predicted() {
@@ -22,7 +22,7 @@ fn every_client_is_where_it_was_predicted() {
         netlink.commit(&service(Shape { split, ..SHAPE })).unwrap();
         let now = [0, 1].map(|family| {
             // As many flows would not fit into the table of the machine.
-            netlink.flush_flows(0, 0, None).unwrap();
+            netlink.forget(&flows(&[Side::Legacy, Side::Target], true)).unwrap();
             sides(&world, family, 20_000 + round)
         });
         for (family, sides) in now.iter().enumerate() {
@@ -38,7 +38,7 @@ fn every_client_is_where_it_was_predicted() {
     let counted: u64 = netlink.counters().unwrap().values().map(|tally| tally.packets).sum();
     let asked = u64::try_from(series.len()).unwrap() * 2 * u64::from(CLIENTS);
     assert_eq!(counted, asked, "each flow is counted once");
-    netlink.flush_flows(MASK, 0, None).unwrap();
+    netlink.forget(&flows(&[Side::Legacy, Side::Target], true)).unwrap();
 }
 
 fn wrong(family: usize, sides: &[u8], split: u16) -> usize {

@@ -3,20 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use agent::dataplane::{Netlink, Ownership, Settings};
+use agent::dataplane::{Forget, Netlink, Ownership, Settings};
 use agent::rules::{
-    Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Stragglers, Table, Transport,
+    Action, Chain, Dispatch, Family, Hook, Key, Marks, Match, Name, Rule, Stragglers, Table,
+    Transport,
 };
+use plan::{ServiceId, Side};
 
 /// The logical addresses, on `lo` of the VM.
 pub(crate) const LOGICAL: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
 /// Bits of the flow mark.
-pub(crate) const MASK: u32 = 0x3fff;
+const MASK: u32 = 0x3fff;
 /// The bit of the side.
 const SIDE: u32 = 1;
 /// Marks of the sides.
-pub(crate) const LEGACY: u32 = 2;
-pub(crate) const TARGET: u32 = 3;
+const LEGACY: u32 = 2;
+const TARGET: u32 = 3;
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -88,6 +90,15 @@ pub(crate) fn service(shape: Shape) -> Table {
         table.chains.insert(name(chain), Chain { hook: Some((hook, -110)), rules });
     }
     table
+}
+
+/// The flows of that service on these sides; of connections too, or of datagrams alone.
+pub(crate) fn flows(sides: &[Side], connections: bool) -> Forget {
+    let id: ServiceId = "shop/orders".parse().unwrap();
+    let mark = Marks::default().assign([&id].into_iter()).unwrap().of(&id).unwrap();
+    assert_eq!([Side::Legacy, Side::Target].map(|side| mark.value(side, false)), [LEGACY, TARGET]);
+    let marked = sides.iter().map(|side| (mark, *side)).collect();
+    Forget { marked, connections, ..Forget::default() }
 }
 
 /// To the side that this chain says.

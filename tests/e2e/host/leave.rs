@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use agent::journal::Journal;
+use agent::journal::{Change, Journal};
 
 use super::main_job::PLAN;
 use super::world::{Agent, World, until};
@@ -258,7 +258,8 @@ fn what_an_agent_planted_is_not_done_by_root() {
     world.join_with(&world.token(&["vm-1"]), &[]).ok();
     let done = world.scratch.path().join("done");
     let mut planted = Journal::open(&world.data()).unwrap();
-    planted.on_undo(&["touch", done.to_str().unwrap()]).unwrap();
+    let argv = vec!["touch".to_owned(), done.to_str().unwrap().to_owned()];
+    planted.apply(&Change::OnUndo { argv }).unwrap();
     drop(planted);
     // And what it waits for.
     fs::remove_file(world.data().join("lock")).unwrap();

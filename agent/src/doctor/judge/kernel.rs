@@ -3,6 +3,8 @@
 use super::super::findings::{Findings, Netfilter, Release, TableSeen};
 use super::super::{Check, Row, Verdict};
 use super::row;
+use crate::rules::compile::TABLE as OURS;
+use crate::rules::rollback::TABLE as BREAK_GLASS;
 
 /// The first release whose nat chains work in `inet` tables.
 const INET_NAT: Release = Release { major: 5, minor: 2 };
@@ -10,10 +12,6 @@ const INET_NAT: Release = Release { major: 5, minor: 2 };
 const OWNER: Release = Release { major: 5, minor: 12 };
 /// The first with tables that outlive their owner (`NFT_TABLE_F_PERSIST`).
 const PERSIST: Release = Release { major: 6, minor: 9 };
-
-/// Our table and the break-glass table, in family `inet`.
-const OURS: &str = "crossfade";
-const BREAK_GLASS: &str = "crossfade_rollback";
 
 /// How much of the room for flows may be in use, in percent.
 const FLOWS_MAX_PERCENT: u64 = 80;

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use super::super::findings::{Findings, ForeignMarks, ForeignNat, Forwarding, Wishes};
 use super::super::{Check, Row, Verdict};
 use super::{must_forward, row};
-
-/// Lets flows of ours through, whoever drops the rest: bits 1 to 12 of a flow's mark are the
-/// service, never 0.
-const LET_THROUGH: &str = "-m connmark ! --mark 0x0/0x1ffe -j ACCEPT";
+use crate::rules::mark;
 
 /// The most chains that are named in one row: some hosts have thousands.
 const NAMED_MAX: usize = 8;
@@ -111,8 +108,10 @@ fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
     }
     let chain = if docker { "DOCKER-USER" } else { "FORWARD" };
     let why = "no rule of our table can let through what another chain drops";
+    // Flows of ours, whoever drops the rest: the index of a service is never 0.
+    let through = format!("-m connmark ! --mark 0x0/{:#x} -j ACCEPT", mark::INDEX);
     row(check, Verdict::Warn, found, "a rule by the operator, before any split", why)
-        .mend(format!("iptables -I {chain} {LET_THROUGH}; ip6tables -I {chain} {LET_THROUGH}"))
+        .mend(format!("iptables -I {chain} {through}; ip6tables -I {chain} {through}"))
 }
 
 fn firewalld(findings: &Findings, wishes: &Wishes) -> Row {

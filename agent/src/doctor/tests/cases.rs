@@ -9,6 +9,9 @@ use super::{Case, case};
 
 use Verdict::{Fail, Good, Note, Warn};
 
+/// What an operator is told to add for flows of ours.
+const LET_THROUGH: &str = "-I DOCKER-USER -m connmark ! --mark 0x0/0x1ffe -j ACCEPT";
+
 fn seen(findings: &mut Findings) -> &mut Netfilter {
     findings.netfilter.get_or_insert_default()
 }
@@ -100,7 +103,7 @@ pub(super) const NETWORK: [Case; 30] = [
         f.strict = vec!["eth0".into()];
     }),
     case("no docker", (Check::ForwardPolicy, Good), "nothing", None, |_, _| {}),
-    case("docker", (Check::ForwardPolicy, Warn), "operator", Some("-I DOCKER-USER"), |f, _| {
+    case("docker", (Check::ForwardPolicy, Warn), "operator", Some(LET_THROUGH), |f, _| {
         docker(f);
     }),
     case("docker, beside Envoy", (Check::ForwardPolicy, Warn), "rule", Some("-I"), |f, w| {

@@ -15,10 +15,10 @@ pub(super) fn may_hold(directory: &Path, bytes: &[u8]) -> bool {
 
 fn says(directory: &Path) -> Option<fn(&str) -> bool> {
     Some(match directory.to_str()? {
-        "/etc/NetworkManager/conf.d" | "/run/NetworkManager/conf.d" => manager,
+        "/etc/NetworkManager/conf.d" => manager,
         "/etc/NetworkManager/dnsmasq.d" => dnsmasq,
-        "/etc/systemd/resolved.conf.d" | "/run/systemd/resolved.conf.d" => drop_in,
-        "/etc/systemd/dns-delegate.d" | "/run/systemd/dns-delegate.d" => delegate,
+        "/run/systemd/resolved.conf.d" => drop_in,
+        "/run/systemd/dns-delegate.d" => delegate,
         _ => return None,
     })
 }
@@ -67,7 +67,7 @@ mod tests {
         let manager = "/etc/NetworkManager/conf.d";
         let dnsmasq = "/etc/NetworkManager/dnsmasq.d";
         let resolved = "/run/systemd/resolved.conf.d";
-        let delegate = "/etc/systemd/dns-delegate.d";
+        let delegate = "/run/systemd/dns-delegate.d";
         for (directory, text, expected) in [
             (manager, "# Ours.\n[main]\nrc-manager=unmanaged\n", true),
             (manager, "[main]\nplugins=/tmp/evil.so\n", false),

@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::rc::Rc;
 
 use super::super::disk::Disk;
 use super::super::{Applied, Bytes, Change, Journal, Stays, UNDONE_MAX};
-use super::tree::{Mortal, Scratch, unlocked};
+use super::tree::{Mortal, Scratch, Short as _, path, unlocked};
 
 const HOSTS: &str = "/etc/hosts";
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -17,7 +16,7 @@ const RESOLVER: &str = "/etc/resolv.conf";
 const ROUNDS: usize = 3 * UNDONE_MAX;
 
 fn write(journal: &mut Journal, path: &str, text: &str) {
-    let applied = journal.write_file(Path::new(path), text.as_bytes(), 0o644).unwrap();
+    let applied = journal.write_file(path, text).unwrap();
     assert_eq!(applied, Applied::Done, "{text}");
 }
 
@@ -80,7 +79,7 @@ fn the_first_bytes_come_back_whenever_the_process_dies() {
         let mut journal = unlocked(|| Journal::with(&scratch.state(), hands()));
         let script = || {
             for text in ["one\n", "two\n", "three\n"] {
-                journal.write_file(Path::new(HOSTS), text.as_bytes(), 0o644).unwrap();
+                journal.write_file(HOSTS, text).unwrap();
             }
         };
         let lived = catch_unwind(AssertUnwindSafe(script)).is_ok();
@@ -118,8 +117,7 @@ fn a_command_that_both_ways_have_runs_when_both_are_undone() {
     journal.on_undo(&told).unwrap();
     write(&mut journal, RESOLVER, "one way\n");
     write(&mut journal, HOSTS, "another\n");
-    let path = Path::new(HOSTS).to_path_buf().try_into().unwrap();
-    let hosts = Change::WriteFile { path, bytes: Bytes(Vec::new()), mode: 0o644 };
+    let hosts = Change::WriteFile { path: path(HOSTS), bytes: Bytes(Vec::new()), mode: 0o644 };
     let on_undo = Change::OnUndo { argv: told.map(str::to_owned).to_vec() };
     let report = journal.undo_others(&Stays::of(&[hosts.clone(), on_undo]));
     assert_eq!((report.undone, report.failed), (vec![RESOLVER.to_owned()], vec![]));

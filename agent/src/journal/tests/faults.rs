@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::super::disk::Disk;
 use super::super::{Applied, Journal, Report};
-use super::tree::{Mortal, Scratch, changes, path, unlocked};
+use super::tree::{Mortal, Scratch, Short as _, changes, unlocked};
 
 /// More changes than the whole script makes.
 const NEVER: u32 = 1000;
@@ -120,8 +120,7 @@ fn a_mounted_file_is_written_over_in_place_and_has_its_bytes_again_whenever_the_
             unlocked(|| Journal::with(&scratch.state(), hands()))
         };
         let mut journal = open(lives);
-        let hosts = path("/etc/hosts");
-        let write = lived(|| journal.write_file(hosts.as_path(), b"others, and longer", 0o644));
+        let write = lived(|| journal.write_file("/etc/hosts", "others, and longer"));
         drop(journal);
         if let Some(written) = &write {
             assert!(written.is_ok(), "{written:?}");
@@ -143,9 +142,7 @@ fn a_mounted_file_is_written_over_in_place_and_has_its_bytes_again_whenever_the_
 fn what_is_so_already_is_not_undone() {
     let scratch = Scratch::host();
     let mut journal = mortal(&scratch, NEVER);
-    let text = b"a = b\n";
-    let at = path("/etc/tool.conf");
-    assert_eq!(journal.write_file(at.as_path(), text, 0o644).unwrap(), Applied::Already);
+    assert_eq!(journal.write_file("/etc/tool.conf", "a = b\n").unwrap(), Applied::Already);
     assert_eq!(journal.sysctl("net.ipv4.ip_forward", "0\n").unwrap(), Applied::Already);
     assert_eq!(journal.pending(), Vec::<String>::new());
     assert_eq!(journal.undo(), Report::default());
@@ -157,20 +154,20 @@ fn a_record_torn_anywhere_tells_of_a_change_that_never_began() {
     let before = scratch.seen();
     let file = scratch.state().join("journal");
     let mut journal = scratch.journal();
-    journal.remove(path("/etc/tool.conf").as_path()).unwrap();
+    journal.write_file("/etc/tool.conf", "ours\n").unwrap();
     let first = fs::read(&file).unwrap();
-    journal.remove(path("/etc/hosts").as_path()).unwrap();
+    journal.write_file("/etc/hosts", "ours\n").unwrap();
     drop(journal);
     let both = fs::read(&file).unwrap();
     let hosts = Scratch::host();
     for length in first.len()..both.len() {
         fs::copy(hosts.root().join("etc/hosts"), scratch.root().join("etc/hosts")).unwrap();
-        let _ = fs::remove_file(scratch.root().join("etc/tool.conf"));
+        fs::write(scratch.root().join("etc/tool.conf"), "ours\n").unwrap();
         fs::write(&file, &both[..length]).unwrap();
         // It goes on from there, too: what is added is whole again.
         let mut journal = scratch.journal();
         assert_eq!(journal.pending(), ["/etc/tool.conf"], "{length}");
-        journal.remove(path("/etc/plain.conf").as_path()).unwrap();
+        journal.write_file("/etc/plain.conf", "ours\n").unwrap();
         drop(journal);
         let mut journal = scratch.journal();
         assert_eq!(journal.pending(), ["/etc/tool.conf", "/etc/plain.conf"], "{length}");

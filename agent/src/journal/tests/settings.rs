@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::{CloneFlags, unshare};
 
 use super::super::Journal;
-use super::tree::Scratch;
+use super::tree::{Scratch, Short as _};
 
 /// Every setting of the network, but counters and what cannot be read.
 fn all(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::super::disk::{Disk, System};
 use super::super::place::{Bytes, HostPath, Place};
 use super::super::sysctl::Key;
-use super::super::{Change, Journal, OpenError};
+use super::super::{Applied, Change, ChangeError, Journal, OpenError};
 
 /// A directory of one test, gone with it.
 pub(crate) struct Scratch(PathBuf);
@@ -144,6 +144,34 @@ pub(crate) fn path(text: &str) -> HostPath {
     HostPath::try_from(PathBuf::from(text)).unwrap()
 }
 
+/// Changes in the words of a test.
+pub(crate) trait Short {
+    fn write_file(&mut self, path: &str, text: &str) -> Result<Applied, ChangeError>;
+    fn sysctl(&mut self, key: &str, value: &str) -> Result<Applied, ChangeError>;
+    fn on_undo(&mut self, argv: &[&str]) -> Result<Applied, ChangeError>;
+    /// What is changed and not undone, oldest first.
+    fn pending(&self) -> Vec<String>;
+}
+
+impl<S: System> Short for Journal<S> {
+    fn write_file(&mut self, at: &str, text: &str) -> Result<Applied, ChangeError> {
+        let bytes = Bytes(text.as_bytes().to_vec());
+        self.apply(&Change::WriteFile { path: path(at), bytes, mode: 0o644 })
+    }
+
+    fn sysctl(&mut self, key: &str, value: &str) -> Result<Applied, ChangeError> {
+        self.apply(&Change::Sysctl { key: key.parse().unwrap(), value: value.to_owned() })
+    }
+
+    fn on_undo(&mut self, argv: &[&str]) -> Result<Applied, ChangeError> {
+        self.apply(&Change::OnUndo { argv: argv.iter().map(|word| (*word).to_owned()).collect() })
+    }
+
+    fn pending(&self) -> Vec<String> {
+        self.steps.iter().filter(|step| !step.undone).map(|s| s.action.to_string()).collect()
+    }
+}
+
 /// Every kind of change, some of them of one path.
 pub(crate) fn changes() -> Vec<Change> {
     let write = |at: &str, text: &str, mode| Change::WriteFile {
@@ -157,11 +185,10 @@ pub(crate) fn changes() -> Vec<Change> {
         write("/etc/systemd/resolved.conf.d/crossfade.conf", "[Resolve]\n", 0o644),
         write("/etc/hosts", "127.0.0.1 localhost\n192.0.2.1 orders\n", 0o600),
         write("/etc/hosts", "again\n", 0o640),
-        Change::Symlink { path: path("/etc/plain.conf"), target: "hosts".into() },
-        Change::Symlink { path: path("/run/new/link"), target: "/etc/hosts".into() },
-        Change::Remove { path: path("/etc/tool.conf") },
-        Change::Remove { path: path("/etc/dangling") },
-        Change::Remove { path: path("/etc/never") },
+        write("/etc/plain.conf", "plain\n", 0o644),
+        write("/run/new/file", "new\n", 0o644),
+        write("/etc/dangling", "no link\n", 0o644),
+        write("/etc/tool.conf", "a = b\n", 0o644),
         Change::Sysctl { key: "net.ipv4.ip_forward".parse().unwrap(), value: "1".into() },
         Change::Sysctl { key: "net/ipv4/conf/eth0/rp_filter".parse().unwrap(), value: "2".into() },
     ]

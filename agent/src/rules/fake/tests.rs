@@ -89,7 +89,7 @@ fn raising_moves_nobody_back_and_lowering_retraces() {
 }
 
 #[test]
-fn established_flows_stay_until_they_are_flushed() {
+fn established_flows_stay_until_they_are_forgotten() {
     let mut kernel = kernel();
     let marks = holding(&mut kernel, &[Leaf::orders(0)]);
     let first = packet("10.1.0.1", "10.0.1.10:8080", 4000);
@@ -98,11 +98,15 @@ fn established_flows_stay_until_they_are_flushed() {
     holding(&mut kernel, &[Leaf::orders(10_000)]);
     assert_eq!([kernel.receive(first), kernel.receive(datagram)], before);
     let id = "shop/orders".parse().unwrap();
-    let legacy = marks.of(&id).unwrap().value(Side::Legacy, false);
-    let mask = mark::SIDE | mark::INDEX;
-    assert_eq!(kernel.flush(mask, legacy | mark::SIDE, None), 0);
-    assert_eq!(kernel.flush(mask, legacy, Some(Transport::Udp)), 0);
-    assert_eq!(kernel.flush(mask, legacy, Some(Transport::Tcp)), 1);
+    let of = |side, connections| Forget {
+        marked: [(marks.of(&id).unwrap(), side)].into(),
+        connections,
+        ..Forget::default()
+    };
+    kernel.forget(&of(Side::Target, true));
+    kernel.forget(&of(Side::Legacy, false));
+    assert_eq!([kernel.receive(first), kernel.receive(datagram)], before);
+    kernel.forget(&of(Side::Legacy, true));
     let after = kernel.receive(first);
     assert_eq!(marks.read(after.mark), Some((&id, Side::Target)));
 }
