@@ -10,8 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent::names::stub::Reach;
-use agent::names::{Answers, Settings, Stub, Upstreams};
+use agent::names::{Answers, Sockets, Stub, Upstreams};
 
 /// Queries of each kind where the command line says nothing.
 const QUERIES: usize = 20_000;
@@ -20,13 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let queries = std::env::args().nth(1).map_or(Ok(QUERIES), |text| text.parse())?;
     let upstream = upstream()?;
     let host = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 11));
-    let settings = Settings {
-        listen: vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)],
-        reach: Reach::Loopback,
-        mark: None,
-    };
     let asked = Upstreams::choose([upstream], &[])?;
-    let stub = Stub::bind(&settings, Arc::new(Answers::empty(host)), asked)?;
+    let sockets = Sockets::bind(&[SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)])?;
+    let stub = Stub::waiting(Arc::new(Answers::empty(host)), None);
+    stub.begin(sockets, asked)?;
     let through = *stub.addresses().first().ok_or("no address")?;
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     client.set_read_timeout(Some(Duration::from_secs(2)))?;

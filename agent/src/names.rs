@@ -20,5 +20,5 @@ pub mod trample;
 pub mod upstream;
 
 pub use answers::Answers;
-pub use stub::{Settings, Sockets, Stub, Totals};
+pub use stub::{Sockets, Stub, Totals};
 pub use upstream::Upstreams;

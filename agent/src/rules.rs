@@ -12,7 +12,8 @@ pub mod host;
 mod keys;
 mod local;
 pub mod mark;
-pub mod predict;
+#[cfg(test)]
+mod predict;
 pub mod rollback;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -23,7 +24,6 @@ pub use self::compile::{Compiled, Counted, Reject, Told, compile};
 pub use self::diff::{Change, diff};
 pub use self::host::{Capture, Forbidden, Host, SocketMark};
 pub use self::mark::{Mark, Marks};
-pub use self::predict::{Client, Decision, Fate, Origin, Why, predict};
 pub use self::rollback::rollback;
 pub use self::table::{
     Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Stragglers, Table, Transport,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use agent::journal::Bytes;
 use agent::names::integrate::{self, Change, Choice, Env, How, Standing};
-use agent::names::stub::{BindError, Reach, Sockets};
+use agent::names::stub::{BindError, Sockets};
 use agent::names::upstream::ResolvConf;
 use agent::names::{Answers, Stub, Upstreams};
 use agent::rules::SocketMark;
@@ -79,7 +79,7 @@ pub(super) fn start(
     }
     let answers = Arc::new(Answers::of(settings.address, leaves));
     let stub = Arc::new(Stub::waiting(answers, Some(SocketMark::AGENT.value)));
-    let handed = Sockets::from_fds(handed, Reach::Loopback).ok();
+    let handed = Sockets::from_fds(handed).ok();
     let begun = begin(&stub, directory, settings.names, handed);
     let notes = watch::channel(Vec::new()).0;
     Some(Serving { stub, begun, notes })
@@ -101,7 +101,7 @@ fn begin(
         let Begun { kept, upstreams, otherwise } = wanted(&known, names, &stub.answers(), &own)?;
         let sockets = match handed.take().filter(|it| it.addresses() == kept.listen) {
             Some(sockets) => sockets,
-            None => match Sockets::bind(&kept.listen, Reach::Loopback) {
+            None => match Sockets::bind(&kept.listen) {
                 Ok(sockets) => sockets,
                 // The kernel shows no socket that is connected.
                 Err(BindError::Socket { address, .. }) if !taken.contains(&address) => {

@@ -186,15 +186,6 @@ impl<F: Files> Store<F> {
         self.tidy(generation)
     }
 
-    /// Forgets everything: all that this store has made.
-    ///
-    /// # Errors
-    /// Something cannot be removed.
-    pub fn forget(&mut self) -> Result<(), StoreError> {
-        let directory = self.directory.clone();
-        self.files.remove(&directory).map_err(failed("remove", &directory))
-    }
-
     /// Lets `current` and the names of the files lead to a generation.
     fn point(&mut self, generation: u64) -> Result<(), StoreError> {
         let mut links = vec![(CURRENT.to_owned(), generation.to_string())];

@@ -131,8 +131,6 @@ pub struct Choice {
     pub reason: String,
     /// The ways before it and why each does not work here.
     pub passed: Vec<Passed>,
-    /// What undoing brings back, for who reads it.
-    pub undo: Vec<String>,
 }
 
 /// A way that does not work here.

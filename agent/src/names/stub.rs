@@ -36,7 +36,7 @@ use tokio::task::LocalSet;
 
 use self::meter::Meter;
 pub use self::meter::{Dropped, Totals};
-pub use self::sockets::{BindError, Reach, Sockets};
+pub use self::sockets::{BindError, Sockets};
 use self::world::World;
 use super::{Answers, Upstreams};
 
@@ -53,18 +53,6 @@ pub const STREAMS_MAX: usize = 48;
 
 /// Most unanswered queries of one TCP connection that are kept to be asked again elsewhere.
 pub const PIPELINE_MAX: usize = 32;
-
-/// How a stub is set up.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where it listens: UDP and TCP on each.
-    pub listen: Vec<SocketAddr>,
-    /// From where it may be reached.
-    pub reach: Reach,
-    /// SO_MARK of its upstream sockets, by which the host's rules leave them alone. Without the
-    /// right to set it, they go unmarked.
-    pub mark: Option<u32>,
-}
 
 /// A stub, which serves from when it has sockets. Dropping it stops it; its sockets live on where
 /// they were handed to.
@@ -90,9 +78,9 @@ struct Serving {
 /// Why a stub does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A socket cannot be had.
+    /// A socket cannot be copied.
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Copy(#[from] BindError),
     /// The thread or its runtime cannot be had.
     #[error("the thread of the stub does not start")]
     Thread(#[source] io::Error),
@@ -105,7 +93,9 @@ pub enum StartError {
 }
 
 impl Stub {
-    /// One that has no sockets yet: nobody can ask it until it [begins](Self::begin).
+    /// One that has no sockets yet: nobody can ask it until it [begins](Self::begin). `mark` is
+    /// SO_MARK of its upstream sockets, by which the host's rules leave them alone; without the
+    /// right to set it, they go unmarked.
     #[must_use]
     pub fn waiting(answers: Arc<Answers>, mark: Option<u32>) -> Self {
         Self {
@@ -118,39 +108,12 @@ impl Stub {
         }
     }
 
-    /// Binds and serves. Answers are there before the first query can come.
+    /// Serves from now on, once: on sockets bound here, or on those that the service manager kept
+    /// over a restart with the queries that came meanwhile.
     ///
     /// # Errors
-    /// When an address is taken or not allowed, or the thread cannot be had.
-    pub fn bind(
-        settings: &Settings,
-        answers: Arc<Answers>,
-        upstreams: Upstreams,
-    ) -> Result<Self, StartError> {
-        let sockets = Sockets::bind(&settings.listen, settings.reach)?;
-        Self::start(sockets, settings.mark, answers, upstreams)
-    }
-
-    /// Serves on sockets that are there already: those that the service manager kept over a
-    /// restart, with the queries that came meanwhile.
-    ///
-    /// # Errors
-    /// When a socket or the thread cannot be had, or an upstream is one of these sockets.
-    pub fn start(
-        sockets: Sockets,
-        mark: Option<u32>,
-        answers: Arc<Answers>,
-        upstreams: Upstreams,
-    ) -> Result<Self, StartError> {
-        let stub = Self::waiting(answers, mark);
-        stub.begin(sockets, upstreams)?;
-        Ok(stub)
-    }
-
-    /// Serves from now on, once.
-    ///
-    /// # Errors
-    /// As [`Self::start`], and where it serves already.
+    /// When a socket cannot be copied, the thread cannot be had, an upstream is one of these
+    /// sockets, or it serves already.
     pub fn begin(&self, sockets: Sockets, upstreams: Upstreams) -> Result<(), StartError> {
         refuse_own(&upstreams, &sockets)?;
         let running = sockets.try_clone()?;
@@ -242,13 +205,6 @@ impl Stub {
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.meter.totals(self.answers.load().told())
-    }
-
-    /// Stops and gives the sockets back.
-    #[must_use]
-    pub fn stop(mut self) -> Option<Sockets> {
-        let serving = self.serving.take()?;
-        serving.sockets.try_clone().ok()
     }
 }
 

@@ -137,6 +137,7 @@ impl<'a> Local<'a> {
     }
 
     /// Whether stragglers of this family are sent to target now: only at exactly 100 %.
+    #[cfg(test)]
     pub(super) fn catches(&self, family: Family) -> bool {
         self.leaf.serving.split() == Split::TARGET && self.has_target(family)
     }

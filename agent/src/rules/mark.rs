@@ -105,7 +105,8 @@ impl Marks {
     }
 
     /// The service and side that a flow's mark says; `None`: not one of ours.
-    pub fn read(&self, value: u32) -> Option<(&ServiceId, Side)> {
+    #[cfg(test)]
+    pub(crate) fn read(&self, value: u32) -> Option<(&ServiceId, Side)> {
         let index = (value & INDEX) >> 1;
         let (id, _) = self.0.iter().find(|(_, mark)| u32::from(mark.index) == index)?;
         Some((id, if value & SIDE == 0 { Side::Legacy } else { Side::Target }))

@@ -1,8 +1,6 @@
-//! What the kernel does with a client, without asking it.
-//!
-//! Nothing here looks at compiled rules, so that tests can hold the two against each other.
+//! What the kernel does with a client, said from the plan alone: for tests, which hold compiled
+//! rules against it.
 
-#[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +17,7 @@ use crate::rules::table::{Family, Key, Transport};
 
 /// Somebody who opens a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
+pub(super) struct Client {
     /// The address that its packets carry.
     pub source: IpAddr,
     /// Where they go.
@@ -30,7 +28,7 @@ pub struct Client {
 
 /// Where a client runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(super) enum Origin {
     /// Elsewhere: its packets arrive.
     Network,
     /// On this host, but not as the agent or the Envoy beside it.
@@ -39,7 +37,7 @@ pub enum Origin {
 
 /// What becomes of a new flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub(super) struct Decision {
     /// Whose destination it is.
     pub service: ServiceId,
     /// What is done.
@@ -50,7 +48,7 @@ pub struct Decision {
 
 /// What is done with a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// Nothing; it goes where it goes.
     LeftAlone(Why),
     /// The local Envoy takes it, at this port.
@@ -70,7 +68,7 @@ pub enum Fate {
 
 /// Why a flow is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub(super) enum Why {
     /// It comes from a gateway of the target, of the same plan.
     Gateway,
     /// It comes from a network that the host exempts.
@@ -83,7 +81,7 @@ pub enum Why {
 
 /// What becomes of a new flow of this client; `None`: no service is where it goes. `table` must be
 /// one that [`compile::compile`] takes.
-pub fn predict(table: &HostTable, host: &Host, client: Client) -> Option<Decision> {
+pub(super) fn predict(table: &HostTable, host: &Host, client: Client) -> Option<Decision> {
     let locals = compile::locals(table, host);
     let held = Keys::of(&locals).held.get(&client.key).copied()?;
     let (Held::Logical(at) | Held::Own(at)) = held;

@@ -178,17 +178,6 @@ fn what_is_damaged_is_told_and_the_one_before_counts() {
     }
 }
 
-#[test]
-fn what_is_forgotten_is_gone() {
-    let folder = Folder::new();
-    let mut found = Store::open(&folder.identity()).unwrap();
-    renew(&mut found, &issuer()).unwrap();
-    for _ in 0..2 {
-        found.store.forget().unwrap();
-        assert!(!folder.identity().exists());
-    }
-}
-
 /// Whoever owns the directory above may plant something there for root, who joins.
 #[test]
 fn links_lead_to_nobody_elses_files() {

@@ -1,15 +1,12 @@
 //! Input that nobody should send.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use agent::names::stub::{QUERY_MAX, RELAYED_MAX, Reach, StartError};
-use agent::names::{Settings, Stub};
+use agent::names::Sockets;
+use agent::names::stub::{QUERY_MAX, RELAYED_MAX, StartError};
 
-use crate::world::{
-    Client, Upstream, answers, as_answer, question, settings, stub, upstreams, wait_for,
-};
+use crate::world::{Client, Upstream, as_answer, question, stub, stub_on, upstreams, wait_for};
 
 #[test]
 fn what_is_dropped_reaches_nobody() {
@@ -87,17 +84,15 @@ fn a_flood_that_nobody_answers_stays_bounded_and_all_other_names_go_on() {
 
 #[test]
 fn where_a_stub_may_not_be() {
-    let asked = || upstreams(&[&Upstream::mute()]);
     let bind = |listen: &[&str]| {
         let listen = listen.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
-        let settings = Settings { listen, reach: Reach::Loopback, mark: None };
-        Stub::bind(&settings, Arc::new(answers(0)), asked()).map(|_| ()).unwrap_err().to_string()
+        Sockets::bind(&listen).unwrap_err().to_string()
     };
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         assert!(bind(&[address]).contains("no loopback address"), "{address}");
     }
     assert!(bind(&[]).contains("0 addresses"));
-    let running = stub(asked());
+    let running = stub(upstreams(&[&Upstream::mute()]));
     let taken = running.addresses()[0].to_string();
     assert!(bind(&[&taken]).contains("cannot listen"), "{taken}");
 }
@@ -108,7 +103,6 @@ fn an_upstream_that_is_the_stub_is_refused_at_the_start() {
     let own = agent::names::Upstreams::choose(first.addresses(), &[]).unwrap();
     let listen = first.addresses();
     drop(first);
-    let settings = Settings { listen, ..settings() };
-    let refused = Stub::bind(&settings, Arc::new(answers(0)), own).unwrap_err();
+    let refused = stub_on(Sockets::bind(&listen).unwrap(), own).unwrap_err();
     assert!(matches!(refused, StartError::OwnAddress(_)), "{refused}");
 }

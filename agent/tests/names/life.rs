@@ -5,12 +5,11 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
-use agent::names::stub::{BindError, Reach};
-use agent::names::{Settings, Sockets};
+use agent::names::Sockets;
+use agent::names::stub::BindError;
 
 use crate::world::{
-    Client, Upstream, as_answer, question, read_frame, settings, stub, stub_on, upstreams,
-    write_frame,
+    Client, Upstream, as_answer, bound, question, read_frame, stub, stub_on, upstreams, write_frame,
 };
 
 #[test]
@@ -21,16 +20,16 @@ fn queries_wait_while_nobody_serves() {
     let address = first.addresses()[0];
     // What the service manager holds.
     let kept = first.sockets().unwrap().fds().unwrap();
-    assert!(first.stop().is_some());
+    drop(first);
     let query = question(1, "orders.corp.example", 1);
     let foreign = question(2, "a.example", 1);
     client.send(&query);
     client.send(&foreign);
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     write_frame(&mut stream, &query);
-    let sockets = Sockets::from_fds(kept, Reach::Loopback).unwrap();
+    let sockets = Sockets::from_fds(kept).unwrap();
     assert_eq!(sockets.addresses(), [address]);
-    let second = stub_on(sockets, upstreams(&[&upstream]));
+    let second = stub_on(sockets, upstreams(&[&upstream])).unwrap();
     assert_eq!(client.receive()[..2], [0, 1]);
     assert_eq!(client.receive(), as_answer(&foreign, 0));
     assert_eq!(read_frame(&mut stream).unwrap()[..2], [0, 1]);
@@ -40,10 +39,8 @@ fn queries_wait_while_nobody_serves() {
 #[test]
 fn both_families() {
     let upstream = Upstream::echo();
-    let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-    let settings = Settings { listen, ..settings() };
-    let answers = std::sync::Arc::new(crate::world::answers(0));
-    let stub = agent::names::Stub::bind(&settings, answers, upstreams(&[&upstream])).unwrap();
+    let listen = ["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    let stub = stub_on(Sockets::bind(&listen).unwrap(), upstreams(&[&upstream])).unwrap();
     let socket = UdpSocket::bind("[::1]:0").unwrap();
     socket.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
     for name in ["orders.corp.example", "a.example"] {
@@ -87,7 +84,7 @@ fn descriptors_that_are_not_ours_are_refused() {
             want: |error| matches!(error, BindError::Count(5)),
         },
     ] {
-        let refused = Sockets::from_fds(fds, Reach::Loopback).unwrap_err();
+        let refused = Sockets::from_fds(fds).unwrap_err();
         assert!(want(&refused), "{name}: {refused}");
     }
 }
@@ -111,8 +108,8 @@ fn process(datagram: OwnedFd) -> Child {
 /// Answers on its input until it is killed.
 fn answer() -> ! {
     let datagram = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    let sockets = Sockets::from_fds([datagram], Reach::Loopback).unwrap();
-    let _stub = stub_on(sockets, upstreams(&[&Upstream::mute()]));
+    let sockets = Sockets::from_fds([datagram]).unwrap();
+    let _stub = stub_on(sockets, upstreams(&[&Upstream::mute()])).unwrap();
     loop {
         std::thread::park();
     }
@@ -123,7 +120,7 @@ fn a_query_for_a_plan_name_outlives_who_is_killed_while_answering() {
     if std::env::var_os(ANSWERS).is_some() {
         answer();
     }
-    let bound = Sockets::bind(&settings().listen, Reach::Loopback).unwrap();
+    let bound = bound().unwrap();
     let client = Client::at(bound.addresses()[0]);
     for kill in 0..KILLS {
         for id in 0..QUERIES {

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent::names::stub::Reach;
-use agent::names::{Answers, Settings, Sockets, Stub, Upstreams};
+use agent::names::stub::{BindError, StartError};
+use agent::names::{Answers, Sockets, Stub, Upstreams};
 use plan::fixture;
 use plan::split::Split;
 
@@ -154,17 +154,18 @@ pub(crate) fn upstreams(servers: &[&Upstream]) -> Upstreams {
     Upstreams::choose(servers.iter().map(|server| server.address), &[]).unwrap()
 }
 
-pub(crate) fn settings() -> Settings {
-    let listen = vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)];
-    Settings { listen, reach: Reach::Loopback, mark: None }
+/// Sockets on a port that is free.
+pub(crate) fn bound() -> Result<Sockets, BindError> {
+    Sockets::bind(&[SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)])
 }
 
 pub(crate) fn stub(asked: Upstreams) -> Stub {
-    Stub::bind(&settings(), Arc::new(answers(0)), asked).unwrap()
+    stub_on(bound().unwrap(), asked).unwrap()
 }
 
-pub(crate) fn stub_on(sockets: Sockets, asked: Upstreams) -> Stub {
-    Stub::start(sockets, None, Arc::new(answers(0)), asked).unwrap()
+pub(crate) fn stub_on(sockets: Sockets, asked: Upstreams) -> Result<Stub, StartError> {
+    let stub = Stub::waiting(Arc::new(answers(0)), None);
+    stub.begin(sockets, asked).map(|()| stub)
 }
 
 /// A client with a socket of its own.

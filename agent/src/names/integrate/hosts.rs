@@ -33,7 +33,6 @@ pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
                  and every change of the plan writes them again"
             .to_owned(),
         passed: Vec::new(),
-        undo: vec![format!("the block of {PATH} is removed")],
     })
 }
 

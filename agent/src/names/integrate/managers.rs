@@ -63,7 +63,6 @@ fn dnsmasq(env: &Env, servers: &ResolvConf) -> Result<Choice, Unfit> {
         ],
         reason: "NetworkManager's dnsmasq sends names of plans to the stub".to_owned(),
         passed: Vec::new(),
-        undo: vec![format!("{path} is removed, dnsmasq started again")],
     })
 }
 
@@ -90,10 +89,6 @@ fn own(env: &Env, manager: &NetworkManager, servers: &ResolvConf) -> Result<Choi
         reason: "NetworkManager leaves /etc/resolv.conf to the agent and tells it the servers"
             .to_owned(),
         passed: Vec::new(),
-        undo: vec![
-            format!("{} is as it was", plain::PATH),
-            format!("{path} is removed and NetworkManager writes {} again", plain::PATH),
-        ],
     })
 }
 
@@ -150,7 +145,6 @@ fn told(
         ],
         reason: format!("{how} writes /etc/resolv.conf: it is told of the stub"),
         passed: Vec::new(),
-        undo: vec![format!("{how} forgets {INTERFACE} and writes /etc/resolv.conf again")],
     })
 }
 

@@ -31,15 +31,6 @@ pub(super) fn resolv_conf(env: &Env) -> Result<Choice, Unfit> {
         changes: vec![change],
         reason: "nobody manages /etc/resolv.conf: it names the stub first".to_owned(),
         passed: Vec::new(),
-        undo: vec![match &env.resolv_conf {
-            ResolvFile::Link { target, .. } => {
-                format!("{PATH} is a link to {} again", target.display())
-            }
-            ResolvFile::Absent => format!("{PATH} is removed"),
-            ResolvFile::File { .. } | ResolvFile::Mounted { .. } => {
-                format!("{PATH} has its bytes again")
-            }
-        }],
     })
 }
 

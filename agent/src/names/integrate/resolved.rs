@@ -92,7 +92,6 @@ fn choice(
         ],
         reason,
         passed: Vec::new(),
-        undo: vec![format!("{path} is removed; a reboot removes it too")],
     })
 }
 

@@ -111,7 +111,7 @@ fn check(cases: Vec<Case>) {
                 assert_eq!(choice.how, how, "{name}: {:?}", choice.passed);
                 assert_eq!(choice.listen, bound(&[listen]), "{name}");
                 assert_eq!(choice.upstreams.to_string(), asked, "{name}");
-                assert!(!choice.reason.is_empty() && !choice.undo.is_empty(), "{name}");
+                assert!(!choice.reason.is_empty(), "{name}");
                 let before: Vec<How> = choice.passed.iter().map(|passed| passed.how).collect();
                 assert!(before.is_sorted() && before.iter().all(|it| *it < how), "{name}");
             }

@@ -21,16 +21,6 @@ const PORT_TRIES: u32 = 32;
 /// Most addresses to listen on: both families of loopback, on two ports.
 const LISTEN_MAX: usize = 4;
 
-/// From where the stub may be reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
-    /// This host alone: other addresses are refused.
-    #[default]
-    Loopback,
-    /// Whoever can reach the address.
-    Anyone,
-}
-
 /// Why a socket cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -69,13 +59,11 @@ impl Sockets {
     ///
     /// # Errors
     /// The first socket that cannot be had.
-    pub fn bind(addresses: &[SocketAddr], reach: Reach) -> Result<Self, BindError> {
-        if !(1..=LISTEN_MAX).contains(&addresses.len()) {
-            return Err(BindError::Count(addresses.len()));
-        }
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        counted(addresses.len())?;
         let mut sockets = Self { datagrams: Vec::new(), listeners: Vec::new() };
         for address in addresses {
-            allowed(*address, reach)?;
+            allowed(*address)?;
             let (datagram, listener) = pair(*address)?;
             sockets.datagrams.push(datagram);
             sockets.listeners.push(listener);
@@ -86,18 +74,16 @@ impl Sockets {
     /// Takes sockets over; which is which they say themselves.
     ///
     /// # Errors
-    /// When a descriptor is no bound socket, or none for the allowed reach. Nothing is kept then.
-    pub fn from_fds(
-        fds: impl IntoIterator<Item = OwnedFd>,
-        reach: Reach,
-    ) -> Result<Self, BindError> {
+    /// When a descriptor is no bound socket, or can be reached from elsewhere. Nothing is kept
+    /// then.
+    pub fn from_fds(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Self, BindError> {
         let mut sockets = Self { datagrams: Vec::new(), listeners: Vec::new() };
         for fd in fds {
             let socket = Socket::from(fd);
             let address = socket.local_addr().map_err(BindError::Handed)?;
             let address = address.as_socket().filter(|address| address.port() != 0);
             let address = address.ok_or_else(|| handed("it is not bound to an address"))?;
-            allowed(address, reach)?;
+            allowed(address)?;
             socket.set_nonblocking(true).map_err(BindError::Handed)?;
             match socket.r#type().map_err(BindError::Handed)? {
                 Type::DGRAM => sockets.datagrams.push(socket.into()),
@@ -107,10 +93,8 @@ impl Sockets {
                 _ => return Err(handed("it is neither for datagrams nor listening")),
             }
         }
-        match sockets.datagrams.len() {
-            count @ (0 | LISTEN_MAX..) if count != LISTEN_MAX => Err(BindError::Count(count)),
-            _ => Ok(sockets),
-        }
+        counted(sockets.datagrams.len())?;
+        Ok(sockets)
     }
 
     /// Copies of the descriptors, for the service manager to keep.
@@ -150,9 +134,14 @@ impl Sockets {
     }
 }
 
-fn allowed(address: SocketAddr, reach: Reach) -> Result<(), BindError> {
+fn counted(addresses: usize) -> Result<(), BindError> {
+    let fits = (1..=LISTEN_MAX).contains(&addresses);
+    if fits { Ok(()) } else { Err(BindError::Count(addresses)) }
+}
+
+fn allowed(address: SocketAddr) -> Result<(), BindError> {
     let inside = address.ip().to_canonical().is_loopback();
-    if inside || reach == Reach::Anyone { Ok(()) } else { Err(BindError::NotLoopback(address)) }
+    if inside { Ok(()) } else { Err(BindError::NotLoopback(address)) }
 }
 
 fn handed(why: &'static str) -> BindError {
