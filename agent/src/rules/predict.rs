@@ -1,5 +1,5 @@
-//! What the kernel does with a client, said from the plan alone: for tests, which hold compiled rules
-//! against it.
+//! What the kernel does with a client, said from the plan alone: for tests, which hold compiled
+//! rules against it.
 
 mod tests;
 
