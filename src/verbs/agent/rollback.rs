@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::{fs, io};
 
-use agent::dataplane::{DataplaneError, Forget};
+use agent::dataplane::Forget;
 use controller::clock::Clock;
 use plan::Side;
 
-use super::{held, not_joined};
-use crate::cli::agent::{Here, Rollback};
+use super::{held, not_joined, unchanged};
+use crate::cli::agent::Rollback;
 use crate::following;
 use crate::glass::{self, Act, BY_RULES, Deed, Glass, GlassError, Log, NOT_BY_US};
 use crate::host::actor::has_datagrams;
+use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
-use crate::host::{changes, files, trial};
 use crate::verbs::among::among;
 use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
@@ -61,13 +61,15 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
         let (service, by, reason) = (None, BY_RULES, NOT_BY_US);
         deeds.insert(0, Deed { act: Act::Rollback, service, by, reason });
     }
+    let put =
+        |glass: &Glass| Kernel::put_glass(&world, glass).map_err(|error| by_nft(unchanged(&error)));
     let ours = before.after(&deeds, Clock::start().now());
-    put(&world, &ours).map_err(by_nft)?;
+    put(&ours)?;
     let written = write_down(&directory, log, before, &deeds);
     // What others wrote down meanwhile is in force too.
     let all = match &written {
         Ok(all) if all.is_more_than(&ours) => {
-            put(&world, all).map_err(by_nft)?;
+            put(all)?;
             all
         }
         Ok(_) | Err(_) => &ours,
@@ -172,12 +174,7 @@ fn is_by_others(before: &Glass, world: &World) -> Result<bool, Failure> {
     Ok(before.force.is_empty() || !found.is_subset(&ours.counters))
 }
 
-/// What a command says that could not change the kernel.
-fn unchanged(error: &DataplaneError) -> Failure {
-    Failure::Failed(format!("the rules cannot be changed: {}", chain(error)))
-}
-
-/// The same with nothing of ours.
+/// What does the same with nothing of ours.
 fn nft(directory: &Path, act: Act) -> String {
     match act {
         Act::Rollback => format!("nft -f {}", directory.join(files::ROLLBACK).display()),
@@ -193,16 +190,6 @@ fn by_nft(failure: Failure, directory: &Path, act: Act) -> Failure {
     Failure::Failed(format!("{}; as root: {}", chain(&failure), nft(directory, act)))
 }
 
-/// Makes the kernel say so.
-fn put(world: &World, glass: &Glass) -> Result<(), Failure> {
-    let failed = |error| unchanged(&error);
-    let mut kernel = Kernel::open().map_err(failed)?;
-    if glass.force.is_empty() {
-        return kernel.end_glass().map(drop).map_err(failed);
-    }
-    kernel.break_glass(&world.rollback(|id| glass.covers(id))).map_err(failed)
-}
-
 /// Datagrams that are under way go to legacy too.
 fn forget_datagrams(world: &World, glass: &Glass) {
     let leaves = world.leaves();
@@ -212,27 +199,4 @@ fn forget_datagrams(world: &World, glass: &Glass) {
     if let Ok(mut kernel) = Kernel::open() {
         kernel.forget(&which);
     }
-}
-
-/// Puts in force what was held, before the network is up: the agent comes later.
-pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
-    let directory = files::directory(args.data.as_ref())?;
-    let Some(settings) = files::settings(&directory)? else { return Ok(Exit::Done) };
-    if trial::is_over(&directory, &settings) {
-        eprintln!("nobody confirmed the join: the agent takes it out");
-        return Ok(Exit::Done);
-    }
-    let failed = |error: DataplaneError| Failure::Failed(chain(&error));
-    let mut world = World::read(&directory)?;
-    let compiled = world.compile().map_err(Failure::Failed)?;
-    Kernel::leave_behind(&compiled.table).map_err(failed)?;
-    let glass = glass::read_or_nothing(&directory);
-    if !glass.force.is_empty() {
-        put(&world, &glass)?;
-    }
-    // The agent tries again: rules alone are worth having.
-    for why in changes::forward(&directory).await.failed {
-        eprintln!("not changed on this host: {why}");
-    }
-    Ok(Exit::Done)
 }
