@@ -26,6 +26,13 @@ pub(crate) const FILE: &str = "break-glass.log";
 
 /// How often those who run look at the file: what an operator does is in force within twice this.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// What stands for every service where one is named.
+pub(crate) const EVERY: &str = "*";
+/// Who did what nobody told us of: the table of break-glass came, grew or went.
+pub(crate) const BY_RULES: &str = "nft";
+/// Why nobody knows.
+pub(crate) const NOT_BY_US: &str =
+    "the table of break-glass came or went by other means than crossfade";
 /// What dissolved break-glass is written down as.
 const BY_CONTROLLER: &str = "controller";
 /// Why it was dissolved.
@@ -56,6 +63,19 @@ pub(crate) enum Act {
     Undo,
     /// No longer, because the controller says legacy itself.
     Dissolved,
+}
+
+/// An act that is to be written down.
+#[derive(Clone, Debug)]
+pub(crate) struct Deed<'a> {
+    /// What is done.
+    pub(crate) act: Act,
+    /// `None`: for every service.
+    pub(crate) service: Option<ServiceId>,
+    /// Who does it.
+    pub(crate) by: &'a str,
+    /// Why; may be empty.
+    pub(crate) reason: &'a str,
 }
 
 /// A line of the file.
@@ -93,6 +113,11 @@ impl Force {
     /// Whether it is about this service.
     pub(crate) fn covers(&self, id: &ServiceId) -> bool {
         self.service.as_ref().is_none_or(|service| service == id)
+    }
+
+    /// What it is about, in words.
+    pub(crate) fn subject(&self) -> String {
+        self.service.as_ref().map_or_else(|| EVERY.to_owned(), ToString::to_string)
     }
 
     /// As the controller is told.
@@ -326,6 +351,12 @@ impl Line {
     }
 }
 
+impl Default for Glass {
+    fn default() -> Self {
+        Self::nothing()
+    }
+}
+
 impl Glass {
     /// Nothing in force.
     pub(crate) fn nothing() -> Self {
@@ -353,28 +384,39 @@ impl Glass {
                 glass.problems.push(format!("line {number} does not follow the one before"));
             }
             (glass.seq, glass.head) = (line.seq, line.digest);
-            glass.fold(line);
+            let Line { act, service, at: since, by, reason, .. } = line;
+            glass.fold(act, Force { service, since, by, reason });
         }
         glass
     }
 
-    fn fold(&mut self, line: Line) {
-        let Line { service, at: since, by, reason, .. } = line;
-        match line.act {
+    /// What is in force once these deeds are done too, which the file does not say yet.
+    pub(crate) fn after(&self, deeds: &[Deed<'_>], at: Timestamp) -> Self {
+        let mut glass = self.clone();
+        for Deed { act, service, by, reason } in deeds {
+            let (service, by, reason) = (service.clone(), cut(by), cut(reason));
+            glass.fold(*act, Force { service, since: at, by, reason });
+        }
+        glass
+    }
+
+    fn fold(&mut self, act: Act, new: Force) {
+        let service = &new.service;
+        match act {
             Act::Rollback => {
-                if !self.force.iter().any(|force| force.service == service) {
-                    self.force.push(Force { service, since, by, reason });
+                if !self.force.iter().any(|force| force.service == *service) {
+                    self.force.push(new);
                 }
             }
             Act::Undo | Act::Dissolved if service.is_none() => self.force.clear(),
-            Act::Undo | Act::Dissolved => self.force.retain(|force| force.service != service),
+            Act::Undo | Act::Dissolved => self.force.retain(|force| force.service != *service),
         }
     }
 
     /// Logs what is in force since it changed.
     pub(crate) fn log(&self) {
-        for Force { service, since, by, .. } in &self.force {
-            let service = service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        for force in &self.force {
+            let (service, Force { since, by, .. }) = (force.subject(), force);
             tracing::warn!(%service, %since, %by, "break-glass in force");
         }
         if self.force.is_empty() {
@@ -382,13 +424,19 @@ impl Glass {
         }
     }
 
-    /// What is in force, by services; `None`: every service.
-    pub(crate) fn services(&self) -> Vec<Option<ServiceId>> {
-        self.force.iter().map(|force| force.service.clone()).collect()
-    }
-
     /// What keeps this service on legacy here.
     pub(crate) fn on(&self, id: &ServiceId) -> Option<&Force> {
         self.force.iter().find(|force| force.covers(id))
+    }
+
+    /// Whether it names what the other does not.
+    pub(crate) fn is_more_than(&self, other: &Self) -> bool {
+        let is_in = |one: &Force| other.force.iter().any(|force| force.service == one.service);
+        !self.force.iter().all(is_in)
+    }
+
+    /// Whether anything does.
+    pub(crate) fn covers(&self, id: &ServiceId) -> bool {
+        self.on(id).is_some()
     }
 }

@@ -110,7 +110,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     world.host.capture = beside.capture();
     tell_start(&world);
     // As break-glass has them from the first packet.
-    let leaves = actor::on_legacy(world.leaves(), &glass::read_or_nothing(directory).force);
+    let leaves = actor::on_legacy(world.leaves(), &glass::read_or_nothing(directory));
     let kernel = Kernel::taking(descriptors.rules()).map_err(local("rules cannot be kept"))?;
     let names = names::start(directory, &settings, &leaves, descriptors.names());
     let world = Shared::new(world);

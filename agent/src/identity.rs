@@ -68,7 +68,7 @@ pub struct Identity {
 impl Identity {
     /// The name that a controller's certificate has.
     pub fn server_name(&self) -> String {
-        trust::server_name(&self.trust_domain)
+        xds::join::server_name(&self.trust_domain)
     }
 
     /// Its SPIFFE ID.

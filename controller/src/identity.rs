@@ -40,16 +40,10 @@ pub use self::ca::{CaError, SignError};
 pub use self::restore::Machines;
 pub use self::serial::{Serial, SerialError};
 pub use self::trust::{TrustDomain, TrustDomainError};
+pub use xds::join::{GRACE, SKEW_MAX};
 
 /// How long a machine's certificate is good: a stolen one is worthless after a day.
 pub const LIFE: Duration = Duration::from_secs(24 * 3_600);
-
-/// How long after its end a certificate can still be renewed with its key: a machine that was
-/// switched off over a week's holiday comes back by itself.
-pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// How far a machine's clock may be from ours. A certificate begins so long before it is made.
-pub const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// How long a certificate is still let in after it was renewed: so long a machine may take to hear
 /// of its new one and connect again.

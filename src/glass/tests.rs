@@ -23,9 +23,7 @@ impl Drop for Scratch {
 }
 
 fn services(glass: &Glass) -> Vec<String> {
-    let name =
-        |force: &Force| force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-    glass.force.iter().map(name).collect()
+    glass.force.iter().map(Force::subject).collect()
 }
 
 #[test]
@@ -42,8 +40,16 @@ fn what_is_in_force_follows_from_the_acts() {
         (Act::Undo, None, vec![]),
     ];
     for (act, service, expected) in steps {
+        // What a command puts in the kernel before it writes is what will be written.
+        let named = service.map(|text| text.parse().unwrap());
+        let deed = Deed { act, service: named, by: "uid:7", reason: "why" };
+        let before = read(&scratch.0).unwrap();
+        let foretold = before.after(&[deed], Timestamp::from_millis(5));
         let glass = scratch.act(act, service);
         assert_eq!(services(&glass), expected, "{act:?} {service:?}");
+        assert_eq!(foretold.force, glass.force);
+        assert!(!glass.is_more_than(&foretold));
+        assert_eq!(glass.is_more_than(&before), glass.force.len() > before.force.len());
         assert!(glass.problems.is_empty(), "{:?}", glass.problems);
     }
     assert_eq!(read(&scratch.0).unwrap().seq, 7);

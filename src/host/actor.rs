@@ -27,11 +27,10 @@ use xds::{Name, TypeUrl};
 pub(in crate::host) use self::ask::{Ask, Following, Shared};
 pub(crate) use self::flows::has_datagrams;
 pub(in crate::host) use self::glass::on_legacy;
-pub(crate) use self::glass::{BY_RULES, NOT_BY_US};
 pub(in crate::host) use self::known::Flows;
 use self::known::Known;
 use crate::disk;
-use crate::glass::{Force, LOOK_EVERY, Stamp};
+use crate::glass::{Glass, LOOK_EVERY, Stamp};
 use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::host::report::{self, InForce};
@@ -60,7 +59,7 @@ pub(super) struct Actor {
 /// What is in force.
 #[derive(Default)]
 pub(super) struct State {
-    glass: Vec<Force>,
+    glass: Glass,
     /// What is in the kernel, by the services' leaves.
     leaves: Vec<Arc<Service>>,
     counted: BTreeMap<ServiceId, Counted>,
@@ -171,7 +170,7 @@ impl Actor {
     fn enforce(&mut self) {
         // Whoever deleted the table of break-glass has ended it: it is not put back before that
         // is taken up.
-        if self.bring() && !self.state.glass.is_empty() && self.is_glass_standing() {
+        if self.bring() && !self.state.glass.force.is_empty() && self.is_glass_standing() {
             self.force();
         }
     }
@@ -277,8 +276,7 @@ impl Actor {
             return Applied { refused, waits: None };
         }
         let impossible = self.state.impossible.iter().map(|(plan, why)| refusal(plan, why.clone()));
-        let forced = |id: &ServiceId| self.state.glass.iter().any(|force| force.covers(id));
-        let refused = world.above_legacy(forced).into_iter().map(|plan| {
+        let refused = world.above_legacy(|id| self.state.glass.covers(id)).into_iter().map(|plan| {
             let why = "break-glass is in force on this host; roll back at the controller, or undo \
                        it here: crossfade agent rollback --undo";
             refusal(&plan, why.to_owned())
@@ -324,7 +322,7 @@ impl Actor {
             InForce {
                 services: services.collect(),
                 through: self.world.lock().through,
-                force: state.glass.clone(),
+                force: state.glass.force.clone(),
                 told: state.told.clone(),
                 otherwise: state.otherwise.clone(),
                 broken: state.broken.clone(),

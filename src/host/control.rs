@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use xds::follow::Link;
 
+use crate::glass::Force;
 use crate::host::actor::Ask;
 use crate::host::clocks::Why;
 use crate::host::envoy::{EnvoyStatus, Shown};
@@ -261,9 +262,6 @@ impl Control {
 
     fn status(&self, directory: &Path) -> Status {
         let in_force = self.in_force.borrow().clone();
-        let force = in_force.force.iter().map(|force| {
-            force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string)
-        });
         let notes = self.notes.as_ref().map(|notes| notes.borrow().clone());
         Status {
             name: self.settings.name.clone(),
@@ -274,7 +272,7 @@ impl Control {
             broken: in_force.broken,
             table: in_force.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
             notes: in_force.told.into_iter().chain(notes.into_iter().flatten()).collect(),
-            break_glass: force.collect(),
+            break_glass: in_force.force.iter().map(Force::subject).collect(),
             trial: trial::ends(directory, &self.settings),
             identity: self.identity(),
             names: self.stub.as_ref().filter(|stub| stub.is_serving()).map(|stub| names(stub)),

@@ -8,7 +8,9 @@ use agent::dataplane::{
 };
 use agent::rules::{Name, Table, compile, rollback};
 
+use crate::glass::Glass;
 use crate::host::descriptors;
+use crate::host::world::World;
 use crate::verbs::chain;
 
 /// Both tables.
@@ -103,6 +105,15 @@ impl Kernel {
             self.adopted = true;
         }
         Ok(())
+    }
+
+    /// Makes the kernel say what break-glass does, for a command.
+    pub(crate) fn put_glass(world: &World, glass: &Glass) -> Result<(), DataplaneError> {
+        let mut kernel = Self::open()?;
+        if glass.force.is_empty() {
+            return kernel.end_glass().map(drop);
+        }
+        kernel.break_glass(&world.rollback(|id| glass.covers(id)))
     }
 
     /// Puts break-glass in force.

@@ -172,7 +172,7 @@ impl State {
         let mut taken_back = BTreeMap::new();
         let mut leaves = Vec::new();
         for leaf in self.tables.values().flat_map(|(_, table)| &table.services) {
-            let back = self.glass.on(&leaf.id).is_some() && leaf.serving.split() > Split::LEGACY;
+            let back = self.glass.covers(&leaf.id) && leaf.serving.split() > Split::LEGACY;
             if !back {
                 leaves.push(Arc::clone(leaf));
                 continue;

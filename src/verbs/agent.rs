@@ -1,26 +1,25 @@
 //! `crossfade agent`: what is asked of a VM's agent, on the VM.
 
+mod confirm;
 mod doctor;
+mod drain;
 mod join;
 mod leave;
+mod restore;
 mod rollback;
 mod status;
 
 use std::path::Path;
 
+use agent::dataplane::DataplaneError;
 use plan::ServiceId;
-use serde::Serialize;
 use xds::TypeUrl;
 use xds::follow::Held;
 use xds::own::HostTable;
 
-use crate::cli::agent::{Agent, Drain, Here};
-use crate::cli::{Output, page};
+use crate::cli::agent::Agent;
 use crate::following;
-use crate::host::control::{self, Answer, Question};
-use crate::host::files::Settings;
 use crate::host::{self, files};
-use crate::verbs::among::among;
 use crate::verbs::{Context, Exit, Failure, chain};
 
 /// Does it.
@@ -30,11 +29,11 @@ pub(crate) async fn run(verb: Agent, context: &Context) -> Result<Exit, Failure>
         Agent::Doctor(args) => doctor::run(&args, context).await,
         Agent::Run(args) => Box::pin(host::run(args, context)).await,
         Agent::Status(args) => status::run(&args, context).await,
-        Agent::Confirm(args) => confirm(&args, context),
+        Agent::Confirm(args) => confirm::run(&args, context),
         Agent::Rollback(args) => rollback::run(&args, context),
-        Agent::Drain(args) => drain(&args, context).await,
+        Agent::Drain(args) => drain::run(&args, context).await,
         Agent::Leave(args) => leave::run(&args, context).await,
-        Agent::Restore(args) => rollback::restore(&args).await,
+        Agent::Restore(args) => restore::run(&args).await,
         Agent::HostHelper(args) => {
             host::changes::help(&files::directory(args.data.as_ref())?)?;
             Ok(Exit::Done)
@@ -43,55 +42,6 @@ pub(crate) async fn run(verb: Agent, context: &Context) -> Result<Exit, Failure>
             host::envoy::keep().await?;
             Ok(Exit::Done)
         }
-    }
-}
-
-fn confirm(args: &Here, context: &Context) -> Result<Exit, Failure> {
-    #[derive(Serialize)]
-    struct Confirmed {
-        name: String,
-        confirmed: bool,
-        running: bool,
-    }
-    let directory = files::directory(args.data.as_ref())?;
-    let Some(Settings { name, .. }) = files::settings(&directory)? else {
-        return Err(not_joined(&directory));
-    };
-    files::confirm(&directory)?;
-    let running = following::is_taken(&directory);
-    if context.output == Output::Json {
-        page::json(&Confirmed { name, confirmed: true, running })?;
-    } else if running {
-        page::print("confirmed: this VM stays joined\n")?;
-    } else {
-        page::print(
-            "confirmed: this join does not undo itself; no agent runs here yet: crossfade agent \
-             run\n",
-        )?;
-    }
-    Ok(Exit::Done)
-}
-
-async fn drain(args: &Drain, context: &Context) -> Result<Exit, Failure> {
-    let directory = files::directory(args.here.data.as_ref())?;
-    let services = among(&args.service, &held(&directory)?, "this VM")?;
-    let question = Question::Drain { services, reason: args.reason.clone() };
-    match control::ask(&directory, &question).await? {
-        Some(Answer::Drained { services }) if services.is_empty() => Err(Failure::Refused(
-            "nothing is closed: a side has lost only at exactly 0% or 100%".to_owned(),
-        )),
-        Some(Answer::Drained { services }) => {
-            if context.output == Output::Json {
-                page::json(&services)?;
-            } else {
-                for id in services {
-                    page::print(&format!("{id}  connections on the side that lost are closed\n"))?;
-                }
-            }
-            Ok(Exit::Done)
-        }
-        Some(_) => Err(Failure::Failed("the agent does not understand; is it as new?".to_owned())),
-        None => Err(not_running(&directory)),
     }
 }
 
@@ -111,6 +61,11 @@ fn as_root(directory: &Path) -> Option<Failure> {
     files::is_for_root(directory).then(|| {
         Failure::Usage("the agent of this VM answers root alone: run this with sudo".to_owned())
     })
+}
+
+/// What a command says that could not change the kernel.
+fn unchanged(error: &DataplaneError) -> Failure {
+    Failure::Failed(format!("the rules cannot be changed: {}", chain(error)))
 }
 
 fn not_joined(directory: &Path) -> Failure {

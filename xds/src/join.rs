@@ -12,6 +12,7 @@ mod read;
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -39,6 +40,22 @@ pub const TICKET_BYTES_MAX: usize = 4 << 10;
 
 /// How many bytes of the body's digest follow it: one slip in 4 294 967 296 is not noticed.
 const CHECK_BYTES: usize = 4;
+
+/// What a renewal's signature begins with, so that it is worth nothing for anything else.
+pub const RENEW_PREFIX: &[u8; 16] = b"crossfade-renew\0";
+
+/// How long after its end a certificate can still be renewed with its key: a machine that was
+/// switched off over a week's holiday comes back by itself.
+pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// How far a machine's clock may be from the controller's. A certificate begins so long before it
+/// is made.
+pub const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The DNS name that every controller of a trust domain has.
+pub fn server_name(trust_domain: &str) -> String {
+    format!("controller.{trust_domain}")
+}
 
 /// Everything that a machine needs to join. Printing it prints the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

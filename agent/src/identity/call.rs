@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
-use xds::join::{Kind, MachineName};
+use xds::join::{Kind, MachineName, SKEW_MAX};
 
 use super::Identity;
 use super::certificate::Unfit;
@@ -35,9 +35,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The longest answer, in bytes: two chains of some certificates.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-
-/// How far two clocks may be apart. Less than what certificates begin earlier than they are made.
-const APART_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Why a controller gave no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +208,7 @@ impl Call {
         let answer = asked.map_err(|status| refused(&self.address, &status))?.into_inner();
         let theirs = Timestamp::from_millis(i64::try_from(answer.now_ms).unwrap_or(i64::MAX));
         let (address, ours) = (self.address.clone(), self.now);
-        if ours.since(theirs).max(theirs.since(ours)) > APART_MAX {
+        if ours.since(theirs).max(theirs.since(ours)) > SKEW_MAX {
             return Err(CallError::Apart { address, ours, theirs });
         }
         if !self.verdict.timely {
@@ -283,7 +280,7 @@ impl Call {
         }
         let (from, until) = (identity.not_before, identity.not_after);
         // Somebody's clock may be a little ahead.
-        if from > self.now.after(APART_MAX) || until <= self.now {
+        if from > self.now.after(SKEW_MAX) || until <= self.now {
             return Err(Unusable::Validity(from, until));
         }
         Ok(identity)

@@ -6,9 +6,7 @@ use rcgen::{
     CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
     SigningKey as _,
 };
-
-/// What a proof begins with, so that it can be taken for nothing else.
-const PROOF: &[u8; 16] = b"crossfade-renew\0";
+use xds::join::RENEW_PREFIX;
 
 /// A key of ECDSA with P-256. `Debug` does not print it.
 pub struct Key(KeyPair);
@@ -67,7 +65,7 @@ impl Key {
     /// # Errors
     /// It cannot sign.
     pub fn prove(&self, nonce: &[u8], request: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let message = [PROOF.as_slice(), nonce, request].concat();
+        let message = [RENEW_PREFIX.as_slice(), nonce, request].concat();
         self.0.sign(&message).map_err(failed("cannot sign"))
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use plan::Timestamp;
+use xds::join::GRACE;
 
 /// The first pause after a failure, at the most.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -36,9 +37,6 @@ pub enum Step {
 }
 
 impl Schedule {
-    /// How long after its end a certificate is still good for getting the next one.
-    pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3_600);
-
     /// For a certificate that is valid from one moment to the other; `random` is 64 random bits.
     pub fn new(not_before: Timestamp, not_after: Timestamp, random: u64) -> Self {
         let half = not_after.since(not_before) / 2;
@@ -49,7 +47,7 @@ impl Schedule {
 
     /// What to do now.
     pub fn step(&self, now: Timestamp) -> Step {
-        if now > self.not_after.after(Self::GRACE) {
+        if now > self.not_after.after(GRACE) {
             return Step::Lost;
         }
         if now < self.renew {

@@ -16,7 +16,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use xds::join::Pin;
+use xds::join::{Pin, server_name};
 
 use super::Identity;
 use super::certificate::Facts;
@@ -81,11 +81,6 @@ fn presented(shown: &[Pin]) -> String {
             format!(" (it presents {})", shown.join(", "))
         }
     }
-}
-
-/// The name that the controllers of a trust domain have.
-pub(super) fn server_name(trust_domain: &str) -> String {
-    format!("controller.{trust_domain}")
 }
 
 impl Trust {

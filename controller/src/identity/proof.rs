@@ -13,15 +13,13 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+use xds::join::RENEW_PREFIX;
 
 use super::book::{Held, Shown};
 use super::{SKEW_MAX, Serial, TrustDomain};
 
 /// The longest request or certificate that is read, in bytes; ours have some hundred.
 const DER_BYTES_MAX: usize = 16 << 10;
-
-/// What a renewal's signature begins with, so that it is worth nothing for anything else.
-const RENEW_PREFIX: &[u8; 16] = b"crossfade-renew\0";
 
 /// A public key, as it is in certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]

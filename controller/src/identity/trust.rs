@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use xds::join::{Kind, MachineName};
+use xds::join::{Kind, MachineName, server_name};
 
 /// What every SPIFFE ID of ours begins with, and the name below which controllers are found. A DNS
 /// name in lower case.
@@ -26,7 +26,7 @@ impl TrustDomain {
 
     /// The DNS name of every controller.
     pub fn controller_name(&self) -> String {
-        format!("controller.{}", self.0)
+        server_name(&self.0)
     }
 
     /// The SPIFFE ID of every controller.

@@ -8,22 +8,16 @@ use plan::{PlanName, ServiceId};
 use tokio::sync::Notify;
 
 use super::Actor;
-use crate::glass::{self, Act, Force, Log};
+use crate::glass::{self, Act, BY_RULES, Deed, Force, Glass, Log, NOT_BY_US};
 use crate::verbs::chain;
-
-/// Who did what nobody told us of: the table of break-glass came, grew or went.
-pub(crate) const BY_RULES: &str = "nft";
-/// Why nobody knows.
-pub(crate) const NOT_BY_US: &str =
-    "the table of break-glass came or went by other means than crossfade";
 
 /// These services with those on legacy that break-glass keeps there.
 pub(in crate::host) fn on_legacy(
     mut leaves: Vec<Arc<Service>>,
-    glass: &[Force],
+    glass: &Glass,
 ) -> Vec<Arc<Service>> {
     for leaf in &mut leaves {
-        if !glass.iter().any(|force| force.covers(&leaf.id)) {
+        if !glass.covers(&leaf.id) {
             continue;
         }
         let serving = match leaf.serving.clone() {
@@ -42,9 +36,9 @@ pub(in crate::host) fn on_legacy(
 impl Actor {
     /// Puts in force what was when the agent last ran.
     pub(super) fn begin_glass(&mut self) {
-        self.state.glass = glass::read_or_nothing(&self.directory).force;
+        self.state.glass = glass::read_or_nothing(&self.directory);
         self.bring();
-        if !self.state.glass.is_empty() {
+        if !self.state.glass.force.is_empty() {
             tracing::warn!("break-glass is in force");
             // What stands may be more than what was written down: that is found by the next look.
             if !self.is_widened() {
@@ -55,8 +49,7 @@ impl Actor {
 
     /// Puts the rules of break-glass in force, for the services that it names.
     pub(super) fn force(&mut self) {
-        let forced = |id: &ServiceId| self.state.glass.iter().any(|force| force.covers(id));
-        let table = self.world.lock().rollback(forced);
+        let table = self.world.lock().rollback(|id| self.state.glass.covers(id));
         if let Err(error) = self.kernel.break_glass(&table) {
             tracing::error!(why = %chain(&error), "break-glass is not in force");
         }
@@ -65,12 +58,12 @@ impl Actor {
     /// Takes up what an operator wrote down; the operator's command has changed the rules already.
     pub(super) fn glass_changed(&mut self, noticed: &Notify) {
         let glass = glass::read_or_nothing(&self.directory);
-        if glass.force == self.state.glass {
+        if glass.force == self.state.glass.force {
             return;
         }
         glass.log();
-        self.state.glass = glass.force;
-        if !self.state.glass.is_empty() {
+        self.state.glass = glass;
+        if !self.state.glass.force.is_empty() {
             self.force();
         }
         self.publish();
@@ -91,7 +84,7 @@ impl Actor {
             Err(error) => Err(error),
         };
         let said = log.as_mut().ok().and_then(|log| log.read().ok());
-        if said.is_some_and(|said| said.force != self.state.glass) {
+        if said.is_some_and(|said| said.force != self.state.glass.force) {
             // It has done so; that is taken up first.
             return;
         }
@@ -99,13 +92,11 @@ impl Actor {
         let now = self.clock.now();
         let written = log.and_then(|mut log| log.append(act, None, BY_RULES, NOT_BY_US, now));
         tracing::warn!(?act, "break-glass was changed in the kernel");
-        let force = written.map(|glass| glass.force).unwrap_or_else(|error| {
+        self.state.glass = written.unwrap_or_else(|error| {
             tracing::error!(why = %chain(&error), "break-glass is not written down");
-            let (by, reason) = (BY_RULES.to_owned(), NOT_BY_US.to_owned());
-            let all = Force { service: None, since: now, by, reason };
-            if act == Act::Rollback { vec![all] } else { Vec::new() }
+            let deed = Deed { act, service: None, by: BY_RULES, reason: NOT_BY_US };
+            Glass::nothing().after(&[deed], now)
         });
-        self.state.glass = force;
         self.publish();
         self.ask_again(noticed);
     }
@@ -118,7 +109,7 @@ impl Actor {
     /// What others did to the table.
     fn done_by_others(&mut self) -> Option<Act> {
         let stands = self.kernel.glass().ok()?.is_some();
-        match (stands, self.state.glass.is_empty()) {
+        match (stands, self.state.glass.force.is_empty()) {
             (true, true) => Some(Act::Rollback),
             (false, false) => Some(Act::Undo),
             (true, false) => self.is_widened().then_some(Act::Rollback),
@@ -128,19 +119,19 @@ impl Actor {
 
     /// Whether the table is about more services than what was written down.
     fn is_widened(&mut self) -> bool {
-        if self.state.glass.iter().any(|force| force.service.is_none()) {
+        if self.state.glass.force.iter().any(|force| force.service.is_none()) {
             return false;
         }
         let Ok(Some(found)) = self.kernel.glass() else { return false };
-        let forced = |id: &ServiceId| self.state.glass.iter().any(|force| force.covers(id));
-        !found.is_subset(&self.world.lock().rollback(forced).counters)
+        let ours = self.world.lock().rollback(|id| self.state.glass.covers(id));
+        !found.is_subset(&ours.counters)
     }
 
     /// Ends break-glass where the controller itself says legacy by now.
     pub(super) fn dissolve(&mut self, confirmed: &BTreeSet<PlanName>) {
         // While the kernel does not hold what the controller says, break-glass alone is legacy;
         // when it does, the controller says it once more.
-        if self.state.glass.is_empty() || self.state.broken.is_some() {
+        if self.state.glass.force.is_empty() || self.state.broken.is_some() {
             return;
         }
         let done: Vec<Option<ServiceId>> = {
@@ -155,7 +146,8 @@ impl Actor {
                     && plans.all(|plan| confirmed.contains(plan))
                     && world.above_legacy(|id| force.covers(id)).is_empty()
             };
-            self.state.glass.iter().filter(is_done).map(|force| force.service.clone()).collect()
+            let force = self.state.glass.force.iter().filter(is_done);
+            force.map(|force| force.service.clone()).collect()
         };
         for service in done {
             // The file has changed, so it is taken up as any other act is.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use xds::follow::Held;
 
 use super::*;
-use crate::glass::{self, Act, Log};
+use crate::glass::{self, Act, Force, Log};
 use crate::host::fixture::{held, item, item_of};
 use crate::host::world::World;
 
@@ -109,12 +109,8 @@ impl Bench {
 
     fn glass(&self) -> Vec<String> {
         let in_force = self.actor.in_force.borrow();
-        let all = in_force.force.iter().map(|force| {
-            let service =
-                force.service.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-            format!("{service} by {}", force.by)
-        });
-        all.collect()
+        let all = in_force.force.iter();
+        all.map(|force| format!("{} by {}", force.subject(), force.by)).collect()
     }
 
     /// A service of datagrams at 192.0.2.1 with this split and target.
@@ -248,7 +244,7 @@ async fn an_agent_that_starts_narrows_nothing() {
     let mut log = Log::open(&directory).unwrap();
     command(&bench, &mut log, &["book/web", "shop/web"], Act::Rollback, Some("shop/web"));
     drop(log);
-    bench.actor.state.glass.clear();
+    bench.actor.state.glass.force.clear();
     bench.actor.begin();
     bench.checks();
     assert_eq!(bench.glass(), ["shop/web by uid:0", "* by nft"]);
@@ -359,8 +355,10 @@ fn names_are_answered_as_break_glass_says() {
         by: "uid:0".to_owned(),
         reason: String::new(),
     };
-    let splits = |glass: &[Force]| {
-        let leaves = on_legacy(world.leaves(), glass);
+    let splits = |force: &[Force]| {
+        let mut glass = Glass::nothing();
+        glass.force.extend_from_slice(force);
+        let leaves = on_legacy(world.leaves(), &glass);
         leaves.iter().map(|leaf| leaf.serving.split()).collect::<Vec<_>>()
     };
     assert_eq!(splits(&[]), [Split::TARGET, Split::TARGET]);

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::{fs, io};
 
-use agent::dataplane::{DataplaneError, Forget};
+use agent::dataplane::Forget;
 use controller::clock::Clock;
-use plan::{ServiceId, Side};
+use plan::Side;
 
-use super::{held, not_joined};
-use crate::cli::agent::{Here, Rollback};
+use super::{held, not_joined, unchanged};
+use crate::cli::agent::Rollback;
 use crate::following;
-use crate::glass::{self, Act, Glass, GlassError, Log};
-use crate::host::actor::{BY_RULES, NOT_BY_US, has_datagrams};
+use crate::glass::{self, Act, BY_RULES, Deed, Glass, GlassError, Log, NOT_BY_US};
+use crate::host::actor::has_datagrams;
+use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
-use crate::host::{changes, files, trial};
 use crate::verbs::among::among;
 use crate::verbs::break_glass::{in_force, print};
 use crate::verbs::{Context, Exit, Failure, chain};
@@ -53,20 +53,28 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
         _ => {}
     }
     let by = format!("uid:{}", nix::unistd::getuid());
-    let by = By { by: &by, reason: args.reason.as_deref().unwrap_or_default() };
-    let mut acts: Vec<_> = services.into_iter().map(|service| (act, service, by)).collect();
+    let (by, reason) = (by.as_str(), args.reason.as_deref().unwrap_or_default());
+    let deed = |service| Deed { act, service, by, reason };
+    let mut deeds: Vec<_> = services.into_iter().map(deed).collect();
     if by_others && !args.undo {
         // For everything: naming a service takes nothing of that away.
-        acts.insert(0, (Act::Rollback, None, By { by: BY_RULES, reason: NOT_BY_US }));
+        let (service, by, reason) = (None, BY_RULES, NOT_BY_US);
+        deeds.insert(0, Deed { act: Act::Rollback, service, by, reason });
     }
-    let force = forced(&before, &acts);
-    put(&world, &force).map_err(by_nft)?;
-    let written = write_down(&directory, log, before, &acts);
+    let put =
+        |glass: &Glass| Kernel::put_glass(&world, glass).map_err(|error| by_nft(unchanged(&error)));
+    let ours = before.after(&deeds, Clock::start().now());
+    put(&ours)?;
+    let written = write_down(&directory, log, before, &deeds);
     // What others wrote down meanwhile is in force too.
-    let all = written.as_ref().map_or(Vec::new(), Glass::services);
-    let more = all.iter().any(|service| !force.contains(service));
-    let all = if more { put(&world, &all).map(|()| all).map_err(by_nft)? } else { force };
-    forget_datagrams(&world, &all);
+    let all = match &written {
+        Ok(all) if all.is_more_than(&ours) => {
+            put(all)?;
+            all
+        }
+        Ok(_) | Err(_) => &ours,
+    };
+    forget_datagrams(&world, all);
     let glass = written?;
     // Root made the file; the agent is to write in it too.
     if let Err(error) = files::give_to_owner(&directory) {
@@ -141,7 +149,7 @@ fn write_down(
     directory: &Path,
     log: Result<Option<Log>, GlassError>,
     mut glass: Glass,
-    acts: &[(Act, Option<ServiceId>, By<'_>)],
+    deeds: &[Deed<'_>],
 ) -> Result<Glass, Failure> {
     let failed = |error: GlassError| {
         let why = chain(&error);
@@ -149,18 +157,11 @@ fn write_down(
     };
     let log = log.and_then(|log| log.map_or_else(|| Log::open(directory), Ok));
     let mut log = log.map_err(failed)?;
-    for (act, service, By { by, reason }) in acts {
+    for Deed { act, service, by, reason } in deeds {
         let now = Clock::start().now();
         glass = log.append(*act, service.as_ref(), by, reason, now).map_err(failed)?;
     }
     Ok(glass)
-}
-
-/// Who does something, and why.
-#[derive(Clone, Copy)]
-struct By<'a> {
-    by: &'a str,
-    reason: &'a str,
 }
 
 /// Whether rules of break-glass are in the kernel for more than what was written down.
@@ -169,29 +170,11 @@ fn is_by_others(before: &Glass, world: &World) -> Result<bool, Failure> {
     let Some(found) = looked.map_err(|error| unchanged(&error))? else {
         return Ok(false);
     };
-    let ours = world.rollback(|id| before.on(id).is_some());
+    let ours = world.rollback(|id| before.covers(id));
     Ok(before.force.is_empty() || !found.is_subset(&ours.counters))
 }
 
-/// What is in force once this is done; `None`: everything.
-fn forced(before: &Glass, acts: &[(Act, Option<ServiceId>, By<'_>)]) -> Vec<Option<ServiceId>> {
-    let mut force: Vec<_> = before.force.iter().map(|force| force.service.clone()).collect();
-    for (act, service, _) in acts {
-        match (act, service) {
-            (Act::Rollback, _) => force.push(service.clone()),
-            (Act::Undo | Act::Dissolved, None) => force.clear(),
-            (Act::Undo | Act::Dissolved, some) => force.retain(|one| one != some),
-        }
-    }
-    force
-}
-
-/// What a command says that could not change the kernel.
-fn unchanged(error: &DataplaneError) -> Failure {
-    Failure::Failed(format!("the rules cannot be changed: {}", chain(error)))
-}
-
-/// The same with nothing of ours.
+/// What does the same with nothing of ours.
 fn nft(directory: &Path, act: Act) -> String {
     match act {
         Act::Rollback => format!("nft -f {}", directory.join(files::ROLLBACK).display()),
@@ -207,51 +190,13 @@ fn by_nft(failure: Failure, directory: &Path, act: Act) -> Failure {
     Failure::Failed(format!("{}; as root: {}", chain(&failure), nft(directory, act)))
 }
 
-/// Whether this is in force by what is said.
-fn is_covered(force: &[Option<ServiceId>], id: &ServiceId) -> bool {
-    force.iter().any(|one| one.as_ref().is_none_or(|one| one == id))
-}
-
-/// Makes the kernel say so.
-fn put(world: &World, force: &[Option<ServiceId>]) -> Result<(), Failure> {
-    let failed = |error| unchanged(&error);
-    let mut kernel = Kernel::open().map_err(failed)?;
-    if force.is_empty() {
-        return kernel.end_glass().map(drop).map_err(failed);
-    }
-    kernel.break_glass(&world.rollback(|id| is_covered(force, id))).map_err(failed)
-}
-
 /// Datagrams that are under way go to legacy too.
-fn forget_datagrams(world: &World, force: &[Option<ServiceId>]) {
+fn forget_datagrams(world: &World, glass: &Glass) {
     let leaves = world.leaves();
-    let covered = leaves.iter().filter(|leaf| has_datagrams(leaf) && is_covered(force, &leaf.id));
+    let covered = leaves.iter().filter(|leaf| has_datagrams(leaf) && glass.covers(&leaf.id));
     let marked = covered.filter_map(|leaf| Some((world.marks.of(&leaf.id)?, Side::Target)));
     let which = Forget { marked: marked.collect(), ..Forget::default() };
     if let Ok(mut kernel) = Kernel::open() {
         kernel.forget(&which);
     }
-}
-
-/// Puts in force what was held, before the network is up: the agent comes later.
-pub(super) async fn restore(args: &Here) -> Result<Exit, Failure> {
-    let directory = files::directory(args.data.as_ref())?;
-    let Some(settings) = files::settings(&directory)? else { return Ok(Exit::Done) };
-    if trial::is_over(&directory, &settings) {
-        eprintln!("nobody confirmed the join: the agent takes it out");
-        return Ok(Exit::Done);
-    }
-    let failed = |error: DataplaneError| Failure::Failed(chain(&error));
-    let mut world = World::read(&directory)?;
-    let compiled = world.compile().map_err(Failure::Failed)?;
-    Kernel::leave_behind(&compiled.table).map_err(failed)?;
-    let force = glass::read_or_nothing(&directory).services();
-    if !force.is_empty() {
-        put(&world, &force)?;
-    }
-    // The agent tries again: rules alone are worth having.
-    for why in changes::forward(&directory).await.failed {
-        eprintln!("not changed on this host: {why}");
-    }
-    Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use super::not_running;
 use crate::cli::agent::Here;
 use crate::cli::paint::Paint;
 use crate::cli::{Output, page};
+use crate::glass;
 use crate::host::control::{self, Answer, Question, ServiceStatus, Status};
 use crate::host::envoy::EnvoyStatus;
 use crate::host::files;
@@ -79,7 +80,7 @@ fn text(status: &Status, paint: Paint) -> String {
         let _ = writeln!(text, "  envoy       {}", self::envoy(envoy, paint));
     }
     for service in &status.break_glass {
-        let what = if service == "*" { "everything" } else { service };
+        let what = if service == glass::EVERY { "everything" } else { service };
         let words = format!("break-glass: {what} is on legacy here");
         let _ = writeln!(text, "  {}", paint.bad(&words));
         let _ = writeln!(text, "          {}", paint.bold("crossfade agent rollback --undo"));

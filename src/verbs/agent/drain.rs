@@ -1,0 +1,33 @@
+//! `crossfade agent drain`: closes connections on the side that lost.
+
+use super::{held, not_running};
+use crate::cli::agent::Drain;
+use crate::cli::{Output, page};
+use crate::host::control::{self, Answer, Question};
+use crate::host::files;
+use crate::verbs::among::among;
+use crate::verbs::{Context, Exit, Failure};
+
+/// Has the agent do it.
+pub(super) async fn run(args: &Drain, context: &Context) -> Result<Exit, Failure> {
+    let directory = files::directory(args.here.data.as_ref())?;
+    let services = among(&args.service, &held(&directory)?, "this VM")?;
+    let question = Question::Drain { services, reason: args.reason.clone() };
+    match control::ask(&directory, &question).await? {
+        Some(Answer::Drained { services }) if services.is_empty() => Err(Failure::Refused(
+            "nothing is closed: a side has lost only at exactly 0% or 100%".to_owned(),
+        )),
+        Some(Answer::Drained { services }) => {
+            if context.output == Output::Json {
+                page::json(&services)?;
+            } else {
+                for id in services {
+                    page::print(&format!("{id}  connections on the side that lost are closed\n"))?;
+                }
+            }
+            Ok(Exit::Done)
+        }
+        Some(_) => Err(Failure::Failed("the agent does not understand; is it as new?".to_owned())),
+        None => Err(not_running(&directory)),
+    }
+}
