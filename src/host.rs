@@ -72,6 +72,7 @@ use crate::following;
 use crate::glass;
 use crate::identity::Standing;
 use crate::serve::{log, stopped};
+use crate::verbs::agent::not_joined;
 use crate::verbs::{Context, Exit, Failure, chain};
 
 /// Asks of the actor that may wait: the pump's, the operator's and changes of the host.
@@ -138,13 +139,7 @@ fn local<E: std::error::Error + Send + Sync + 'static>(
 /// What join chose; else what was typed, which goes for loopback alone.
 fn chosen(args: &Run, directory: &Path) -> Result<Settings, Failure> {
     if args.controller.is_empty() {
-        return files::settings(directory)?.ok_or_else(|| {
-            Failure::Usage(format!(
-                "this VM has not joined ({} is not there); at the controller run `crossfade token \
-                 create NAME` and paste here what it prints",
-                directory.join(files::SETTINGS).display()
-            ))
-        });
+        return files::settings(directory)?.ok_or_else(|| not_joined(directory));
     }
     if files::settings(directory)?.is_some() {
         return Err(Failure::Usage(
@@ -167,7 +162,7 @@ fn chosen(args: &Run, directory: &Path) -> Result<Settings, Failure> {
 /// Who this VM is to a controller.
 fn standing(directory: &Path, settings: &Settings) -> Result<Standing, Failure> {
     match settings.joined {
-        true => Standing::of(directory, &settings.controllers, Kind::is_agent),
+        true => Ok(Standing::of(directory, &settings.controllers, Kind::is_agent)?.0),
         false => Ok(Standing::Nobody),
     }
 }

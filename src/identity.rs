@@ -55,13 +55,13 @@ async fn join_in(ticket: &Ticket, directory: &Path, place: &Path) -> Result<Iden
 }
 
 impl Standing {
-    /// What join made in `directory`, which is to be kept valid by these controllers. `here` is
-    /// what has it: an identity of another kind is not this program's.
+    /// What join made in `directory`, which is to be kept valid by these controllers, and its newest
+    /// identity. `here` is what has it: an identity of another kind is not this program's.
     pub(crate) fn of(
         directory: &Path,
         controllers: &[String],
         here: impl Fn(&Kind) -> bool,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(Self, watch::Receiver<Arc<Identity>>), Failure> {
         let found = Store::open(&directory.join(DIRECTORY)).map_err(failed)?;
         for damage in &found.damaged {
             tracing::error!(%damage, "an identity is damaged");
@@ -83,7 +83,8 @@ impl Standing {
         }
         let random = following::random()();
         let keeper = Keeper::new(found.store, identity, controllers.to_vec(), random);
-        Ok(Self::Somebody(Box::new(keeper)))
+        let newest = keeper.identity();
+        Ok((Self::Somebody(Box::new(keeper)), newest))
     }
 
     /// How controllers are dialled.

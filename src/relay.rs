@@ -109,8 +109,7 @@ fn as_gateway(args: &Relay, directory: &Path, joined: &Joined) -> Result<Relayin
     let usage = |text: String| Err(Failure::Usage(text));
     let given = &args.controller;
     let controllers = if given.is_empty() { joined.controllers.clone() } else { given.clone() };
-    let standing = Standing::of(directory, &controllers, |kind| !kind.is_agent())?;
-    let Some((newest, _)) = standing.health() else { return usage("no identity".to_owned()) };
+    let (standing, newest) = Standing::of(directory, &controllers, |kind| !kind.is_agent())?;
     let (kind, called) = (newest.borrow().kind.clone(), newest.borrow().name.clone());
     let is = Kind::gateway(&kind).map(|name| name.as_str().to_owned());
     let role = args.role.as_deref().unwrap_or("catch");

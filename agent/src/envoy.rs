@@ -1,5 +1,6 @@
-//! The Envoy beside an agent: when it is well, when it is started again, and how. Pure; the agent's
-//! process does what is decided here.
+//! The Envoy beside an agent: when it is well, when it is started again, and how. Pure, but for
+//! [`grant()`] and [`hand_on_nothing()`], which ask the kernel; the agent's process does what is
+//! decided here.
 //!
 //! It must go on whatever becomes of the agent, so it is found again among the processes by what it
 //! was started with ([`Arguments`]), and not by what the agent remembers.

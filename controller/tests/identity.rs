@@ -117,7 +117,7 @@ async fn each_bad_token_is_told_apart() {
             Code::PermissionDenied,
             "not known here",
         ),
-        ("used", &used, request.clone(), 0, Code::PermissionDenied, "used already at"),
+        ("used", &used, request.clone(), 0, Code::AlreadyExists, "used already at"),
         ("withdrawn", &withdrawn, request.clone(), 0, Code::PermissionDenied, "withdrawn at"),
         ("from elsewhere", &far, request.clone(), 0, Code::PermissionDenied, "as 127.0.0.1"),
         ("no request", &token, Vec::new(), 0, Code::InvalidArgument, "PKCS #10"),

@@ -38,7 +38,7 @@ use crate::verbs::chain;
 
 /// How often the kernel is asked whether it holds what it should, and whether break-glass is there.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
-/// How often flows are counted, and the host's addresses looked at.
+/// How often flows are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How long after the kernel refused it is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -111,7 +111,7 @@ impl Actor {
                     confirmed.clear();
                 }
                 ask = asks.recv() => match ask {
-                    Some(ask) => self.ask(ask, &mut confirmed),
+                    Some(ask) => tokio::task::block_in_place(|| self.ask(ask, &mut confirmed)),
                     None => return,
                 },
                 _ = look.tick() => {
@@ -140,12 +140,12 @@ impl Actor {
         match ask {
             Ask::Apply { held, named, done } => {
                 self.world.lock().take(&held);
-                tokio::task::block_in_place(|| self.enforce());
+                self.enforce();
                 confirmed.extend(named.iter().filter_map(|name| name.as_str().parse().ok()));
                 self.dissolve(confirmed);
                 // The pump waits for it, or has gone.
                 let _ = done.send(self.applied());
-                tokio::task::block_in_place(|| self.settle());
+                self.settle();
                 self.show();
             }
             Ask::Applied { done } => {
@@ -157,10 +157,8 @@ impl Actor {
             }
             Ask::Host(host) => {
                 self.world.lock().host = *host;
-                tokio::task::block_in_place(|| {
-                    self.enforce();
-                    self.settle();
-                });
+                self.enforce();
+                self.settle();
             }
         }
     }

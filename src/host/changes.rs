@@ -40,10 +40,9 @@ pub(crate) async fn forward(directory: &Path) -> Changes {
             return changes;
         }
     };
-    let wishes = Wishes { serves_others: true, forwards: true, ..Wishes::default() };
     let find = FindSettings { root: PathBuf::from("/"), data: directory.to_owned(), envoy: None };
-    let findings = doctor::find(&find, &wishes).await;
-    for change in doctor::chosen_changes(&findings, &wishes) {
+    let findings = doctor::find(&find, &Wishes::default()).await;
+    for change in doctor::chosen_changes(&findings) {
         match changer.apply(&change) {
             Ok(Applied::Done) => changes.done.push(words(&change)),
             Ok(Applied::Already) => {}

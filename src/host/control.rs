@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agent::identity::{Health, Identity};
 use agent::names::Stub;
-use plan::{ServiceId, Split, Timestamp, Token};
+use plan::{ServiceId, Timestamp, Token};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -97,6 +97,9 @@ pub(crate) struct Status {
     pub(crate) table: Option<String>,
     /// What else is to be known of rules and names.
     pub(crate) notes: Vec<String>,
+    /// Those of the notes that say which flows do not keep their source although the plan asks.
+    #[serde(default)]
+    pub(crate) masqueraded: Vec<String>,
     /// Services that the host's own operator keeps on legacy; `*` for every one.
     pub(crate) break_glass: Vec<String>,
     /// When the join undoes itself unless it is confirmed; `null`: it does not.
@@ -262,6 +265,7 @@ impl Control {
 
     fn status(&self, directory: &Path) -> Status {
         let in_force = self.in_force.borrow().clone();
+        let masqueraded = in_force.otherwise.iter().filter(|told| told.masquerades);
         let notes = self.notes.as_ref().map(|notes| notes.borrow().clone());
         Status {
             name: self.settings.name.clone(),
@@ -272,6 +276,7 @@ impl Control {
             broken: in_force.broken,
             table: in_force.ownership.map(|ownership| format!("{ownership:?}").to_lowercase()),
             notes: in_force.told.into_iter().chain(notes.into_iter().flatten()).collect(),
+            masqueraded: masqueraded.map(ToString::to_string).collect(),
             break_glass: in_force.force.iter().map(Force::subject).collect(),
             trial: trial::ends(directory, &self.settings),
             identity: self.identity(),
@@ -312,19 +317,23 @@ fn names(stub: &Stub) -> NamesStatus {
 }
 
 fn service(one: &ServiceInForce) -> ServiceStatus {
-    let at_target = one.leaf.serving.split() == Split::TARGET;
+    let (stragglers, networks) = one.stragglers();
     ServiceStatus {
         service: one.leaf.id.clone(),
         address: one.leaf.spec.address,
         split_bp: one.leaf.serving.split().bp(),
         legacy: one.legacy,
         target: one.target,
-        stragglers: if at_target { one.caught } else { 0 },
-        networks: one.stragglers.iter().map(|(network, _)| network.to_string()).collect(),
+        stragglers,
+        networks: networks.iter().map(|(network, _)| network.to_string()).collect(),
     }
 }
 
 /// Asks the agent whose directory this is; `None`: none runs.
+///
+/// # Errors
+/// It cannot be asked, does not answer, or does not understand the question, as one that was
+/// started before this program was replaced.
 pub(crate) async fn ask(directory: &Path, question: &Question) -> Result<Option<Answer>, Failure> {
     let path = directory.join(SOCKET);
     let failed = |source| Failure::File { what: "ask on", path: path.clone(), source };
@@ -349,9 +358,18 @@ pub(crate) async fn ask(directory: &Path, question: &Question) -> Result<Option<
         Ok::<Answer, io::Error>(serde_json::from_slice(&answer)?)
     };
     match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(Ok(Answer::Bad { why })) => Err(misunderstood(&why)),
         Ok(answer) => answer.map(Some).map_err(failed),
         Err(_) => Err(Failure::Failed(
             "the agent does not answer; to be safe without it: crossfade agent rollback".to_owned(),
         )),
     }
+}
+
+/// What is said where the agent and this program are not of one version.
+pub(crate) fn misunderstood(why: &str) -> Failure {
+    Failure::Failed(format!(
+        "the agent does not understand: {why}; if it is older than this program: systemctl \
+         restart crossfade-agent"
+    ))
 }

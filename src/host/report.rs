@@ -50,6 +50,18 @@ pub(super) struct ServiceInForce {
     pub(super) stragglers: Vec<(IpNet, u64)>,
 }
 
+impl ServiceInForce {
+    /// Flows that reached legacy and were forwarded, and their networks: they are stragglers at
+    /// exactly 100 % only.
+    pub(super) fn stragglers(&self) -> (u64, &[(IpNet, u64)]) {
+        if self.leaf.serving.split() == Split::TARGET {
+            (self.caught, &self.stragglers)
+        } else {
+            (0, &[])
+        }
+    }
+}
+
 /// A service as it stands.
 pub(super) fn service(
     leaf: &Arc<Service>,
@@ -73,13 +85,10 @@ pub(super) fn service(
 
 /// As the controller is told.
 pub(super) fn of(in_force: &InForce) -> ReportRequest {
-    let caught = |one: &&ServiceInForce| {
-        one.leaf.serving.split() == Split::TARGET && (one.caught > 0 || !one.stragglers.is_empty())
-    };
     ReportRequest {
         counts: in_force.services.iter().filter_map(count).collect(),
         overrides: in_force.force.iter().map(Force::reported).collect(),
-        stragglers: in_force.services.iter().filter(caught).map(stragglers).collect(),
+        stragglers: in_force.services.iter().filter_map(stragglers).collect(),
         names: in_force.names,
         notes: in_force.otherwise.iter().map(note).collect(),
         ..ReportRequest::default()
@@ -104,7 +113,8 @@ fn note(told: &Told) -> wire::Note {
     wire::Note { service: told.service.to_string(), words: told.words.clone() }
 }
 
-fn stragglers(one: &ServiceInForce) -> wire::Stragglers {
+fn stragglers(one: &ServiceInForce) -> Option<wire::Stragglers> {
+    let (caught, networks) = one.stragglers();
     let source = |(network, flows): &(IpNet, u64)| Source {
         network: Some(wire::Network {
             address: match network.network() {
@@ -115,9 +125,9 @@ fn stragglers(one: &ServiceInForce) -> wire::Stragglers {
         }),
         flows: *flows,
     };
-    wire::Stragglers {
+    (caught > 0 || !networks.is_empty()).then(|| wire::Stragglers {
         service: one.leaf.id.to_string(),
-        flows: one.caught,
-        sources: one.stragglers.iter().map(source).collect(),
-    }
+        flows: caught,
+        sources: networks.iter().map(source).collect(),
+    })
 }

@@ -1,6 +1,7 @@
 //! What an agent holds, put together: tables of plans to the leaves of this host, and to rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,6 +88,11 @@ impl World {
     /// The leaves that can be in force, sorted by id.
     pub(crate) fn leaves(&self) -> Vec<Arc<Service>> {
         self.merged(None).services
+    }
+
+    /// Their logical addresses.
+    pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.leaves().iter().filter_map(|leaf| leaf.spec.address).collect()
     }
 
     /// The plans that cannot be in force here, and why.
@@ -253,6 +259,20 @@ mod tests {
         assert_eq!(world.check(name.as_str(), &kept.body, Some(&kept)), Ok(()));
         world.take(&held([(name, kept)]));
         assert_eq!(in_force(&mut world), ["shop/web"]);
+    }
+
+    /// The doctor looks whether others translate them.
+    #[test]
+    fn the_addresses_are_those_that_can_be_in_force() {
+        let mut world = World::new(Host::new("10.50.0.1".parse().unwrap()), Marks::default());
+        assert_eq!(world.addresses(), BTreeSet::new());
+        let half = Split::from_bp(5_000).unwrap();
+        let plans = [("book", "192.0.2.10"), ("shop", "192.0.2.11"), ("tool", "192.0.2.10")];
+        let items = plans.map(|(plan, address)| item(plan, address, half, 1));
+        world.take(&held(items));
+        assert_eq!(in_force(&mut world), ["book/web", "shop/web"]);
+        let expected = ["192.0.2.10", "192.0.2.11"].map(|address| address.parse().unwrap());
+        assert_eq!(world.addresses(), expected.into());
     }
 
     #[test]

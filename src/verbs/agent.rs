@@ -68,7 +68,7 @@ fn unchanged(error: &DataplaneError) -> Failure {
     Failure::Failed(format!("the rules cannot be changed: {}", chain(error)))
 }
 
-fn not_joined(directory: &Path) -> Failure {
+pub(crate) fn not_joined(directory: &Path) -> Failure {
     if let Some(failure) = as_root(directory) {
         return failure;
     }

@@ -35,8 +35,8 @@ pub struct FindSettings {
     pub envoy: Option<PathBuf>,
 }
 
-/// Reads everything. What others know, the caller fills in: `controller`, `masqueraded`, `names`, a
-/// clock that is apart.
+/// Reads everything. What others know, the caller fills in: `controller`, `masqueraded`,
+/// `names`.
 pub async fn find(settings: &FindSettings, wishes: &Wishes) -> Findings {
     let root = settings.root.as_path();
     let capabilities = capabilities(root);

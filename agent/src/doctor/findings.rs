@@ -64,10 +64,6 @@ pub struct Findings {
 pub struct Wishes {
     /// The host has joined already.
     pub joined: bool,
-    /// Clients other than this host's own processes reach services here.
-    pub serves_others: bool,
-    /// Legacy or target is on other hosts: packets have to be forwarded.
-    pub forwards: bool,
     /// An Envoy on this host takes what its own processes send.
     pub envoy: bool,
     /// The user of the Envoy that takes this host's own calls; none where none is to.
@@ -76,7 +72,7 @@ pub struct Wishes {
     pub names: bool,
     /// Where the stub DNS server listens.
     pub stub: Option<SocketAddr>,
-    /// Logical addresses of this host's services.
+    /// Logical addresses of this host's services; before it has joined none are known.
     pub addresses: BTreeSet<IpAddr>,
 }
 
@@ -179,8 +175,6 @@ pub enum Clock {
     Unknown,
     /// A service says that it is kept.
     Kept(String),
-    /// The controller's is so many seconds ahead (negative: behind).
-    Apart(i64),
 }
 
 /// Room for state.

@@ -13,7 +13,7 @@ use super::{Check, Row, Verdict};
 #[must_use]
 pub fn judge(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
     let mut rows = kernel::rows(findings);
-    rows.extend(network::rows(findings, wishes));
+    rows.extend(network::rows(findings));
     rows.extend(host::rows(findings, wishes));
     rows.sort_by_key(|row| row.check);
     rows
@@ -27,31 +27,23 @@ pub fn worst(rows: &[Row]) -> Verdict {
 
 /// What the rows chose to change on the host, for the journal to make, in order.
 #[must_use]
-pub fn chosen_changes(findings: &Findings, wishes: &Wishes) -> Vec<Change> {
+pub fn chosen_changes(findings: &Findings) -> Vec<Change> {
     let mut settings = Vec::new();
-    if must_forward(wishes) {
-        if findings.forwarding4.on == Some(false) {
-            settings.push(("net.ipv4.ip_forward".to_owned(), "1"));
+    if findings.forwarding4.on == Some(false) {
+        settings.push(("net.ipv4.ip_forward".to_owned(), "1"));
+    }
+    if findings.forwarding6.on == Some(false) {
+        // First: the default route would be forgotten otherwise.
+        for name in &findings.forwarding6.advertised {
+            settings.push((format!("net/ipv6/conf/{name}/accept_ra"), "2"));
         }
-        if findings.forwarding6.on == Some(false) {
-            // First: the default route would be forgotten otherwise.
-            for name in &findings.forwarding6.advertised {
-                settings.push((format!("net/ipv6/conf/{name}/accept_ra"), "2"));
-            }
-            settings.push(("net.ipv6.conf.all.forwarding".to_owned(), "1"));
-        }
+        settings.push(("net.ipv6.conf.all.forwarding".to_owned(), "1"));
     }
     let change = |(key, value): (String, &str)| {
         let key = key.parse::<Key>().ok()?;
         Some(Change::Sysctl { key, value: value.to_owned() })
     };
     settings.into_iter().filter_map(change).collect()
-}
-
-/// Whether packets of others pass through this host. They do with an Envoy here too, which takes
-/// what this host's own processes send and nobody else's.
-const fn must_forward(wishes: &Wishes) -> bool {
-    wishes.serves_others && wishes.forwards
 }
 
 /// A row with nothing to mend.

@@ -36,15 +36,9 @@ fn well() -> Findings {
     }
 }
 
-/// Legacy and target are elsewhere, and everybody comes by here.
-fn forwarding() -> Wishes {
-    Wishes {
-        serves_others: true,
-        forwards: true,
-        names: true,
-        stub: Some("127.0.0.1:53".parse().unwrap()),
-        ..Wishes::default()
-    }
+/// Names are answered here.
+fn named() -> Wishes {
+    Wishes { names: true, stub: Some("127.0.0.1:53".parse().unwrap()), ..Wishes::default() }
 }
 
 struct Case {
@@ -79,7 +73,7 @@ fn find(rows: &[Row], check: Check) -> &Row {
 #[test]
 fn each_machine_gets_its_row_with_the_fallback_and_the_command() {
     for case in KERNEL.iter().chain(&NETWORK).chain(&HOST) {
-        let (mut findings, mut wishes) = (well(), forwarding());
+        let (mut findings, mut wishes) = (well(), named());
         (case.change)(&mut findings, &mut wishes);
         let rows = judge(&findings, &wishes);
         let row = find(&rows, case.check);
@@ -94,7 +88,7 @@ fn each_machine_gets_its_row_with_the_fallback_and_the_command() {
 
 #[test]
 fn a_well_host_has_good_rows_alone_and_each_check_once() {
-    let rows = judge(&well(), &forwarding());
+    let rows = judge(&well(), &named());
     assert_eq!(worst(&rows), Good, "{}", table(&rows));
     assert!(rows.is_sorted_by(|a, b| a.check < b.check));
     assert_eq!(rows.len(), Check::Mtu as usize + 1);
@@ -120,26 +114,18 @@ fn what_is_changed_is_what_the_rows_chose() {
             format!("{change:?}")
         }
     };
-    let changes = |f: &Findings, w: &Wishes| -> Vec<String> {
-        chosen_changes(f, w).iter().map(setting).collect()
-    };
+    let changes = |f: &Findings| -> Vec<String> { chosen_changes(f).iter().map(setting).collect() };
     let mut findings = well();
-    let mut wishes = forwarding();
-    assert_eq!(changes(&findings, &wishes), Vec::<String>::new());
+    assert_eq!(changes(&findings), Vec::<String>::new());
     findings.forwarding4.on = Some(false);
     findings.forwarding6 = Forwarding { on: Some(false), advertised: vec!["eth0.7".into()] };
     findings.strict = vec!["eth1".into()];
     assert_eq!(
-        changes(&findings, &wishes),
+        changes(&findings),
         [
             "net.ipv4.ip_forward=1",
             "net/ipv6/conf/eth0.7/accept_ra=2",
             "net.ipv6.conf.all.forwarding=1",
         ]
     );
-    // An Envoy takes nothing of other hosts' clients.
-    wishes.envoy = true;
-    assert_eq!(changes(&findings, &wishes).len(), 3);
-    wishes.serves_others = false;
-    assert_eq!(changes(&findings, &wishes), Vec::<String>::new());
 }

@@ -67,8 +67,8 @@ fn after(kind: &Kind, name: &MachineName, failed: &[CallError]) -> String {
 
 /// What helps where a controller said no.
 fn next(kind: &Kind, name: &MachineName, why: &CallError) -> String {
-    let clock = matches!(why, CallError::Refused { code: Code::FailedPrecondition, .. });
-    if clock {
+    let is = |asked: Code| matches!(why, CallError::Refused { code, .. } if *code == asked);
+    if is(Code::FailedPrecondition) {
         return format!(
             "set this machine's clock (`timedatectl set-ntp true`), then run `{}` with the same \
              token again",
@@ -84,7 +84,7 @@ fn next(kind: &Kind, name: &MachineName, why: &CallError) -> String {
         );
     }
     // Who used it, or has the name, is known there: it gives way on purpose alone.
-    let replace = if says("used already") || says("--replace") { " --replace" } else { "" };
+    let replace = if is(Code::AlreadyExists) { " --replace" } else { "" };
     format!("at the controller run `{create}{replace}`, and paste here what it prints")
 }
 
@@ -116,7 +116,7 @@ pub async fn enroll<F: Files>(
             Err(Failed { why, .. }) if why.is_settled() => {
                 // What it says of a token goes for every key that the token was used with.
                 let is_word = matches!(&why, CallError::Refused { code, .. }
-                    if *code == Code::PermissionDenied);
+                    if matches!(code, Code::PermissionDenied | Code::AlreadyExists));
                 forget(store, !may_be_lost && (is_new || is_word));
                 let Ticket { kind, name, .. } = ticket.clone();
                 return Err(EnrollError::Refused { kind, name, why });

@@ -112,13 +112,8 @@ impl Stub {
     /// over a restart with the queries that came meanwhile.
     ///
     /// # Errors
-<<<<<<< HEAD
-    /// When a socket cannot be copied or the thread not be had, an upstream is one of these sockets,
-    /// or it serves already.
-=======
     /// When a socket cannot be copied, the thread cannot be had, an upstream is one of these
     /// sockets, or it serves already.
->>>>>>> w6
     pub fn begin(&self, sockets: Sockets, upstreams: Upstreams) -> Result<(), StartError> {
         refuse_own(&upstreams, &sockets)?;
         let running = sockets.try_clone()?;

@@ -87,6 +87,8 @@ pub struct Told {
     pub service: ServiceId,
     /// What, and why.
     pub words: String,
+    /// It is that flows do not keep their source.
+    pub masquerades: bool,
 }
 
 impl fmt::Display for Told {
@@ -268,7 +270,8 @@ impl Build {
         for local in locals {
             let family = local.family;
             let mut tell = |words: String| {
-                self.told.push(Told { service: local.leaf.id.clone(), words });
+                let service = local.leaf.id.clone();
+                self.told.push(Told { service, words, masquerades: false });
             };
             if !local.has_target(family) && local.leaf.serving.split() > Split::LEGACY {
                 tell(format!(
@@ -293,7 +296,7 @@ impl Build {
                 let service = local.leaf.id.clone();
                 let words =
                     format!("stragglers at {key} are not caught: other services are there too");
-                self.told.push(Told { service, words });
+                self.told.push(Told { service, words, masquerades: false });
             }
         }
     }
@@ -324,7 +327,7 @@ fn masqueraded<'a>(local: &'a Local<'_>) -> impl Iterator<Item = Told> + 'a {
         let words = format!(
             "preserveSource is not kept towards {side}, whose servers see this host: {why}"
         );
-        Told { service: id.clone(), words }
+        Told { service: id.clone(), words, masquerades: true }
     })
 }
 

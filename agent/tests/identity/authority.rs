@@ -237,7 +237,7 @@ impl EnrollService for Authority {
             let (name, used) = token.ok_or_else(|| Status::permission_denied("no such token"))?;
             match used {
                 Some(used) if *used != info => {
-                    return Err(Status::permission_denied("the token was used already"));
+                    return Err(Status::already_exists("the token was used already"));
                 }
                 _ => *used = Some(info.clone()),
             }

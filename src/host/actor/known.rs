@@ -125,7 +125,7 @@ impl One {
     fn follow(&mut self, leaf: &Service, read: Read, now: Timestamp) -> Moved {
         let next = Self::of(leaf, read);
         let mut sides = BTreeSet::new();
-        // Forget to an endpoint that is gone would go there for as long as they come.
+        // Datagrams to an endpoint that is gone would go there for as long as they come.
         for (side, was, is) in
             [(Side::Legacy, &self.legacy, &next.legacy), (Side::Target, &self.target, &next.target)]
         {

@@ -1,10 +1,11 @@
 //! `crossfade agent doctor`, which `join` runs first.
 
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent::doctor::{self, FindSettings, Findings, Reach, Row, Verdict, Wishes};
+use agent::doctor::{self, FindSettings, Reach, Row, Verdict, Wishes};
 use xds::join::Ticket;
 
 use crate::cli::agent::{Doctor, Join};
@@ -12,7 +13,8 @@ use crate::cli::{Output, page};
 use crate::host;
 use crate::host::control::{self, Answer, Question};
 use crate::host::files;
-use crate::verbs::{Context, Exit, Failure};
+use crate::host::world::World;
+use crate::verbs::{Context, Exit, Failure, chain};
 
 /// How long a controller may take to accept a connection.
 const REACH_WITHIN: Duration = Duration::from_secs(3);
@@ -29,11 +31,15 @@ pub(super) async fn run(args: &Doctor, context: &Context) -> Result<Exit, Failur
     let wishes = wishes(true, args.names, args.envoy.is_some());
     // What is joined has the port of names already.
     let joined = known.is_some();
-    let mut wishes = if joined { Wishes { stub: None, joined, ..wishes } } else { wishes };
+    let mut wishes = if joined {
+        Wishes { stub: None, joined, addresses: addresses(&directory), ..wishes }
+    } else {
+        wishes
+    };
     let joined_with = known.and_then(|known| known.envoy);
     wishes.envoy_user = joined_with.as_ref().and_then(|envoy| host::envoy::user(&envoy.user));
     let envoy = args.envoy.clone().or_else(|| joined_with.map(|envoy| envoy.program));
-    let rows = look(&directory, envoy.as_ref(), &wishes, &controllers).await.1;
+    let rows = look(&directory, envoy.as_ref(), &wishes, &controllers).await;
     show(&rows, context)?;
     match doctor::worst(&rows) {
         Verdict::Fail if joined => {
@@ -54,7 +60,7 @@ pub(super) async fn before_join(
 ) -> Result<Vec<Row>, Failure> {
     let mut wishes = wishes(!args.no_names, args.names, args.envoy.is_some());
     wishes.envoy_user = args.envoy.as_ref().and_then(|_| host::envoy::user(&args.envoy_user));
-    let (_, rows) = look(directory, args.envoy.as_ref(), &wishes, &ticket.controllers).await;
+    let rows = look(directory, args.envoy.as_ref(), &wishes, &ticket.controllers).await;
     let told: Vec<Row> = rows.into_iter().filter(|row| row.verdict >= Verdict::Warn).collect();
     let is_refused = doctor::worst(&told) == Verdict::Fail && !args.force;
     // For scripts they are part of what joining prints.
@@ -72,7 +78,19 @@ pub(super) async fn before_join(
 }
 
 fn wishes(names: bool, stub: Option<SocketAddr>, envoy: bool) -> Wishes {
-    Wishes { serves_others: true, forwards: true, envoy, names, stub, ..Wishes::default() }
+    Wishes { envoy, names, stub, ..Wishes::default() }
+}
+
+/// The logical addresses that the agent holds, running or not. Where they cannot be read, the other
+/// rows are told all the same.
+fn addresses(directory: &Path) -> BTreeSet<IpAddr> {
+    match World::read(directory) {
+        Ok(world) => world.addresses(),
+        Err(error) => {
+            eprintln!("crossfade: {}; logical addresses are not looked for", chain(&error));
+            BTreeSet::new()
+        }
+    }
 }
 
 async fn look(
@@ -80,7 +98,7 @@ async fn look(
     envoy: Option<&PathBuf>,
     wishes: &Wishes,
     controllers: &[String],
-) -> (Findings, Vec<Row>) {
+) -> Vec<Row> {
     let settings = FindSettings {
         root: PathBuf::from("/"),
         data: directory.to_owned(),
@@ -92,17 +110,13 @@ async fn look(
     if wishes.names && wishes.stub.is_none() {
         findings.names = host::names::way(directory);
     }
-    let rows = doctor::judge(&findings, wishes);
-    (findings, rows)
+    doctor::judge(&findings, wishes)
 }
 
 /// What the agent that runs does not keep the source of; `None`: none runs, or it does not answer.
 async fn masqueraded(directory: &Path) -> Option<Vec<String>> {
     match control::ask(directory, &Question::Status).await {
-        Ok(Some(Answer::Status(status))) => {
-            let notes = status.notes.into_iter();
-            Some(notes.filter(|note| note.contains(": preserveSource is not kept")).collect())
-        }
+        Ok(Some(Answer::Status(status))) => Some(status.masqueraded),
         _ => None,
     }
 }

@@ -15,7 +15,9 @@ pub(super) async fn run(args: &Drain, context: &Context) -> Result<Exit, Failure
     let question = Question::Drain { services, reason: args.reason.clone() };
     match control::ask(&directory, &question).await? {
         Some(Answer::Drained { services }) if services.is_empty() => Err(Failure::Refused(
-            "nothing is closed: a side has lost only at exactly 0% or 100%".to_owned(),
+            "nothing is closed: a side has lost only at exactly 0% or 100%; at the controller: \
+             crossfade shift SERVICE 0%, or 100%"
+                .to_owned(),
         )),
         Some(Answer::Drained { services }) => {
             if context.output == Output::Json {
@@ -27,7 +29,7 @@ pub(super) async fn run(args: &Drain, context: &Context) -> Result<Exit, Failure
             }
             Ok(Exit::Done)
         }
-        Some(_) => Err(Failure::Failed("the agent does not understand; is it as new?".to_owned())),
+        Some(_) => Err(control::misunderstood("it answers something else")),
         None => Err(not_running(&directory)),
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Here, context: &Context) -> Result<Exit, Failure>
             }
             Ok(Exit::Done)
         }
-        Some(_) => Err(Failure::Failed("the agent does not understand; is it as new?".to_owned())),
+        Some(_) => Err(control::misunderstood("it answers something else")),
         None => Err(not_running(&directory)),
     }
 }

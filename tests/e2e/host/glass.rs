@@ -7,23 +7,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 
-use super::main_job::{LOGICAL, PLAN};
+use super::main_job::LOGICAL;
 use super::names::{Upstream, server_in};
 use super::peers::sides;
-use super::world::{Agent, UPSTREAM, World, until};
+use super::world::{Agent, UPSTREAM, World, at_half, until};
 use crate::harness::{BINARY, Said};
 
 /// How many clients are looked at.
 const CLIENTS: u16 = 100;
-
-fn at_half(test: &str) -> Option<(World, Agent, Vec<char>)> {
-    let world = World::new(test, PLAN)?;
-    let agent = world.joined(&["--no-names"]);
-    world.shift("orders", "50%");
-    let sides = sides(&world.net, CLIENTS, LOGICAL);
-    assert!(sides.contains(&'L') && sides.contains(&'T'));
-    Some((world, agent, sides))
-}
 
 #[track_caller]
 fn all_on_legacy(world: &World) {
@@ -44,7 +35,8 @@ fn acts(world: &World) -> Vec<(String, String, String)> {
 
 #[test]
 fn a_hung_agent_and_no_controller() {
-    let Some((mut world, agent, before)) = at_half("a_hung_agent_and_no_controller") else {
+    let Some((mut world, agent, before)) = at_half("a_hung_agent_and_no_controller", CLIENTS)
+    else {
         return;
     };
     agent.signal(Signal::SIGSTOP);
@@ -71,7 +63,7 @@ fn a_hung_agent_and_no_controller() {
 #[test]
 fn the_controller_hears_of_it_and_ends_it() {
     let test = "the_controller_hears_of_it_and_ends_it";
-    let Some((world, agent, _)) = at_half(test) else { return };
+    let Some((world, agent, _)) = at_half(test, CLIENTS) else { return };
     world.vm(&["agent", "rollback", "--reason", "errors at target"]).ok();
     all_on_legacy(&world);
     assert!(world.until_nacked().contains("break-glass"));
@@ -98,7 +90,9 @@ fn the_controller_hears_of_it_and_ends_it() {
 
 #[test]
 fn what_nft_did_is_written_down() {
-    let Some((world, _agent, before)) = at_half("what_nft_did_is_written_down") else { return };
+    let Some((world, _agent, before)) = at_half("what_nft_did_is_written_down", CLIENTS) else {
+        return;
+    };
     let file = world.data().join("rollback.nft");
     world.net.vm.run("nft", &["-f", file.to_str().unwrap()]);
     all_on_legacy(&world);
@@ -119,7 +113,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 #[test]
 fn a_name_server_that_is_silent_holds_nothing_up() {
     let test = "a_name_server_that_is_silent_holds_nothing_up";
-    let Some((mut world, agent, before)) = at_half(test) else { return };
+    let Some((mut world, agent, before)) = at_half(test, CLIENTS) else { return };
     let _silent = world.net.legacy.enter(|| UdpSocket::bind((UPSTREAM, 53)).unwrap());
     fs::write(world.etc().join("resolv.conf"), format!("nameserver {UPSTREAM}\n")).unwrap();
     let settings = world.data().join("agent.json");
@@ -150,7 +144,7 @@ fn a_name_server_that_is_silent_holds_nothing_up() {
 #[test]
 fn damaged_files_and_an_operator_who_is_not_root() {
     let test = "damaged_files_and_an_operator_who_is_not_root";
-    let Some((world, agent, _)) = at_half(test) else { return };
+    let Some((world, agent, _)) = at_half(test, CLIENTS) else { return };
     agent.kill();
     for name in ["agent.json", "marks.json"] {
         fs::write(world.data().join(name), "{ \"na").unwrap();
@@ -172,7 +166,7 @@ fn damaged_files_and_an_operator_who_is_not_root() {
 #[test]
 fn nothing_is_claimed_where_nothing_is_known() {
     let test = "nothing_is_claimed_where_nothing_is_known";
-    let Some((world, agent, _)) = at_half(test) else { return };
+    let Some((world, agent, _)) = at_half(test, CLIENTS) else { return };
     agent.signal(Signal::SIGSTOP);
     let [one, other] = [0, 1].map(|n| world.data().join(format!("hosttable.{n}")));
     fs::write(one, "damaged").unwrap();
@@ -196,7 +190,9 @@ fn nothing_is_claimed_where_nothing_is_known() {
 /// Another program's table is no break-glass, and stays as it is; so does nothing of ours.
 #[test]
 fn another_program_has_its_name() {
-    let Some((world, _agent, before)) = at_half("another_program_has_its_name") else { return };
+    let Some((world, _agent, before)) = at_half("another_program_has_its_name", CLIENTS) else {
+        return;
+    };
     let theirs = "table inet crossfade_rollback {\n    chain prerouting { counter; }\n}\n";
     assert!(world.net.vm.nft_file(theirs).status.success());
     let table = || world.net.vm.run("nft", &["list", "table", "inet", "crossfade_rollback"]);

@@ -110,7 +110,7 @@ fn lines(before: &str, after: &str) {
     assert!(others.is_empty() && before.len() == after.len(), "{others:?}");
 }
 
-/// A VM with rules of others, and a resolv.conf that is `special`, as it is before it joins.
+/// A VM with rules of others, as it is before it joins.
 fn world(test: &str) -> Option<(World, Host)> {
     let world = World::new(test, PLAN)?;
     let loaded = world.net.vm.nft_file(FOREIGN);

@@ -33,12 +33,12 @@ fn tokens_that_are_none() {
         ("", 2, "there is no token"),
         ("hello", 2, "cfj1_"),
         (&typo, 2, "typ"),
-        (&good[..good.len() - 9], 2, "token"),
+        (&good[..good.len() - 9], 2, "cut or mistyped"),
         (&elsewhere, 1, "the controller sees this machine as 10.50.0.1"),
         (&elsewhere, 1, "crossfade token create vm-2 --from NETWORK"),
         (&foreign, 1, "sha256:"),
         (&foreign, 1, "run `crossfade token create vm-1`, and paste here"),
-        (&deleted, 1, "token"),
+        (&deleted, 1, "this token was withdrawn at"),
     ] {
         let complaint = world.join_with(token, &[]).fails(code);
         assert!(complaint.contains(says), "{token}: {complaint}");
@@ -147,12 +147,8 @@ fn tables_that_name_what_must_not_be_touched() {
         ("192.0.2.66", 80, "192.0.2.66", "192.0.2.66"),
     ] {
         let file = world.scratch.file("bad.yaml", &with_service(address, port, target));
-        let said = world.controller().run(&["apply", file.to_str().unwrap(), "--no-wait"]);
-        if said.code != 0 {
-            // The plan itself is refused: nothing is on its way to a host.
-            assert!(said.err.contains(address), "{address}: {said:?}");
-            continue;
-        }
+        // The controller takes all of them: who refuses is the host, that knows what it is used for.
+        world.controller().run(&["apply", file.to_str().unwrap(), "--no-wait"]).ok();
         let why = world.until_nacked();
         assert!(why.contains(says), "{address}:{port}: {why}");
         assert_eq!(world.rules_alone(), rules, "{address}:{port}");

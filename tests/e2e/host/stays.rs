@@ -8,7 +8,7 @@ use std::process::Command;
 use super::load::Load;
 use super::main_job::{LOGICAL, PLAN};
 use super::peers::{client, dial, letter, sides};
-use super::world::{Agent, World, until};
+use super::world::{Agent, World, at_half, until};
 use crate::harness::BINARY;
 
 /// How often the agent is killed.
@@ -17,19 +17,10 @@ const KILLS: u32 = 25;
 /// How many clients are looked at.
 const CLIENTS: u16 = 200;
 
-fn at_half(test: &str) -> Option<(World, Agent, Vec<char>)> {
-    let world = World::new(test, PLAN)?;
-    let agent = world.joined(&["--no-names"]);
-    world.shift("orders", "50%");
-    let sides = sides(&world.net, CLIENTS, LOGICAL);
-    assert!(sides.contains(&'L') && sides.contains(&'T'));
-    Some((world, agent, sides))
-}
-
 #[test]
 fn the_agent_killed_again_and_again_with_no_controller() {
     let test = "the_agent_killed_again_and_again_with_no_controller";
-    let Some((mut world, mut agent, before)) = at_half(test) else { return };
+    let Some((mut world, mut agent, before)) = at_half(test, CLIENTS) else { return };
     let mut open = world.net.client.enter(|| dial(client(9), LOGICAL.parse().unwrap()).unwrap());
     let first = letter(&mut open).unwrap();
     let load = Load::start(&world.net, LOGICAL);
@@ -63,7 +54,8 @@ fn the_agent_killed_again_and_again_with_no_controller() {
 
 #[test]
 fn rules_that_others_flushed_come_back() {
-    let Some((world, agent, before)) = at_half("rules_that_others_flushed_come_back") else {
+    let Some((world, agent, before)) = at_half("rules_that_others_flushed_come_back", CLIENTS)
+    else {
         return;
     };
     let load = Load::start(&world.net, LOGICAL);
@@ -84,7 +76,7 @@ fn rules_that_others_flushed_come_back() {
 #[test]
 fn a_host_that_starts_with_no_controller() {
     let test = "a_host_that_starts_with_no_controller";
-    let Some((mut world, agent, before)) = at_half(test) else { return };
+    let Some((mut world, agent, before)) = at_half(test, CLIENTS) else { return };
     world.kill_controller();
     agent.kill();
     // What a reboot takes: rules, flows, settings of the kernel, what lives in /run.
@@ -126,14 +118,21 @@ fn on_small_disk(world: &World) -> Agent {
     Agent::start_as(world, command)
 }
 
+/// Leaves no room on the agent's disk.
+#[track_caller]
+fn fill(agent: &Agent) {
+    let full = "LC_ALL=C dd if=/dev/zero of=/var/lib/crossfade/agent/fill bs=4k";
+    let said = beside(agent, "sh", &["-c", full]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("No space left"), "{said:?}");
+}
+
 #[test]
 fn a_full_and_a_read_only_disk_change_nothing() {
     let test = "a_full_and_a_read_only_disk_change_nothing";
-    let Some((world, agent, before)) = at_half(test) else { return };
+    let Some((world, agent, before)) = at_half(test, CLIENTS) else { return };
     agent.kill();
     let agent = on_small_disk(&world);
     world.until_acked();
-    let full = "dd if=/dev/zero of=/var/lib/crossfade/agent/fill bs=4k || true";
     let read_only = "set -e
         mount --bind /var/lib/crossfade/agent /var/lib/crossfade/agent
         mount -o remount,bind,ro /var/lib/crossfade/agent";
@@ -142,7 +141,7 @@ fn a_full_and_a_read_only_disk_change_nothing() {
     let load = Load::start(&world.net, LOGICAL);
     load.round();
     // What is no longer than before has its place on the disk.
-    beside(&agent, "sh", &["-c", full]);
+    fill(&agent);
     world.shift("orders", "50.01%");
     load.round();
     beside(&agent, "sh", &["-c", empty]);
@@ -160,7 +159,7 @@ fn a_full_and_a_read_only_disk_change_nothing() {
     world.until_acked();
     world.shift("orders", "50%");
     // The kernel comes first: break-glass needs no disk.
-    beside(&agent, "sh", &["-c", full]);
+    fill(&agent);
     let said = beside(&agent, BINARY, &["agent", "rollback", "--reason", "the disk is full"]);
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(words.contains("in force in the kernel, and not written down"), "{words}");

@@ -13,8 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::main_job::{LOGICAL, PLAN};
 use super::netns;
-use super::peers::Backends;
+use super::peers::{Backends, sides};
 use crate::harness::{BINARY, Controller, Said, Scratch};
 
 /// How long anything may take.
@@ -199,15 +200,25 @@ impl World {
         assert!(said.code == 0 && said.out.contains("arrived everywhere"), "{said:?}");
     }
 
-    /// The same without what counts.
-    pub(crate) fn rules_alone(&self) -> String {
-        self.net.vm.run("nft", &["--stateless", "list", "ruleset"])
-    }
-
     /// The rules in the VM's kernel.
     pub(crate) fn rules(&self) -> String {
         self.net.vm.run("nft", &["list", "ruleset"])
     }
+
+    /// The same without what counts.
+    pub(crate) fn rules_alone(&self) -> String {
+        self.net.vm.run("nft", &["--stateless", "list", "ruleset"])
+    }
+}
+
+/// A world in which half of the clients are to be on target, and where each of so many is.
+pub(crate) fn at_half(test: &str, clients: u16) -> Option<(World, Agent, Vec<char>)> {
+    let world = World::new(test, PLAN)?;
+    let agent = world.joined(&["--no-names"]);
+    world.shift("orders", "50%");
+    let sides = sides(&world.net, clients, LOGICAL);
+    assert!(sides.contains(&'L') && sides.contains(&'T'));
+    Some((world, agent, sides))
 }
 
 /// A running agent; it goes with SIGKILL.

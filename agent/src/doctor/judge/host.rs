@@ -9,9 +9,6 @@ use super::row;
 /// The first Envoy whose extensions our resources use, and that is still mended.
 const ENVOY_LEAST: (u32, u32) = (1, 36);
 
-/// Certificates begin a few minutes back; a clock further off is refused by the controller.
-const APART_MAX_SECONDS: u64 = 300;
-
 /// Room for the tables, the journal and their second copies.
 const SPACE_LEAST: u64 = 64 << 20;
 
@@ -134,15 +131,6 @@ fn clock(clock: &Clock) -> Row {
         Clock::Unknown => {
             let found = "nobody is seen to keep it".to_owned();
             row(check, Verdict::Note, found, "joining compares it with the controller's", why)
-        }
-        Clock::Apart(seconds) if seconds.unsigned_abs() > APART_MAX_SECONDS => {
-            let found = format!("the controller's is {seconds} s ahead");
-            row(check, Verdict::Fail, found, "nothing is changed", why)
-                .mend("timedatectl set-ntp true")
-        }
-        Clock::Apart(seconds) => {
-            let found = format!("the controller's is {seconds} s ahead");
-            row(check, Verdict::Good, found, "nothing", why)
         }
     }
 }

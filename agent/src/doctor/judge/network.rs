@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::findings::{Findings, ForeignMarks, ForeignNat, Forwarding, Wishes};
+use super::super::findings::{Findings, ForeignMarks, ForeignNat, Forwarding};
 use super::super::{Check, Row, Verdict};
-use super::{must_forward, row};
+use super::row;
 use crate::rules::mark;
 
 /// The most chains that are named in one row: some hosts have thousands.
@@ -13,14 +13,14 @@ const NAMED_MAX: usize = 8;
 /// The least that IPv6 asks of a link (RFC 8200, section 5).
 const MTU_LEAST: u32 = 1280;
 
-pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
+pub(super) fn rows(findings: &Findings) -> Vec<Row> {
     vec![
-        forwarding(Check::ForwardingV4, &findings.forwarding4, wishes),
-        forwarding(Check::ForwardingV6, &findings.forwarding6, wishes),
+        forwarding(Check::ForwardingV4, &findings.forwarding4),
+        forwarding(Check::ForwardingV6, &findings.forwarding6),
         reverse_path(findings),
         return_path(findings),
-        forward_policy(findings, wishes),
-        firewalld(findings, wishes),
+        forward_policy(findings),
+        firewalld(findings),
         other_nat(findings),
         flow_marks(findings),
         management(findings),
@@ -29,23 +29,19 @@ pub(super) fn rows(findings: &Findings, wishes: &Wishes) -> Vec<Row> {
     ]
 }
 
-fn forwarding(check: Check, found: &Forwarding, wishes: &Wishes) -> Row {
+fn forwarding(check: Check, found: &Forwarding) -> Row {
     let why = "translated packets of other hosts pass through this one";
-    match (found.on, must_forward(wishes)) {
-        (Some(true), _) => row(check, Verdict::Good, "on".to_owned(), "nothing", why),
-        (None, _) => {
+    match found.on {
+        Some(true) => row(check, Verdict::Good, "on".to_owned(), "nothing", why),
+        None => {
             let why = "this host does not speak this family";
             row(check, Verdict::Note, "no such family".to_owned(), "nothing", why)
         }
-        (Some(false), false) => {
-            let why = "only this host's own processes are served";
-            row(check, Verdict::Good, "off".to_owned(), "it stays off", why)
-        }
-        (Some(false), true) if found.advertised.is_empty() => {
+        Some(false) if found.advertised.is_empty() => {
             let chosen = "it is turned on through the journal, and off again on leaving";
             row(check, Verdict::Note, "off".to_owned(), chosen, why)
         }
-        (Some(false), true) => {
+        Some(false) => {
             let names = found.advertised.join(", ");
             let chosen = "accept_ra becomes 2 there, then it is turned on, through the journal";
             let why = "a host that forwards forgets default routes that routers advertise, \
@@ -87,7 +83,7 @@ fn return_path(findings: &Findings) -> Row {
     }
 }
 
-fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
+fn forward_policy(findings: &Findings) -> Row {
     let check = Check::ForwardPolicy;
     let seen = findings.netfilter.as_ref();
     let mut drops = seen.map(|seen| seen.forward_drops.clone()).unwrap_or_default();
@@ -102,10 +98,6 @@ fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
         return row(check, Verdict::Good, found.to_owned(), "nothing", why);
     }
     let found = format!("dropped unless allowed: {}", drops.join(", "));
-    if !must_forward(wishes) {
-        let why = "nothing of ours is forwarded: only this host's own processes are served";
-        return row(check, Verdict::Good, found, "it stays so", why);
-    }
     let chain = if docker { "DOCKER-USER" } else { "FORWARD" };
     let why = "no rule of our table can let through what another chain drops";
     // Flows of ours, whoever drops the rest: the index of a service is never 0.
@@ -114,15 +106,11 @@ fn forward_policy(findings: &Findings, wishes: &Wishes) -> Row {
         .mend(format!("iptables -I {chain} {through}; ip6tables -I {chain} {through}"))
 }
 
-fn firewalld(findings: &Findings, wishes: &Wishes) -> Row {
+fn firewalld(findings: &Findings) -> Row {
     let check = Check::Firewalld;
     if !findings.firewalld {
         let why = "nobody reloads the ruleset";
         return row(check, Verdict::Good, "not running".to_owned(), "nothing", why);
-    }
-    if !must_forward(wishes) {
-        let why = "nothing of ours is forwarded; its reload leaves an owned table alone";
-        return row(check, Verdict::Note, "runs".to_owned(), "it stays so", why);
     }
     let chosen = "it is left alone; look before any split whether it rejects translated flows";
     let why = "most versions accept what was translated; zones of old ones reject it";

@@ -79,18 +79,10 @@ pub(super) const KERNEL: [Case; 18] = [
     }),
 ];
 
-pub(super) const NETWORK: [Case; 30] = [
+pub(super) const NETWORK: [Case; 25] = [
     case("on", (Check::ForwardingV4, Good), "nothing", None, |_, _| {}),
     case("off", (Check::ForwardingV4, Note), "journal", None, |f, _| {
         f.forwarding4.on = Some(false);
-    }),
-    case("off, own processes", (Check::ForwardingV4, Good), "stays off", None, |f, w| {
-        f.forwarding4.on = Some(false);
-        w.serves_others = false;
-    }),
-    case("off, beside Envoy", (Check::ForwardingV4, Note), "journal", None, |f, w| {
-        f.forwarding4.on = Some(false);
-        w.envoy = true;
     }),
     case("no IPv6", (Check::ForwardingV6, Note), "nothing", None, |f, _| {
         f.forwarding6.on = None;
@@ -106,14 +98,6 @@ pub(super) const NETWORK: [Case; 30] = [
     case("docker", (Check::ForwardPolicy, Warn), "operator", Some(LET_THROUGH), |f, _| {
         docker(f);
     }),
-    case("docker, beside Envoy", (Check::ForwardPolicy, Warn), "rule", Some("-I"), |f, w| {
-        docker(f);
-        w.envoy = true;
-    }),
-    case("docker, own", (Check::ForwardPolicy, Good), "stays", None, |f, w| {
-        docker(f);
-        w.serves_others = false;
-    }),
     case("docker, legacy", (Check::ForwardPolicy, Warn), "rule", Some("DOCKER-USER"), |f, _| {
         f.docker = true;
         f.legacy_tables = vec!["nat".into(), "filter".into()];
@@ -126,10 +110,6 @@ pub(super) const NETWORK: [Case; 30] = [
     }),
     case("firewalld", (Check::Firewalld, Warn), "left alone", Some("filter_FORWARD"), |f, _| {
         f.firewalld = true;
-    }),
-    case("firewalld, own", (Check::Firewalld, Note), "stays", None, |f, w| {
-        f.firewalld = true;
-        w.forwards = false;
     }),
     case("nobody's nat", (Check::OtherNat, Good), "nothing", None, |_, _| {}),
     case("nat after ours", (Check::OtherNat, Note), "ours comes first", None, |f, _| {
@@ -165,7 +145,7 @@ pub(super) const NETWORK: [Case; 30] = [
     case("down", (Check::Mtu, Note), "nothing", None, |f, _| f.mtu = None),
 ];
 
-pub(super) const HOST: [Case; 27] = [
+pub(super) const HOST: [Case; 25] = [
     case("a way", (Check::Resolver, Good), "drop-in", None, |_, _| {}),
     case("no way", (Check::Resolver, Warn), "addresses work", Some("resolv.conf"), |f, _| {
         f.names = None;
@@ -215,12 +195,6 @@ pub(super) const HOST: [Case; 27] = [
         w.envoy = true;
     }),
     case("no clock", (Check::Clock, Note), "compares", None, |f, _| f.clock = Clock::Unknown),
-    case("a day behind", (Check::Clock, Fail), "nothing", Some("set-ntp"), |f, _| {
-        f.clock = Clock::Apart(-86_400);
-    }),
-    case("a second ahead", (Check::Clock, Good), "nothing", None, |f, _| {
-        f.clock = Clock::Apart(1);
-    }),
     case("full disk", (Check::State, Warn), "reserved", Some("df"), |f, _| {
         f.space.as_mut().unwrap().free = 1 << 20;
     }),

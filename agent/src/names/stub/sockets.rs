@@ -74,12 +74,8 @@ impl Sockets {
     /// Takes sockets over; which is which they say themselves.
     ///
     /// # Errors
-<<<<<<< HEAD
-    /// When a descriptor is no bound socket, or can be reached from elsewhere. Nothing is kept then.
-=======
     /// When a descriptor is no bound socket, or can be reached from elsewhere. Nothing is kept
     /// then.
->>>>>>> w6
     pub fn from_fds(fds: impl IntoIterator<Item = OwnedFd>) -> Result<Self, BindError> {
         let mut sockets = Self { datagrams: Vec::new(), listeners: Vec::new() };
         for fd in fds {

@@ -5,7 +5,8 @@
 pub const RULES_MAX: usize = 200_000;
 /// The most endpoints of one side: each is a rule, and a new flow walks them in order.
 pub const ENDPOINTS_MAX: usize = 1_000;
-/// The most networks in the client rows of one plan: each is a rule in every service of it.
+/// The most networks in the client rows of one plan and the egress of its gateways: each is a rule
+/// in every service of it.
 pub const NETWORKS_MAX: usize = 4_096;
 /// The most networks of stragglers noted of one service and family: a busy list to act on has some
 /// hundred, and an element takes about 200 bytes of the kernel's memory.

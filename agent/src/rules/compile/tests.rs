@@ -273,4 +273,10 @@ fn what_is_told() {
              too",
         ]
     );
+    assert!(compiled.told.iter().all(|told| !told.masquerades));
+    let leaves = table(&[Leaf { keeps_source: true, ..Leaf::orders(5_000) }]);
+    let compiled = compile(&leaves, &host(&["10.0.1.11"]), &marks(&leaves)).unwrap();
+    let found: Vec<_> =
+        compiled.told.iter().map(|told| (told.service.to_string(), told.masquerades)).collect();
+    assert_eq!(found, [("shop/orders".to_owned(), true)]);
 }

@@ -97,6 +97,10 @@ fn not_enrolled(error: EnrolError) -> Status {
         | EnrolError::Request(_)
         | EnrolError::Refused(EnrolRefused::OldKey) => Status::invalid_argument(words),
         EnrolError::Clock { .. } => Status::failed_precondition(words),
+        // A token that replaces helps, which the machine then says.
+        EnrolError::Refused(EnrolRefused::Used { .. } | EnrolRefused::Live { .. }) => {
+            Status::already_exists(words)
+        }
         EnrolError::Foreign { .. } | EnrolError::Refused(_) => Status::permission_denied(words),
         EnrolError::Change(error) => not_kept(&error),
         EnrolError::Sign(error) => not_signed(&error),
