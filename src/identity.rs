@@ -55,8 +55,8 @@ async fn join_in(ticket: &Ticket, directory: &Path, place: &Path) -> Result<Iden
 }
 
 impl Standing {
-    /// What join made in `directory`, which is to be kept valid by these controllers, and its newest
-    /// identity. `here` is what has it: an identity of another kind is not this program's.
+    /// What join made in `directory`, which is to be kept valid by these controllers, and its
+    /// newest identity. `here` is what has it: an identity of another kind is not this program's.
     pub(crate) fn of(
         directory: &Path,
         controllers: &[String],
