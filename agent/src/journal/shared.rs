@@ -70,8 +70,10 @@ impl<S: System> Journal<S> {
         let elsewhere = integrate::said_elsewhere(path.as_path());
         let elsewhere =
             elsewhere.iter().filter_map(|at| HostPath::try_from(PathBuf::from(at)).ok());
-        let now = std::iter::once(path.clone()).chain(elsewhere);
-        let mut stood: Vec<_> = now.filter_map(|at| self.read_through(at)).collect();
+        let mut stood: Vec<_> = elsewhere.filter_map(|at| self.read_through(at)).collect();
+        // Where nobody says anything, nobody says that nothing is to stand there.
+        stood.retain(|said| !said.is_empty());
+        stood.extend(self.read_through(path.clone()));
         let steps = self.steps.iter().filter_map(|step| step.action.at(path));
         stood.extend(steps.flat_map(|(before, after)| [before, after]).filter_map(|place| {
             match place {

@@ -235,6 +235,7 @@ fn what_others_wrote_stays_and_nothing_else_comes_in() {
     helped(&scratch, |helper| {
         let first = "# $(theirs)\nnameserver 127.0.0.1\nnameserver 192.0.2.1\n";
         assert_eq!(helper.apply(&of(first)).unwrap(), Applied::Done);
+        assert!(refused(helper, "nameserver 127.0.0.1\n"));
         assert!(refused(helper, "# $(ours)\nnameserver 127.0.0.1\n"));
         assert!(refused(helper, "# $(theirs)\nnameserver 127.0.0.1\nnameserver 192.0.2.2\n"));
         // Others write over it, and for a moment name nobody.
