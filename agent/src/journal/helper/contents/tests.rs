@@ -65,7 +65,7 @@ fn resolv_conf_names_the_stub_and_keeps_what_others_wrote() {
     let theirs = b"# by Andr\xe9\rsearch x\nsearch $(id)\nnameserver 192.0.2.1\n\
                    nameserver fe80::1%eth0\noptions ndots:2"
         .to_vec();
-    let stood = [b"nameserver 192.0.2.7\n".to_vec(), theirs.clone()];
+    let stood = [b"nameserver 192.0.2.7\n".to_vec(), theirs];
     let others = |servers: &str| {
         let rest = format!("\rsearch x\nsearch $(id)\n{servers}options ndots:2\n");
         [MARK.as_bytes(), b"# by Andr\xe9", rest.as_bytes()].concat()
