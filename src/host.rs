@@ -82,6 +82,7 @@ const ASKS_MAX: usize = 16;
 pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let _log = log::begin(&args.log, args.log_format)?;
     let directory = files::directory(args.here.data.as_ref())?;
+    files::may_be_asked(&directory)?;
     let place = following::take(directory)?;
     let directory = &place.directory;
     let settings = chosen(&args, directory)?;

@@ -29,6 +29,8 @@ pub(crate) const ROLLBACK: &str = "rollback.nft";
 const MARKS: &str = "marks.json";
 /// The control socket.
 pub(crate) const SOCKET: &str = "agent.sock";
+/// The longest path of a socket, in bytes: `sun_path` of unix(7) has 108 with a final zero.
+const SOCKET_PATH_MAX: usize = 107;
 /// There since the operator said that the VM is well.
 const CONFIRMED: &str = "confirmed";
 /// When a join that nobody confirmed undoes itself.
@@ -122,6 +124,24 @@ pub(crate) fn make(directory: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whether commands can ask an agent of this directory: else it could not be told to leave.
+pub(crate) fn may_be_asked(directory: &Path) -> Result<(), Failure> {
+    fits_socket(&directory.join(SOCKET))
+}
+
+/// Whether a socket can have this path.
+pub(crate) fn fits_socket(path: &Path) -> Result<(), Failure> {
+    let length = path.as_os_str().len();
+    if length <= SOCKET_PATH_MAX {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::Usage(format!(
+        "the path {path} has {length} bytes, and a socket's has {SOCKET_PATH_MAX} at most; \
+         choose a shorter directory with --data"
+    )))
 }
 
 /// Gives what root wrote in the directory to its owner, who is to run as somebody else.
@@ -243,6 +263,26 @@ mod tests {
         let told = crate::verbs::chain(&settings(&directory).unwrap_err());
         assert!(told.contains("agent.json") && told.contains("nonsense"), "{told}");
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    /// As long as the kernel takes it, and no longer.
+    #[test]
+    fn a_path_is_as_long_as_a_socket_may_have_it() {
+        let base = std::env::temp_dir().join(format!("crossfade-long-{}", std::process::id()));
+        for (length, fits) in [(104, true), (SOCKET_PATH_MAX, true), (108, false), (250, false)] {
+            let rest = length - base.as_os_str().len() - 2 - SOCKET.len();
+            let directory = base.join("d".repeat(rest));
+            let path = directory.join(SOCKET);
+            assert_eq!(path.as_os_str().len(), length);
+            fs::create_dir_all(&directory).unwrap();
+            let bound = std::os::unix::net::UnixListener::bind(&path);
+            assert_eq!(bound.is_ok(), fits, "{length}");
+            let told = may_be_asked(&directory).map_err(|error| error.to_string());
+            assert_eq!(told.is_ok(), fits, "{told:?}");
+            let names = |why: &String| why.contains("107") && why.contains(path.to_str().unwrap());
+            assert!(told.as_ref().err().is_none_or(names), "{told:?}");
+        }
+        fs::remove_dir_all(&base).unwrap();
     }
 
     /// What an owner of the directory can make root do: nothing to what is not in it.

@@ -117,6 +117,24 @@ fn a_data_directory_that_cannot_be_used_is_named() {
     assert!(said.err.contains("locked"), "{}", said.err);
 }
 
+/// Else nobody could tell it to leave.
+#[test]
+fn a_directory_too_long_for_the_agents_socket_is_named_before_anything_is_done() {
+    let scratch = Scratch::new();
+    let directory = scratch.path().join("d".repeat(97)).join("e".repeat(97));
+    let path = directory.join("agent.sock");
+    let data = directory.to_str().unwrap();
+    for args in [
+        &["agent", "join", "--data", data, "--token-file", "/dev/null"][..],
+        &["agent", "run", "--data", data, "--controller", "127.0.0.1:1"],
+    ] {
+        let said = crossfade(args).fails(2);
+        let why = format!("the path {} has {} bytes", path.display(), path.as_os_str().len());
+        assert!(said.contains(&why) && said.contains("107") && said.contains("--data"), "{said}");
+        assert!(!directory.exists(), "{args:?}");
+    }
+}
+
 fn program_is_root() -> bool {
     crate::harness::program("id", &["-u"]).ok().trim() == "0"
 }

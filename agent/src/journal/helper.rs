@@ -22,30 +22,17 @@ use super::{Applied, Change, Journal, Report, Stays, Taken};
 /// The longest line, in bytes: a file in base64 with its path.
 const LINE_BYTES_MAX: u64 = 2 * FILE_BYTES_MAX as u64;
 
-/// What permissions may be asked for: no file of configuration is run, or everybody's to write.
-const MODE_MOST: u32 = 0o664;
-
 /// How long an answer may take: two commands of a journal, each bounded by itself.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
 
-/// Files that are ours alone, or that an agent puts its resolver in. Names of ours may stand
-/// anywhere in the last part.
-const FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/run/crossfade/resolvconf"];
-const DIRECTORIES: [&str; 4] = [
-    "/etc/NetworkManager/conf.d",
-    "/etc/NetworkManager/dnsmasq.d",
-    "/run/systemd/resolved.conf.d",
-    "/run/systemd/dns-delegate.d",
-];
-
-/// Commands, word by word; `*` is one word of letters, digits, dots and dashes.
+/// Commands, word by word. The name under which `resolvconf` is told is ours alone.
 const COMMANDS: [&[&str]; 6] = [
     &["systemctl", "--no-block", "try-reload-or-restart", "systemd-resolved.service"],
     &["nmcli", "general", "reload"],
     &["nmcli", "general", "reload", "dns-full"],
-    &["resolvconf", "-d", "*"],
-    &["sh", "-c", "exec resolvconf -a * < /run/crossfade/resolvconf"],
-    &["sh", "-c", "exec resolvconf -m 0 -x -a * < /run/crossfade/resolvconf"],
+    &["resolvconf", "-d", "lo.crossfade"],
+    &["sh", "-c", "exec resolvconf -a lo.crossfade < /run/crossfade/resolvconf"],
+    &["sh", "-c", "exec resolvconf -m 0 -x -a lo.crossfade < /run/crossfade/resolvconf"],
 ];
 
 /// One question.
@@ -80,8 +67,14 @@ pub enum Answer {
 
 /// A change that is on no list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not among what an agent changes")]
-pub struct NotAllowed(String);
+pub enum NotAllowed {
+    /// It changes something else.
+    #[error("{0} is not among what an agent changes")]
+    What(String),
+    /// A file would say what neither an agent writes nor others wrote there.
+    #[error("{0} may not be written so: others changed it meanwhile, or no agent writes this")]
+    Contents(HostPath),
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -97,69 +90,52 @@ pub enum AskError {
     Refused(String),
 }
 
-/// Whether an agent may have this change made.
+/// Whether an agent may have this change made. `stood` is what others wrote, or may have written,
+/// at the path of the change: their lines stay.
 ///
 /// # Errors
 /// It may not.
-pub fn allowed(change: &Change) -> Result<(), NotAllowed> {
+pub fn allowed(change: &Change, stood: &[Vec<u8>]) -> Result<(), NotAllowed> {
     let (fits, what) = match change {
         Change::WriteFile { path, bytes, mode } => {
-            let directory = path.as_path().parent().unwrap_or_else(|| Path::new("/"));
-            let fits = is_file(path) && mode & !MODE_MOST == 0;
-            (fits && contents::may_hold(directory, &bytes.0), path.to_string())
+            let Some(file) = contents::File::at(path.as_path()) else {
+                return Err(NotAllowed::What(path.to_string()));
+            };
+            if !file.may_hold(&bytes.0, stood) {
+                return Err(NotAllowed::Contents(path.clone()));
+            }
+            (file.may_be(*mode), format!("{path} with permissions {mode:o}"))
         }
-        Change::Sysctl { key, .. } => (is_setting(key), key.to_string()),
+        Change::Sysctl { key, value } => (is_setting(key, value), format!("{key} = {value}")),
         Change::Run { argv } | Change::OnUndo { argv } => (is_command(argv), argv.join(" ")),
     };
-    if fits { Ok(()) } else { Err(NotAllowed(what)) }
+    if fits { Ok(()) } else { Err(NotAllowed::What(what)) }
 }
 
 /// Whether it is a file that an agent may write.
 pub(super) fn is_file(path: &HostPath) -> bool {
-    let path = path.as_path();
-    if FILES.iter().any(|file| path == Path::new(file)) {
-        return true;
-    }
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let inside = |directory: &&str| path.parent() == Some(Path::new(directory));
-    DIRECTORIES.iter().any(inside) && name.contains("crossfade")
+    contents::File::at(path.as_path()).is_some()
 }
 
 /// Whether files that an agent may write can lie in it.
 pub(super) fn is_above_files(directory: &HostPath) -> bool {
-    let places = FILES.iter().chain(&DIRECTORIES).map(Path::new);
-    places.into_iter().any(|place| place.starts_with(directory.as_path()))
+    contents::File::ALL.iter().any(|file| file.path().starts_with(directory.as_path()))
 }
 
 /// Forwarding, and what keeps a default route while forwarding.
-fn is_setting(key: &Key) -> bool {
+fn is_setting(key: &Key, value: &str) -> bool {
     let text = String::from(key.clone());
     let parts: Vec<&str> = text.split('/').collect();
     matches!(
-        parts.as_slice(),
-        ["net", "ipv4", "ip_forward"]
-            | ["net", "ipv4", "conf", _, "forwarding"]
-            | ["net", "ipv6", "conf", _, "accept_ra" | "forwarding"]
+        (parts.as_slice(), value),
+        (["net", "ipv4", "ip_forward"] | ["net", "ipv6", "conf", "all", "forwarding"], "1")
+            | (["net", "ipv6", "conf", _, "accept_ra"], "2")
     )
 }
 
 /// Whether it is a command that an agent may have run.
 pub(super) fn is_command(argv: &[String]) -> bool {
-    COMMANDS.iter().any(|command| {
-        command.len() == argv.len() && command.iter().zip(argv).all(|(like, word)| fits(like, word))
-    })
-}
-
-/// A pattern of at most one `*`.
-fn fits(like: &str, word: &str) -> bool {
-    let Some((before, after)) = like.split_once('*') else {
-        return like == word;
-    };
-    let middle = word.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    middle.is_some_and(|name| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-        !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
-    })
+    COMMANDS.iter().any(|command| argv == *command)
 }
 
 /// Answers questions until there are no more.
@@ -187,9 +163,17 @@ fn answer<S: System>(ask: Ask, journal: &mut Journal<S>) -> Answer {
         Ask::Undo => Answer::Undone(journal.undo()),
         Ask::UndoFiles => Answer::Undone(journal.undo_files()),
         Ask::UndoOthers(stays) => Answer::Undone(journal.undo_others(&stays)),
-        Ask::TakeOut(stub) => Answer::TakenOut(journal.take_out(&stub)),
+        Ask::TakeOut(mut stub) => {
+            // The stub answers nowhere else; servers of others stay.
+            stub.retain(|at| at.ip().is_loopback());
+            Answer::TakenOut(journal.take_out(&stub))
+        }
         Ask::Apply(change) => {
-            if let Err(refused) = allowed(&change) {
+            let stood = match &change {
+                Change::WriteFile { path, .. } => journal.stood(path),
+                Change::Sysctl { .. } | Change::Run { .. } | Change::OnUndo { .. } => Vec::new(),
+            };
+            if let Err(refused) = allowed(&change, &stood) {
                 return Answer::Refused(refused.to_string());
             }
             match journal.apply(&change) {

@@ -1,7 +1,9 @@
 //! What stands at a path, as a value: enough to put it back byte for byte.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -166,6 +168,20 @@ impl HostPath {
         Self::try_from(self.0.parent()?.to_path_buf()).ok()
     }
 
+    /// Where a link here points.
+    pub(super) fn pointed(&self, target: &Bytes) -> Option<Self> {
+        let target = Path::new(OsStr::from_bytes(&target.0));
+        let mut out = PathBuf::from("/");
+        for part in self.0.parent()?.join(target).components() {
+            match part {
+                Component::Normal(name) => out.push(name),
+                Component::ParentDir => _ = out.pop(),
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        Self::try_from(out).ok()
+    }
+
     /// A neighbour of its own for one step: never a name that others use.
     pub(super) fn temporary(&self, step: u64) -> Self {
         Self(self.0.with_file_name(format!(".crossfade.{step}.tmp")))
@@ -176,7 +192,6 @@ impl TryFrom<PathBuf> for HostPath {
     type Error = BadPath;
 
     fn try_from(path: PathBuf) -> Result<Self, BadPath> {
-        use std::path::Component;
         let mut parts = path.components();
         let rooted = parts.next() == Some(Component::RootDir);
         let plain = parts.clone().all(|part| matches!(part, Component::Normal(_)));

@@ -27,6 +27,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::hosts::{BEGIN, END, may_stand};
+pub(crate) use self::managers::LEAVES;
+pub(crate) use self::plain::MARK;
+
 pub use self::env::{Access, Env, Flavour, NetworkManager, ResolvFile, Resolvconf, Resolved};
 pub use self::read::Standing;
 use super::upstream::{NoUpstream, Upstreams};
@@ -248,6 +252,15 @@ pub fn without_ours(path: &Path, found: &[u8], stub: &[SocketAddr]) -> Option<Ve
         None
     }
 }
+
+/// Where others say what they would write at a path, if they wrote it.
+pub(crate) fn said_elsewhere(path: &Path) -> &'static [&'static str] {
+    if path == Path::new(plain::PATH) { &managers::MANAGER_SERVERS } else { &[] }
+}
+
+/// What the files say that only lead names of plans to the agent: whose they are.
+pub(crate) const LEADS: &str =
+    "# Written by crossfade: names of its plans are asked of its agent.\n";
 
 /// The files of others in which something of ours can stand.
 pub const SHARED: [&str; 2] = [plain::PATH, hosts::PATH];

@@ -149,6 +149,8 @@ fn nobody_listens_at_the_first() {
         assert_eq!(client.ask(&query), as_answer(&query, 0));
     }
     assert_eq!(stub.totals().forwarded, 20);
+    // That nobody is there was heard, and not waited for; it is remembered for the others.
+    assert_eq!(stub.totals().gone, 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use xds::bootstrap::{self, Sockets};
 use xds::render::Door;
 
 use crate::disk;
+use crate::host::files;
 use crate::verbs::Failure;
 
 /// Where such directories are if Envoy runs as another user: the agent's own directory is closed to
@@ -60,14 +61,22 @@ impl Place {
         Self { directory, runs: Runs::Here }
     }
 
-    /// Makes it for an Envoy of this user.
-    pub(super) fn make(data: &Path, user: &str) -> Result<Self, Failure> {
-        let runs = runs(user, geteuid())?;
+    /// Where they meet if Envoy runs so.
+    fn of(data: &Path, runs: Runs) -> Result<Self, Failure> {
         let directory = match runs {
             Runs::Here => own(data),
             Runs::As(_) | Runs::ByUnit(_) => shared(data),
         };
         let place = Self { directory, runs };
+        // The longest path of all sockets here.
+        files::fits_socket(&place.admin())?;
+        Ok(place)
+    }
+
+    /// Makes it for an Envoy of this user.
+    pub(super) fn make(data: &Path, user: &str) -> Result<Self, Failure> {
+        let runs = runs(user, geteuid())?;
+        let place = Self::of(data, runs)?;
         let failed = |source| failed("make", &place.directory, source);
         fs::DirBuilder::new()
             .recursive(true)
@@ -209,7 +218,7 @@ fn whole(data: &Path) -> PathBuf {
 /// owner.
 pub(super) fn check(data: &Path, user: &str) -> Result<(), Failure> {
     let owner = fs::metadata(data).map_err(|error| failed("look at", data, error))?;
-    runs(user, owner.uid().into()).map(|_| ())
+    Place::of(data, runs(user, owner.uid().into())?).map(|_| ())
 }
 
 fn runs(user: &str, agent: Uid) -> Result<Runs, Failure> {

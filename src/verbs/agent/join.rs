@@ -49,6 +49,7 @@ struct Joined {
 /// Joins.
 pub(super) async fn run(args: &Join, context: &Context) -> Result<Exit, Failure> {
     let directory = files::directory(args.here.data.as_ref())?;
+    files::may_be_asked(&directory)?;
     let mut ticket = ticket::read(args.token_file.as_deref())?;
     if !ticket.kind.is_agent() {
         return Err(ticket::elsewhere(&ticket));

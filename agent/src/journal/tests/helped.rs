@@ -8,16 +8,31 @@ use super::super::helper::{AskError, Helper, allowed, serve};
 use super::super::{Applied, Bytes, Change, Report, Stays, Taken};
 use super::tree::{Scratch, path};
 
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const DROP_IN: &str = "/run/systemd/resolved.conf.d/99-crossfade.conf";
+const DELEGATE: &str = "/run/systemd/dns-delegate.d/crossfade.dns-delegate";
+const DNSMASQ: &str = "/etc/NetworkManager/dnsmasq.d/crossfade.conf";
+
+/// A file with what it may say.
 fn write(at: &str, mode: u32) -> Change {
-    Change::WriteFile { path: path(at), bytes: Bytes(b"# x\n".to_vec()), mode }
+    let text = match at {
+        DROP_IN => "[Resolve]\nDNS=127.0.0.1:335\n",
+        DELEGATE => "[Delegate]\nDNS=127.0.0.1:335\n",
+        _ => "nameserver 127.0.0.1\n",
+    };
+    Change::WriteFile { path: path(at), bytes: Bytes(text.into()), mode }
 }
 
 fn holds(at: &str, text: &str) -> Change {
-    Change::WriteFile { path: path(at), bytes: Bytes(text.as_bytes().to_vec()), mode: 0o644 }
+    Change::WriteFile { path: path(at), bytes: Bytes(text.into()), mode: 0o644 }
 }
 
 fn set(key: &str) -> Change {
-    Change::Sysctl { key: key.parse().unwrap(), value: "1".to_owned() }
+    setting(key, "1")
+}
+
+fn setting(key: &str, value: &str) -> Change {
+    Change::Sysctl { key: key.parse().unwrap(), value: value.to_owned() }
 }
 
 fn run(argv: &[&str]) -> Change {
@@ -27,21 +42,34 @@ fn run(argv: &[&str]) -> Change {
 #[test]
 fn only_what_is_on_the_list_is_allowed() {
     let cases = [
-        (write("/etc/resolv.conf", 0o644), true),
-        (write("/etc/resolv.conf", 0o4755), false),
-        (write("/etc/resolv.conf", 0o755), false),
-        (write("/etc/resolv.conf", 0o666), false),
-        (holds("/etc/NetworkManager/dnsmasq.d/crossfade.conf", "conf-script=/tmp/x\n"), false),
-        (holds("/etc/NetworkManager/dnsmasq.d/crossfade.conf", "server=/a/::1#53\n"), true),
-        (write("/run/systemd/resolved.conf.d/99-crossfade.conf", 0o644), true),
+        (write(RESOLV_CONF, 0o644), true),
+        (write(RESOLV_CONF, 0o640), true),
+        (write(RESOLV_CONF, 0o4755), false),
+        (write(RESOLV_CONF, 0o755), false),
+        (write(RESOLV_CONF, 0o666), false),
+        (holds(RESOLV_CONF, "nameserver 192.0.2.1\n"), false),
+        (write("/run/crossfade/resolvconf", 0o644), true),
+        (write("/run/crossfade/resolvconf", 0o600), false),
+        (holds("/run/crossfade/resolvconf", "search $(id)\n"), false),
+        (holds("/etc/hosts", "192.0.2.1 localhost\n"), false),
+        (holds(DNSMASQ, "conf-script=/tmp/x\n"), false),
+        (holds(DNSMASQ, "server=/a/::1#53\n"), true),
+        (holds("/etc/NetworkManager/dnsmasq.d/2-crossfade.conf", "server=/a/::1#53\n"), false),
+        (write(DROP_IN, 0o644), true),
+        (write(DELEGATE, 0o644), true),
         (write("/run/systemd/resolved.conf.d/other.conf", 0o644), false),
+        (write("/run/systemd/resolved.conf.d/zz-crossfade.conf", 0o644), false),
         (write("/run/systemd/system/crossfade.service", 0o644), false),
         (write("/run/systemd/resolved.conf.d/deeper/crossfade.conf", 0o644), false),
         (write("/etc/systemd/resolved.conf.d/99-crossfade.conf", 0o644), false),
         (write("/etc/passwd", 0o644), false),
         (write("/etc/cron.d/crossfade", 0o644), false),
         (set("net.ipv4.ip_forward"), true),
-        (set("net/ipv6/conf/eth0.7/accept_ra"), true),
+        (set("net.ipv6.conf.all.forwarding"), true),
+        (setting("net/ipv6/conf/eth0.7/accept_ra", "2"), true),
+        (setting("net/ipv6/conf/eth0.7/accept_ra", "0"), false),
+        (setting("net.ipv4.ip_forward", "0"), false),
+        (set("net.ipv4.conf.eth0.forwarding"), false),
         (set("kernel.core_pattern"), false),
         (set("net.ipv4.tcp_syncookies"), false),
         (set("net.ipv4.conf.all.route_localnet"), false),
@@ -54,12 +82,14 @@ fn only_what_is_on_the_list_is_allowed() {
         (run(&["systemctl"]), false),
         (run(&["resolvconf", "-d", "lo.crossfade"]), true),
         (run(&["resolvconf", "-d", "-x"]), false),
-        (run(&["sh", "-c", "exec resolvconf -a lo.x < /run/crossfade/resolvconf"]), true),
+        (run(&["resolvconf", "-d", "eth0.dhclient"]), false),
+        (run(&["sh", "-c", "exec resolvconf -a lo.crossfade < /run/crossfade/resolvconf"]), true),
+        (run(&["sh", "-c", "exec resolvconf -a eth0 < /run/crossfade/resolvconf"]), false),
         (run(&["sh", "-c", "exec resolvconf -a x; id < /run/crossfade/resolvconf"]), false),
         (run(&["sh", "-c", "id"]), false),
     ];
     for (change, expected) in cases {
-        assert_eq!(allowed(&change).is_ok(), expected, "{change:?}");
+        assert_eq!(allowed(&change, &[Vec::new()]).is_ok(), expected, "{change:?}");
     }
 }
 
@@ -79,7 +109,7 @@ fn an_agent_has_its_changes_made_and_brought_back_by_the_helper() {
             }
         });
         let mut helper = Helper::connect(&at).unwrap();
-        let change = write("/etc/resolv.conf", 0o644);
+        let change = write(RESOLV_CONF, 0o644);
         assert_eq!(helper.apply(&change).unwrap(), Applied::Done);
         assert_eq!(helper.apply(&change).unwrap(), Applied::Already);
         let refused = helper.apply(&write("/etc/passwd", 0o644)).unwrap_err();
@@ -91,7 +121,7 @@ fn an_agent_has_its_changes_made_and_brought_back_by_the_helper() {
         raw.write_all(b"{}\n{\"undo").unwrap();
         drop(raw);
         let mut helper = Helper::connect(&at).unwrap();
-        assert_eq!(helper.undo().unwrap().undone, ["/etc/resolv.conf"]);
+        assert_eq!(helper.undo().unwrap().undone, [RESOLV_CONF]);
         assert_eq!(helper.undo().unwrap(), Report::default());
     });
     assert_eq!(scratch.seen(), before);
@@ -125,15 +155,30 @@ fn what_others_changed_is_cleared_of_ours_by_the_helper_too() {
     assert_eq!(std::fs::read_to_string(scratch.root().join("etc/hosts")).unwrap(), theirs);
 }
 
+/// Whoever says that the stub answers elsewhere takes no server of others away.
+#[test]
+fn servers_of_others_stay_whatever_is_said_to_be_the_stub() {
+    let scratch = Scratch::host();
+    std::fs::remove_file(scratch.root().join("etc/resolv.conf")).unwrap();
+    let mark = "# Written by crossfade. `crossfade agent leave` brings back what was here.\n";
+    let theirs = "nameserver 192.0.2.1\n";
+    scratch.write("etc/resolv.conf", &format!("{mark}nameserver 127.0.0.1\n{theirs}"));
+    helped(&scratch, |helper| {
+        let stub = ["192.0.2.1:53", "127.0.0.1:53"].map(|at| at.parse().unwrap());
+        assert_eq!(helper.take_out(&stub).unwrap().files, [RESOLV_CONF]);
+    });
+    assert_eq!(std::fs::read_to_string(scratch.root().join("etc/resolv.conf")).unwrap(), theirs);
+}
+
 #[test]
 fn settings_that_are_needed_still_stay_and_are_told() {
     let scratch = Scratch::host();
     let before = scratch.seen();
     helped(&scratch, |helper| {
         helper.apply(&set("net.ipv4.ip_forward")).unwrap();
-        helper.apply(&write("/etc/resolv.conf", 0o644)).unwrap();
+        helper.apply(&write(RESOLV_CONF, 0o644)).unwrap();
         let report = helper.undo_files().unwrap();
-        assert_eq!(report.undone, ["/etc/resolv.conf"]);
+        assert_eq!(report.undone, [RESOLV_CONF]);
         let [failed] = report.failed.as_slice() else { panic!("{report:?}") };
         assert!(failed.what.contains("ip_forward") && failed.again, "{failed:?}");
         let report = helper.undo().unwrap();
@@ -145,21 +190,24 @@ fn settings_that_are_needed_still_stay_and_are_told() {
 #[test]
 fn one_way_is_put_back_and_the_other_stays() {
     let scratch = Scratch::host();
-    let drop_in =
-        |name| write(&format!("/run/systemd/resolved.conf.d/{name}-crossfade.conf"), 0o644);
-    let hosts = holds("/etc/hosts", "127.0.0.1 localhost\n192.0.2.10 orders.corp.example\n");
+    let (first, second) = (write(DELEGATE, 0o644), write(DROP_IN, 0o644));
+    let hosts = holds(
+        "/etc/hosts",
+        "# Begin of what crossfade wrote\n192.0.2.10 orders.corp.example\n\
+         # End of what crossfade wrote\n127.0.0.1 localhost\n",
+    );
     let before = scratch.seen();
     helped(&scratch, |helper| {
         helper.apply(&set("net.ipv4.ip_forward")).unwrap();
-        helper.apply(&drop_in("98")).unwrap();
-        helper.apply(&drop_in("99")).unwrap();
+        helper.apply(&first).unwrap();
+        helper.apply(&second).unwrap();
         // The directory is one that stays needs, and one that others use after.
-        let report = helper.undo_others(Stays::of(&[drop_in("99"), hosts.clone()])).unwrap();
-        assert_eq!(report.undone, ["/run/systemd/resolved.conf.d/98-crossfade.conf"]);
+        let report = helper.undo_others(Stays::of(&[second, hosts.clone()])).unwrap();
+        assert_eq!(report.undone, [DELEGATE, "/run/systemd/dns-delegate.d"]);
         helper.apply(&hosts).unwrap();
         scratch.write("run/systemd/resolved.conf.d/theirs.conf", "");
         let report = helper.undo_others(Stays::of(std::slice::from_ref(&hosts))).unwrap();
-        assert_eq!(report.undone, ["/run/systemd/resolved.conf.d/99-crossfade.conf"]);
+        assert_eq!(report.undone, [DROP_IN]);
         assert_eq!((report.kept.len(), report.failed.len()), (0, 0), "{report:?}");
         assert_eq!(
             helper.undo_others(Stays::of(std::slice::from_ref(&hosts))).unwrap(),
@@ -173,4 +221,37 @@ fn one_way_is_put_back_and_the_other_stays() {
         assert_eq!(undone, ["/etc/hosts", "sysctl net.ipv4.ip_forward"]);
     });
     assert_eq!(scratch.seen(), before);
+}
+
+/// What others wrote is theirs word for word, whatever it says: it stays, through a link and over
+/// changes of theirs; and an agent puts in nothing else.
+#[test]
+fn what_others_wrote_stays_and_nothing_else_comes_in() {
+    let scratch = Scratch::host();
+    scratch.write("run/systemd/resolve/stub-resolv.conf", "# $(theirs)\nnameserver 192.0.2.1\n");
+    let before = scratch.seen();
+    let of = |text: &str| holds(RESOLV_CONF, text);
+    let refused = |helper: &mut Helper, text: &str| matches!(helper.apply(&of(text)), Err(AskError::Refused(why)) if why.contains(RESOLV_CONF));
+    helped(&scratch, |helper| {
+        let first = "# $(theirs)\nnameserver 127.0.0.1\nnameserver 192.0.2.1\n";
+        assert_eq!(helper.apply(&of(first)).unwrap(), Applied::Done);
+        assert!(refused(helper, "nameserver 127.0.0.1\n"));
+        assert!(refused(helper, "# $(ours)\nnameserver 127.0.0.1\n"));
+        assert!(refused(helper, "# $(theirs)\nnameserver 127.0.0.1\nnameserver 192.0.2.2\n"));
+        // Others write over it, and for a moment name nobody.
+        std::fs::write(scratch.root().join("etc/resolv.conf"), "# others\n").unwrap();
+        assert_eq!(helper.apply(&of(first)).unwrap(), Applied::Done);
+        assert_eq!(helper.apply(&of("# others\nnameserver 127.0.0.57\n")).unwrap(), Applied::Done);
+        let manager = "search new.example\nnameserver 192.0.2.3\n";
+        let by_manager = "search new.example\nnameserver 127.0.0.1\nnameserver 192.0.2.3\n";
+        assert!(refused(helper, by_manager));
+        scratch.write("run/NetworkManager/resolv.conf", manager);
+        assert_eq!(helper.apply(&of(by_manager)).unwrap(), Applied::Done);
+        std::fs::remove_dir_all(scratch.root().join("run/NetworkManager")).unwrap();
+        assert_eq!(helper.undo().unwrap().failed, []);
+    });
+    // The link had been replaced by others: theirs stays.
+    let text = std::fs::read_to_string(scratch.root().join("etc/resolv.conf")).unwrap();
+    assert_eq!(text, "# others\n");
+    assert_eq!(scratch.seen().len(), before.len());
 }

@@ -2,15 +2,16 @@
 
 use super::env::Env;
 use super::{Change, Choice, How, Unfit, not};
+use crate::names::upstream::resolv::is_name;
 
 /// The file.
 pub(super) const PATH: &str = "/etc/hosts";
 
 /// First line of the block.
-const BEGIN: &str = "# Begin of what crossfade wrote\n";
+pub(crate) const BEGIN: &str = "# Begin of what crossfade wrote\n";
 
 /// Last line of the block.
-const END: &str = "# End of what crossfade wrote\n";
+pub(crate) const END: &str = "# End of what crossfade wrote\n";
 
 pub(super) fn block(env: &Env) -> Result<Choice, Unfit> {
     env.needs_writable_etc()?;
@@ -49,15 +50,23 @@ fn with_block(hosts: &[u8], env: &Env) -> Vec<u8> {
         return others(hosts);
     }
     let mut out = BEGIN.as_bytes().to_vec();
-    for (name, addresses) in &env.entries {
+    let entries = env.entries.iter().map(|(name, told)| (name.trim_end_matches('.'), told));
+    for (name, addresses) in entries.filter(|(name, _)| may_stand(name)) {
         for address in addresses {
-            let name = name.trim_end_matches('.');
             out.extend_from_slice(format!("{address} {name}\n").as_bytes());
         }
     }
     out.extend_from_slice(END.as_bytes());
     out.extend(others(hosts));
     out
+}
+
+/// Whether this name can stand in the block. Nobody but this host is `localhost` (RFC 6761 section
+/// 6.3), and who asks for it trusts that.
+pub(crate) fn may_stand(name: &str) -> bool {
+    let is_local =
+        name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"));
+    is_name(name) && !is_local
 }
 
 /// What is not in the block.

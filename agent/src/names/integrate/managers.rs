@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::env::{Env, Flavour, NetworkManager, Resolvconf};
-use super::{Change, Choice, How, Unfit, argv, away, not, plain};
-use crate::names::upstream::ResolvConf;
+use super::{Change, Choice, How, LEADS, Unfit, argv, away, not, plain};
+use crate::names::upstream::{ResolvConf, resolv};
 
 /// Where NetworkManager says whom it would name.
-const MANAGER_SERVERS: [&str; 2] =
+pub(super) const MANAGER_SERVERS: [&str; 2] =
     ["/run/NetworkManager/no-stub-resolv.conf", "/run/NetworkManager/resolv.conf"];
+
+/// What our file among its own says first: whose it is.
+pub(crate) const LEAVES: &str =
+    "# Written by crossfade, whose agent names the server in /etc/resolv.conf.\n";
 
 /// The name under which `resolvconf` is told of the stub. Its order has `lo.*` first.
 pub(super) const INTERFACE: &str = "lo.crossfade";
@@ -43,8 +47,7 @@ pub(super) fn network_manager(env: &Env) -> Result<Choice, Unfit> {
 /// Its dnsmasq sends plan names to the stub; everything else goes its way as before.
 fn dnsmasq(env: &Env, servers: &ResolvConf) -> Result<Choice, Unfit> {
     let listen = env.with_port()?;
-    let mut text =
-        "# Written by crossfade: names of its plans are asked of its agent.\n".to_owned();
+    let mut text = LEADS.to_owned();
     for (name, _) in &env.entries {
         let name = name.trim_end_matches('.');
         text.push_str(&format!("server=/{name}/{}#{}\n", listen.ip(), listen.port()));
@@ -70,8 +73,7 @@ fn dnsmasq(env: &Env, servers: &ResolvConf) -> Result<Choice, Unfit> {
 fn own(env: &Env, manager: &NetworkManager, servers: &ResolvConf) -> Result<Choice, Unfit> {
     let listen = env.without_port()?;
     let path = "/etc/NetworkManager/conf.d/90-crossfade.conf";
-    let text = "# Written by crossfade, whose agent names the server in /etc/resolv.conf.\n\
-                [main]\nrc-manager=unmanaged\n";
+    let text = format!("{LEAVES}[main]\nrc-manager=unmanaged\n");
     let reload = argv(&["nmcli", "general", "reload"]);
     let said = manager.servers.as_ref().map(|_| servers.clone());
     let write = plain::write(env, &said.unwrap_or_else(|| env.original()))?;
@@ -82,7 +84,7 @@ fn own(env: &Env, manager: &NetworkManager, servers: &ResolvConf) -> Result<Choi
         follow: follow(),
         changes: vec![
             Change::OnUndo { argv: reload.clone() },
-            Change::WriteFile { path: path.into(), bytes: text.into(), mode: 0o644 },
+            Change::WriteFile { path: path.into(), bytes: text.into_bytes(), mode: 0o644 },
             Change::Run { argv: reload },
             write,
         ],
@@ -148,13 +150,14 @@ fn told(
     })
 }
 
-/// What the others said beside their servers: where short names are looked for, and how.
+/// What the others said beside their servers: where short names are looked for, and how. Without
+/// words that no resolver knows: openresolv has had the shell read what it is told.
 fn kept(program: &Resolvconf) -> String {
     let (mut search, mut options) = (Vec::new(), Vec::new());
     for (_, said) in program.interfaces.iter().filter(|(name, _)| name != INTERFACE) {
         let conf = ResolvConf::parse(said);
-        search.extend(conf.search().to_vec());
-        options.extend(conf.options().map(str::to_owned));
+        search.extend(conf.search().iter().filter(|word| resolv::is_domain(word)).cloned());
+        options.extend(conf.options().filter(|word| resolv::is_option(word)).map(str::to_owned));
     }
     let line = |keyword: &str, words: Vec<String>| {
         let mut seen = BTreeSet::new();

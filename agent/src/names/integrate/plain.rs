@@ -15,7 +15,8 @@ pub(super) const PATH: &str = "/etc/resolv.conf";
 const MODE_MOST: u32 = 0o664;
 
 /// Says whose the file is and how to have the other one back.
-const MARK: &str = "# Written by crossfade. `crossfade agent leave` brings back what was here.\n";
+pub(crate) const MARK: &str =
+    "# Written by crossfade. `crossfade agent leave` brings back what was here.\n";
 
 pub(super) fn resolv_conf(env: &Env) -> Result<Choice, Unfit> {
     let listen = env.without_port()?;

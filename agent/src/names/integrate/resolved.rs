@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::env::{Env, Resolved};
-use super::{Change, Choice, How, Unfit, argv, away, not};
+use super::{Change, Choice, How, LEADS, Unfit, argv, away, not};
 use crate::names::upstream::{RESOLVED_STUBS, ResolvConf};
 
 /// The first version with `*.dns-delegate` (systemd.dns-delegate(5)).
@@ -36,11 +36,8 @@ pub(super) fn delegate(env: &Env) -> Result<Choice, Unfit> {
         None => return Err(not("the version of systemd cannot be told")),
     }
     let listen = env.with_port()?;
-    let text = format!(
-        "# Written by crossfade: names of its plans are asked of its agent.\n\
-         [Delegate]\nDNS={listen}\nDomains={}\nDefaultRoute=no\n",
-        domains(env)
-    );
+    let text =
+        format!("{LEADS}[Delegate]\nDNS={listen}\nDomains={}\nDefaultRoute=no\n", domains(env));
     let path = "/run/systemd/dns-delegate.d/crossfade.dns-delegate";
     let reason = "systemd-resolved delegates names: only those of plans come to the stub";
     choice(env, resolved, How::Delegate, listen, (path, text), reason.to_owned())
@@ -53,11 +50,7 @@ pub(super) fn drop_in(env: &Env) -> Result<Choice, Unfit> {
     let listen = if takes_ports { env.with_port()? } else { env.without_port()? };
     let server = if takes_ports { listen.to_string() } else { listen.ip().to_string() };
     // Servers of one list are asked in turn, whatever name: those of others are behind the stub.
-    let text = format!(
-        "# Written by crossfade: names of its plans are asked of its agent.\n\
-         [Resolve]\nDNS=\nDNS={server}\nDomains={}\n",
-        domains(env)
-    );
+    let text = format!("{LEADS}[Resolve]\nDNS=\nDNS={server}\nDomains={}\n", domains(env));
     let path = &format!("/{RESOLVED_DROP_IN}");
     let reason = "systemd-resolved routes names: those of plans come to the stub";
     choice(env, resolved, How::DropIn, listen, (path, text), reason.to_owned())

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -28,9 +27,10 @@ impl Incoming {
         self.0.readable().await.map(Came)
     }
 
-    /// The same for who polls; one task at a time.
-    pub(super) fn poll_comes(&self, context: &mut Context<'_>) -> Poll<io::Result<Came<'_>>> {
-        Poll::Ready(ready!(self.0.poll_read_ready(context)).map(Came))
+    /// The same of a connected socket, to which also comes that nobody is there. That is no
+    /// datagram: who waits for those alone does not hear of it.
+    pub(super) async fn comes_or_fails(&self) -> io::Result<Came<'_>> {
+        self.0.ready(Interest::READABLE | Interest::ERROR).await.map(Came)
     }
 
     pub(super) fn socket(&self) -> &UdpSocket {

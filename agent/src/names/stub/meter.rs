@@ -14,6 +14,7 @@ pub(super) struct Meter {
     pub(super) full: Counter,
     pub(super) unsent: Counter,
     pub(super) forged: Counter,
+    pub(super) gone: Counter,
     pub(super) loops: Counter,
 }
 
@@ -43,6 +44,8 @@ pub struct Totals {
     pub dropped: Dropped,
     /// Datagrams from an upstream's address that answer nothing we asked.
     pub forged: u64,
+    /// Queries that an upstream's host gave back: nobody is there.
+    pub gone: u64,
     /// Upstreams that were found to ask us.
     pub loops: u64,
 }
@@ -82,6 +85,7 @@ impl Meter {
                 unsent: self.unsent.value(),
             },
             forged: self.forged.value(),
+            gone: self.gone.value(),
             loops: self.loops.value(),
         }
     }

@@ -1,10 +1,8 @@
 //! One foreign query and the upstreams that have it: a socket of its own for each.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dns::wire::{HEADER, Query};
@@ -118,7 +116,7 @@ impl Race {
     }
 
     async fn run_until(&mut self, until: Instant) -> Outcome {
-        match timeout_at(until, poll_fn(|context| self.poll(context))).await {
+        match timeout_at(until, self.event()).await {
             Err(_) => {
                 if let Some((server, _)) = self.open.last() {
                     self.world.mark_down(*server);
@@ -128,6 +126,7 @@ impl Race {
             Ok(Event::Gone(at)) => {
                 let (server, _) = self.open.remove(at);
                 self.world.mark_down(server);
+                self.world.meter().gone.add();
                 Outcome::Next
             }
             Ok(Event::Datagram(at, answer)) => {
@@ -145,26 +144,34 @@ impl Race {
         }
     }
 
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Event> {
-        let mut scratch = self.world.scratch.borrow_mut();
-        for (at, (_, socket)) in self.open.iter().enumerate() {
-            while let Poll::Ready(came) = socket.poll_comes(context) {
-                let Ok(mut came) = came else { return Poll::Ready(Event::Gone(at)) };
-                match came.take(|socket| socket.recv(&mut scratch)) {
-                    Some(Ok(length)) => {
-                        let answer = scratch.get(..length).unwrap_or_default();
-                        if self.is_answered_by(answer) {
-                            return Poll::Ready(Event::Datagram(at, answer.to_vec()));
-                        }
-                        self.world.meter().forged.add();
-                    }
-                    None => {}
-                    // Mostly ECONNREFUSED: nobody is there.
-                    Some(Err(_)) => return Poll::Ready(Event::Gone(at)),
+    /// What comes first; of [`OPEN_MAX`] at most.
+    async fn event(&self) -> Event {
+        let mut open = self.open.iter().map(|(_, socket)| socket);
+        match (open.next(), open.next()) {
+            (Some(one), None) => self.event_of(0, one).await,
+            (Some(one), Some(other)) => tokio::select! {
+                biased;
+                event = self.event_of(0, one) => event,
+                event = self.event_of(1, other) => event,
+            },
+            (None, _) => std::future::pending().await,
+        }
+    }
+
+    async fn event_of(&self, at: usize, socket: &Incoming) -> Event {
+        loop {
+            let Ok(mut came) = socket.comes_or_fails().await else { return Event::Gone(at) };
+            let mut scratch = self.world.scratch.borrow_mut();
+            while let Some(received) = came.take(|socket| socket.recv(&mut scratch)) {
+                // Mostly ECONNREFUSED: nobody is there.
+                let Ok(length) = received else { return Event::Gone(at) };
+                let answer = scratch.get(..length).unwrap_or_default();
+                if self.is_answered_by(answer) {
+                    return Event::Datagram(at, answer.to_vec());
                 }
+                self.world.meter().forged.add();
             }
         }
-        Poll::Pending
     }
 
     /// Whether this is an answer with our id and our question. Names match in any case; an error

@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 /// Longest file that is read. Real ones have some hundred octets.
 pub const FILE_MAX: usize = 64 << 10;
 
+/// Longest name as text, in octets (RFC 1035 section 2.3.4); no option is as long.
+const NAME_MAX: usize = 254;
+
 /// A resolv.conf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvConf {
@@ -191,6 +194,26 @@ impl Server {
             IpAddr::V6(v6) => scoped(v6, port, scope),
         })
     }
+}
+
+/// Whether it is a name as hosts have them, or the root; `_` as some have it.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(known)
+}
+
+/// Whether it is a name that can stand among other words.
+#[must_use]
+pub fn is_domain(word: &str) -> bool {
+    is_name(word) && !word.starts_with('-')
+}
+
+/// Whether it can be an option: a word, perhaps with a number.
+#[must_use]
+pub fn is_option(word: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"-_:".contains(&b);
+    (1..=NAME_MAX).contains(&word.len()) && !word.starts_with('-') && word.bytes().all(known)
 }
 
 impl From<IpAddr> for Server {

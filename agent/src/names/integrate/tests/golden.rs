@@ -7,6 +7,10 @@ use crate::journal::{self, Bytes};
 /// The steps as one text. An agent without root can have all of them done.
 fn shown(env: &Env) -> String {
     let choice = decide(env).unwrap();
+    let manager = env.network_manager.as_ref().and_then(|manager| manager.servers.clone());
+    let stood = [env.before.clone(), env.hosts.clone(), manager].into_iter().flatten();
+    let read = env.resolv_conf.bytes().unwrap_or_default().to_vec();
+    let stood: Vec<Vec<u8>> = stood.chain([read]).collect();
     for change in &choice.changes {
         let asked = match change.clone() {
             Change::WriteFile { path, bytes, mode } => journal::Change::WriteFile {
@@ -17,7 +21,7 @@ fn shown(env: &Env) -> String {
             // One list for both.
             Change::OnUndo { argv } | Change::Run { argv } => journal::Change::OnUndo { argv },
         };
-        assert_eq!(allowed(&asked), Ok(()), "{change:?}");
+        assert_eq!(allowed(&asked, &stood), Ok(()), "{change:?}");
     }
     let steps = choice.changes.iter().map(|change| match change {
         Change::WriteFile { path, bytes, mode } => {
@@ -158,6 +162,17 @@ fn both_kinds_of_resolvconf() {
     );
 }
 
+/// openresolv has had the shell read it.
+#[test]
+fn words_that_no_resolver_knows_are_not_told() {
+    let mut env = told(Flavour::Openresolv);
+    let said =
+        b"search $(id) `id` a;b fine.example\noptions rotate;id ndots:2\nnameserver 10.0.0.2\n";
+    env.resolvconf.as_mut().unwrap().interfaces = vec![("eth0".to_owned(), said.to_vec())];
+    let text = shown(&env);
+    assert!(text.contains("\nsearch fine.example\noptions ndots:2\nundo"), "{text}");
+}
+
 #[test]
 fn the_file_keeps_all_but_its_servers() {
     let text = "# by hand\nsearch corp.example\nnameserver 10.0.0.2\noptions ndots:2\n";
@@ -181,6 +196,10 @@ fn hosts_has_one_block_before_all_else() {
     let want = "/etc/hosts 644\n# Begin of what crossfade wrote\n10.0.1.10 orders.corp.example\n\
                 10.0.2.10 pay.corp.example\n# End of what crossfade wrote\n127.0.0.1 localhost\n";
     assert_eq!(shown(&env), want);
+    // Nobody else is this host.
+    let mut local = env.clone();
+    local.entries.push(("db.localhost".to_owned(), vec!["10.0.2.10".parse().unwrap()]));
+    assert_eq!(shown(&local), want);
     // Once more on top of it.
     let hosts = want.split_once('\n').unwrap().1.as_bytes().to_vec();
     assert_eq!(shown(&Env { hosts: Some(hosts), ..env }), want);
