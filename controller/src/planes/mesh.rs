@@ -21,7 +21,6 @@ mod viewer;
 #[cfg(test)]
 mod world;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ use crate::clock::Clock;
 use crate::handle::ForgetKnock;
 use crate::identity::Authority;
 use crate::planes::PlanePort;
-use crate::planes::mesh::doors::Doors;
+use crate::planes::mesh::doors::{Coming, Doors};
 use crate::planes::mesh::drain::Drain;
 use crate::planes::mesh::foreign::Foreign;
 use crate::planes::mesh::hosts::HostTables;
@@ -161,7 +160,11 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 plane.committed();
             }
             Ok(()) = clients.changed() => plane.doors(&clients.borrow_and_update()),
-            () = plane.revoked.changed() => plane.quiet.changed(plane.clock.uptime(), false),
+            () = plane.revoked.changed() => {
+                // Another machine may have the name of one that is still here.
+                plane.doors(&clients.borrow());
+                plane.quiet.changed(plane.clock.uptime(), false);
+            }
             Ok(()) = standings.changed() => {
                 let standings = Arc::clone(&standings.borrow_and_update());
                 plane.standing(&standings);
@@ -287,16 +290,17 @@ impl MeshPlane {
         let now = self.clock.uptime();
         let came = self.replicas_came;
         let concerns = self.concerns.as_ref();
-        let mut used = BTreeSet::new();
+        let mut coming: Vec<Coming<'_>> = Vec::new();
         for client in clients {
+            let machine = client.identity.as_ref().map(|identity| &identity.name);
             match viewer::door(client, concerns) {
-                Ok(Some(door)) => drop(used.insert(door)),
+                Ok(Some(door)) => coming.push((machine, door)),
                 Ok(None) if hosts::is_agent(client) => {}
                 Ok(None) => self.replicas_came = true,
                 Err(_) => {}
             }
         }
-        let others = self.doors.used(used, now) | self.host_tables.used(clients, concerns, now);
+        let others = self.doors.used(&coming, now) | self.host_tables.used(clients, concerns, now);
         self.doors.tell();
         if others || self.replicas_came != came {
             self.quiet.changed(now, false);
