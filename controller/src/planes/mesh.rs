@@ -49,7 +49,7 @@ use crate::planes::mesh::reported::Reported;
 use crate::planes::mesh::revoked::Revoked;
 use crate::planes::mesh::sinks::Sinks;
 use crate::planes::mesh::texts::Texts;
-use crate::planes::reports::{self, Reports, Said};
+use crate::planes::reports::{self, InForce, Reports, Said};
 use crate::store::Store;
 
 pub use crate::planes::mesh::hosts::Concerns;
@@ -174,7 +174,8 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 if said.report.as_ref().is_some_and(|report| report.leaving) {
                     tokio::spawn(plane.leaving.clone().let_go(Arc::clone(&said.client)));
                 }
-                plane.reported.take(plane.own_words(said));
+                let own = plane.own_words(said);
+                plane.reported.take(own, plane.clock.uptime());
                 if is_relay {
                     let standings = Arc::clone(&standings.borrow());
                     plane.standing(&standings);
@@ -400,9 +401,13 @@ impl MeshPlane {
             && (proved || hosts::is_agent(&said.client))
         {
             let concern = self.concerns.of(&said.client);
-            report.counts.retain(|(at, id, ..)| *at == Plane::Host && concern.has(id));
-            report.stragglers.retain(|(id, _)| concern.has(id));
-            report.notes.retain(|(id, _)| concern.has(id));
+            let is_its = |id: &_| concern.has(id) && self.snapshot.service(id).is_some();
+            report.counts.retain(|(at, id, ..)| *at == Plane::Host && is_its(id));
+            report.stragglers.retain(|(id, _)| is_its(id));
+            report.notes.retain(|(id, _)| is_its(id));
+            let overrides = std::mem::take(&mut report.overrides);
+            let own = |mut it: InForce| it.retain(is_its).then_some(it);
+            report.overrides = overrides.into_iter().filter_map(own).collect();
         }
         said
     }
