@@ -248,7 +248,7 @@ mod tests {
     fn all_are_in(others: bool) -> Duration {
         const PROXIES: u64 = 5_000;
         let mut server = Loop::new();
-        let mut tries = [0_u32; PROXIES as usize];
+        let mut tries = vec![0_u32; usize::try_from(PROXIES).unwrap()];
         let mut waiting: BTreeSet<(Duration, u64)> = (0..PROXIES).map(|n| (at(0), n)).collect();
         if others {
             waiting.extend((0..20).map(|second| (at(1_000 * second), PROXIES)));
