@@ -34,7 +34,8 @@ const REPORT_BYTES_MAX: usize = 8 << 20;
 /// The most services, sinks and notes of one report that are read.
 const PARTS_MAX: usize = 100_000;
 /// The most services, sinks, overrides and notes of all reports of one machine that are kept, and
-/// of those that wait: one in twenty of what is kept of all. 20 000 services, all counted and noted.
+/// of those that wait: one in twenty of what is kept of all. 20 000 services, all of them counted
+/// and noted.
 pub(crate) const MACHINE_PARTS_MAX: usize = 50_000;
 /// The most break-glass of one report that is read: each is a command of an operator, who has one
 /// word for all services.

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use controller::store::Memory;
 use plan::{Actor, Ask, Command};
 use proto::envoy::config::core::v3::Node;
-use proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
-use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use proto::envoy::service::discovery::v3::aggregated_discovery_service_client as ads;
+use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tonic::Streaming;
 use xds::TypeUrl;
 
@@ -42,7 +41,7 @@ impl Follower {
                 None => std::future::pending().await,
             }
         });
-        let mut client = AggregatedDiscoveryServiceClient::new(channel);
+        let mut client = ads::AggregatedDiscoveryServiceClient::new(channel);
         let answers = wait(client.delta_aggregated_resources(requests)).await.unwrap().into_inner();
         Self { answers }
     }

@@ -135,8 +135,8 @@ impl Door {
             return shared.bad(Bad::Crowd, peer, &"there are as many connections as are taken");
         };
         if is_busy_filling {
-            // Those that take their time, or never ask, hold nobody up for longer; who found no room
-            // holds up nobody.
+            // Those that take their time, or never ask, hold nobody up for longer; who found no
+            // room holds up nobody.
             let _ = tokio::time::timeout(FILLING_WAIT, shared.grown.notified()).await;
         }
         shared.counters.accepted.add(1);
