@@ -9,6 +9,8 @@
 
 #[path = "identity/calls.rs"]
 mod calls;
+#[path = "identity/limited.rs"]
+mod limited;
 #[path = "identity/world.rs"]
 mod world;
 

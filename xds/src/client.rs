@@ -140,7 +140,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Which tables a client sees: one scope for each type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// Where types are looked for that are not listed.
     pub default: Scope,

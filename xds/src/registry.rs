@@ -5,6 +5,7 @@
 
 mod book;
 pub(crate) mod hub;
+mod kinds;
 mod recent;
 pub(crate) mod reporter;
 #[cfg(test)]
@@ -133,9 +134,11 @@ impl Registry {
         self.hub.standings.subscribe()
     }
 
-    /// Connected clients, one for each different set of what clients say of themselves
-    /// ([`Client::says`]). Changes when one comes that nobody was like, and when the last of its
-    /// kind leaves.
+    /// Connected clients, one for each kind, those of the oldest kinds first. Of a kind is who sees
+    /// the same tables ([`crate::View`]) and was proved to be the same machine: two machines that
+    /// say the same may see different tables, and which of them do is told of each. Changes when
+    /// one comes that nobody was like, and when the oldest of a kind leaves; told at most every
+    /// [`Standings::pace`] of so many kinds.
     pub fn clients(&self) -> watch::Receiver<Arc<[Arc<Client>]>> {
         self.hub.clients.subscribe()
     }

@@ -50,12 +50,16 @@ pub(crate) fn machines(
         None => book.live(now),
     };
     let withdrawn = book.withdraw_all(now);
-    // Whoever follows may have a list that nobody here knows of.
-    book.relist(now);
+    if newer.is_some() {
+        // Whoever follows may have the list of either.
+        book.relist(now);
+    }
+    // Else whoever follows keeps a list that is newer than the backup's, which may tell of more,
+    // until another certificate is taken back.
     let mut bytes = book.encode();
     if bytes.len() > CELL_BYTES_MAX {
         // Who is forgotten is not let in.
-        book.forget_but(&names);
+        book.forget_but(&names, now);
         bytes = book.encode();
     }
     (Some(bytes), Machines { withdrawn, unsure })
@@ -169,7 +173,11 @@ mod tests {
             let book = Book::decode(&bytes.unwrap()).unwrap();
             assert_eq!(book.tokens().count(), 0);
             assert_eq!((book.taken_back(at(10)), backup.list()), (Vec::new(), None));
-            assert!(book.list() > newer.list(), "{kept:?}");
+            // What followers have of the newer list stays until there is a newer one yet.
+            assert_eq!(book.list(), backup.list(), "{kept:?}");
+            let mut revoked = book.clone();
+            revoked.revoke(&name("stays"), "sold", at(11)).unwrap();
+            assert!(revoked.list() > newer.list(), "{kept:?}");
         }
         let later = at(0).after(Duration::from_secs(60 * 24 * 3_600));
         let (_, told) = machines(&cells(b"ca", &backup), None, later);

@@ -21,7 +21,6 @@ mod viewer;
 #[cfg(test)]
 mod world;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ use crate::clock::Clock;
 use crate::handle::ForgetKnock;
 use crate::identity::Authority;
 use crate::planes::PlanePort;
-use crate::planes::mesh::doors::Doors;
+use crate::planes::mesh::doors::{Coming, Doors};
 use crate::planes::mesh::drain::Drain;
 use crate::planes::mesh::foreign::Foreign;
 use crate::planes::mesh::hosts::HostTables;
@@ -50,7 +49,7 @@ use crate::planes::mesh::reported::Reported;
 use crate::planes::mesh::revoked::Revoked;
 use crate::planes::mesh::sinks::Sinks;
 use crate::planes::mesh::texts::Texts;
-use crate::planes::reports::{self, Reports, Said};
+use crate::planes::reports::{self, InForce, Reports, Said};
 use crate::store::Store;
 
 pub use crate::planes::mesh::hosts::Concerns;
@@ -161,7 +160,11 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 plane.committed();
             }
             Ok(()) = clients.changed() => plane.doors(&clients.borrow_and_update()),
-            () = plane.revoked.changed() => plane.quiet.changed(plane.clock.uptime(), false),
+            () = plane.revoked.changed() => {
+                // Another machine may have the name of one that is still here.
+                plane.doors(&clients.borrow());
+                plane.quiet.changed(plane.clock.uptime(), false);
+            }
             Ok(()) = standings.changed() => {
                 let standings = Arc::clone(&standings.borrow_and_update());
                 plane.standing(&standings);
@@ -171,7 +174,8 @@ async fn run(ports: MeshPort, publisher: Publisher, back: Back) {
                 if said.report.as_ref().is_some_and(|report| report.leaving) {
                     tokio::spawn(plane.leaving.clone().let_go(Arc::clone(&said.client)));
                 }
-                plane.reported.take(plane.own_words(said));
+                let own = plane.own_words(said);
+                plane.reported.take(own, plane.clock.uptime());
                 if is_relay {
                     let standings = Arc::clone(&standings.borrow());
                     plane.standing(&standings);
@@ -287,16 +291,17 @@ impl MeshPlane {
         let now = self.clock.uptime();
         let came = self.replicas_came;
         let concerns = self.concerns.as_ref();
-        let mut used = BTreeSet::new();
+        let mut coming: Vec<Coming<'_>> = Vec::new();
         for client in clients {
+            let machine = client.identity.as_ref().map(|identity| &identity.name);
             match viewer::door(client, concerns) {
-                Ok(Some(door)) => drop(used.insert(door)),
+                Ok(Some(door)) => coming.push((machine, door)),
                 Ok(None) if hosts::is_agent(client) => {}
                 Ok(None) => self.replicas_came = true,
                 Err(_) => {}
             }
         }
-        let others = self.doors.used(used, now) | self.host_tables.used(clients, concerns, now);
+        let others = self.doors.used(&coming, now) | self.host_tables.used(clients, concerns, now);
         self.doors.tell();
         if others || self.replicas_came != came {
             self.quiet.changed(now, false);
@@ -396,9 +401,13 @@ impl MeshPlane {
             && (proved || hosts::is_agent(&said.client))
         {
             let concern = self.concerns.of(&said.client);
-            report.counts.retain(|(at, id, ..)| *at == Plane::Host && concern.has(id));
-            report.stragglers.retain(|(id, _)| concern.has(id));
-            report.notes.retain(|(id, _)| concern.has(id));
+            let is_its = |id: &_| concern.has(id) && self.snapshot.service(id).is_some();
+            report.counts.retain(|(at, id, ..)| *at == Plane::Host && is_its(id));
+            report.stragglers.retain(|(id, _)| is_its(id));
+            report.notes.retain(|(id, _)| is_its(id));
+            let overrides = std::mem::take(&mut report.overrides);
+            let own = |mut it: InForce| it.retain(is_its).then_some(it);
+            report.overrides = overrides.into_iter().filter_map(own).collect();
         }
         said
     }

@@ -1,6 +1,8 @@
 //! Reports of receivers of our own: replicas, relays, agents.
 
+mod in_force;
 mod inbox;
+mod machines;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,14 +23,26 @@ use xds::Client;
 use xds::client::Identity;
 use xds::server::Peer;
 
+pub use self::in_force::InForce;
 use self::inbox::Inbox;
 pub use self::inbox::Reports;
+use self::machines::{Machines, Place};
 use crate::identity::{Authority, Watched};
 
 /// The longest report, in bytes: 20 000 services in three planes, or 5 000 sinks.
 const REPORT_BYTES_MAX: usize = 8 << 20;
-/// The most services, sinks, overrides and notes of one report that are read.
+/// The most services, sinks and notes of one report that are read.
 const PARTS_MAX: usize = 100_000;
+/// The most services, sinks, overrides and notes of all reports of one machine that are kept, and
+/// of those that wait: one in twenty of what is kept of all. 20 000 services, all of them counted
+/// and noted.
+pub(crate) const MACHINE_PARTS_MAX: usize = 50_000;
+/// The most break-glass of one report that is read: each is a command of an operator, who has one
+/// word for all services.
+pub(crate) const OVERRIDES_MAX: usize = 256;
+/// The most clients of the relay of one machine that are read: each has a stream of load reports,
+/// of which the machine has no more.
+const SINKS_MAX: usize = xds::server::Limits::STREAMS_PER_IDENTITY;
 /// The most of a client's words that is kept, in bytes.
 const DETAIL_MAX: usize = 2_000;
 /// The most of a note that is kept, in bytes: there may be one for each service of each VM.
@@ -52,8 +66,10 @@ pub struct Report {
     pub counts: Vec<(Plane, ServiceId, Token, Count)>,
     /// The clients of a relay.
     pub sinks: Vec<Behind>,
-    /// Break-glass in force, in words.
-    pub overrides: Vec<String>,
+    /// Break-glass in force.
+    pub overrides: BTreeSet<InForce>,
+    /// How many overrides and sinks there were that are not read.
+    pub left_out: usize,
     /// Who still reached legacy VMs of services at exactly 100 %.
     pub stragglers: Vec<(ServiceId, Stragglers)>,
     /// It goes for good.
@@ -87,7 +103,7 @@ pub struct Behind {
 /// at for copies.
 pub fn service(identity: Option<Authority>) -> (ReportServiceServer<impl ReportService>, Reports) {
     let (inbox, reports) = inbox::inbox();
-    let server = ReportServiceServer::new(Desk { inbox, identity })
+    let server = ReportServiceServer::new(Desk { inbox, identity, machines: Machines::default() })
         .max_decoding_message_size(REPORT_BYTES_MAX);
     (server, reports)
 }
@@ -97,6 +113,7 @@ pub fn service(identity: Option<Authority>) -> (ReportServiceServer<impl ReportS
 struct Desk {
     inbox: Inbox,
     identity: Option<Authority>,
+    machines: Machines,
 }
 
 #[tonic::async_trait]
@@ -110,8 +127,12 @@ impl ReportService for Desk {
         let identity = request.extensions().get::<Arc<Identity>>().cloned();
         let peer = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
         let watched = peer.and_then(|from| Some(self.identity.as_ref()?.watch(from)));
+        let place = match &identity {
+            Some(who) => Some(self.place(who)?),
+            None => None,
+        };
         let (inbox, incoming) = (self.inbox.clone(), request.into_inner());
-        let stream = Reporting { inbox, incoming, identity, watched, client: None };
+        let stream = Reporting { inbox, incoming, identity, watched, place, client: None };
         let answers = futures::stream::unfold(Some(stream), |stream| async move {
             let mut stream = stream?;
             match stream.next().await? {
@@ -123,6 +144,17 @@ impl ReportService for Desk {
     }
 }
 
+impl Desk {
+    /// A place for a stream of this machine.
+    fn place(&self, who: &Arc<Identity>) -> Result<Place, Status> {
+        self.machines.begin(who).ok_or_else(|| {
+            let words = format!("`{}` has as many streams of reports as one machine may", who.name);
+            self.machines.tell(who, &words);
+            Status::resource_exhausted(words)
+        })
+    }
+}
+
 /// One receiver's stream.
 struct Reporting {
     inbox: Inbox,
@@ -130,6 +162,8 @@ struct Reporting {
     /// Who it was proved to be.
     identity: Option<Arc<Identity>>,
     watched: Option<Watched>,
+    /// Where it was proved to be somebody.
+    place: Option<Place>,
     client: Option<Arc<Client>>,
 }
 
@@ -162,11 +196,19 @@ impl Reporting {
     fn take(&mut self, message: &wire::ReportRequest) -> Result<(), Status> {
         let identity = self.identity.as_ref();
         let client = Client::of_reports(&mut self.client, message.node.as_ref(), identity)?;
-        let report = Report::read(message).map_err(Status::invalid_argument)?;
+        let report = Report::read(message, identity.is_some()).map_err(Status::invalid_argument)?;
         // Who can only relay has nothing to say of a host or a resolver, nor leaves as one.
         if identity.is_some_and(|identity| !identity.kind.is_agent()) && !report.is_of_a_relay() {
             let words = format!("`{}` is a gateway, which reports its proxies alone", client.id);
             return Err(Status::permission_denied(words));
+        }
+        if let Some(place) = self.place.as_ref().filter(|_| report.parts() > MACHINE_PARTS_MAX) {
+            let words = format!(
+                "a report has more than {MACHINE_PARTS_MAX} services, sinks and notes, the most \
+                 that one machine may say"
+            );
+            place.tell(&words);
+            return Err(Status::resource_exhausted(words));
         }
         if let (Some(watched), Some(identity)) = (&mut self.watched, identity) {
             let role = client.says("role").unwrap_or_default();
@@ -188,32 +230,37 @@ impl Drop for Reporting {
 impl Report {
     /// How much it is: services, sinks, overrides and notes.
     pub fn parts(&self) -> usize {
-        let parts = self.counts.len() + self.sinks.len() + self.overrides.len();
+        let overrides: usize = self.overrides.iter().map(InForce::parts).sum();
+        let parts = self.counts.len() + self.sinks.len() + overrides;
         parts + self.stragglers.len() + self.notes.len()
     }
 
     /// Whether it is of the clients of a relay, and of nothing else.
     fn is_of_a_relay(&self) -> bool {
-        let Self { counts, sinks: _, overrides, leaving, names, stragglers, notes } = self;
+        let Self { counts, overrides, leaving, names, stragglers, notes, .. } = self;
         let is_empty = counts.is_empty() && overrides.is_empty() && stragglers.is_empty();
         is_empty && notes.is_empty() && !leaving && *names == Names::default()
     }
 
-    /// Reads a report.
+    /// Reads a report, of a machine that was proved to be somebody or not.
     ///
     /// # Errors
     /// What in it cannot be.
-    fn read(message: &wire::ReportRequest) -> Result<Self, String> {
+    fn read(message: &wire::ReportRequest, is_machine: bool) -> Result<Self, String> {
         let (counts, seen) = (message.counts.len(), message.stragglers.len());
         let notes = message.notes.len();
-        let parts = [counts, message.sinks.len(), message.overrides.len(), seen, notes];
+        let parts = [counts, message.sinks.len(), seen, notes];
         if parts.iter().any(|parts| *parts > PARTS_MAX) {
             return Err("a report has at most 100000 parts of a kind".to_owned());
         }
+        let sinks_max = if is_machine { SINKS_MAX } else { PARTS_MAX };
+        let over = |length: usize, most| length.saturating_sub(most);
         Ok(Self {
+            left_out: over(message.sinks.len(), sinks_max)
+                + over(message.overrides.len(), OVERRIDES_MAX),
             counts: message.counts.iter().map(count).collect::<Result<_, _>>()?,
-            sinks: message.sinks.iter().map(behind).collect::<Result<_, _>>()?,
-            overrides: message.overrides.iter().map(in_force).collect(),
+            sinks: message.sinks.iter().take(sinks_max).map(behind).collect::<Result<_, _>>()?,
+            overrides: overrides(&message.overrides),
             leaving: message.leaving,
             names: message.names.map(names).unwrap_or_default(),
             stragglers: message.stragglers.iter().map(stragglers).collect::<Result<_, _>>()?,
@@ -296,15 +343,8 @@ fn plans(names: &[String]) -> BTreeSet<PlanName> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-fn in_force(found: &wire::Override) -> String {
-    let what = match found.services.as_slice() {
-        [] => "every service".to_owned(),
-        services => services.join(", "),
-    };
-    let since = i64::try_from(found.since_ms).unwrap_or(i64::MAX);
-    let since = Timestamp::from_millis(since);
-    let why = if found.reason.is_empty() { String::new() } else { format!(": {}", found.reason) };
-    clean(&format!("{what} on legacy since {since} by {}{why}", found.by), DETAIL_MAX)
+fn overrides(found: &[wire::Override]) -> BTreeSet<InForce> {
+    found.iter().take(OVERRIDES_MAX).filter_map(InForce::read).collect()
 }
 
 fn token(token: Option<&wire::Token>) -> Token {
@@ -330,4 +370,46 @@ fn clean(text: &str, bytes_max: usize) -> String {
         clean.push(if c.is_control() { ' ' } else { c });
     }
     clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_of_a_report_is_read_than_a_machine_can_have() {
+        let found = |n: usize| wire::Override { since_ms: n as u64, ..wire::Override::default() };
+        let sink = |n: usize| wire::SinkReport { id: n.to_string(), ..wire::SinkReport::default() };
+        let message = wire::ReportRequest {
+            overrides: (0..PARTS_MAX).map(found).collect(),
+            sinks: (0..=SINKS_MAX).map(sink).collect(),
+            ..wire::ReportRequest::default()
+        };
+        let report = Report::read(&message, true).unwrap();
+        assert_eq!((report.overrides.len(), report.sinks.len()), (OVERRIDES_MAX, SINKS_MAX));
+        assert_eq!(report.left_out, PARTS_MAX - OVERRIDES_MAX + 1);
+        // Relays that are not told apart may have as many clients as ever.
+        assert_eq!(Report::read(&message, false).unwrap().sinks.len(), SINKS_MAX + 1);
+    }
+
+    #[test]
+    fn break_glass_is_said_of_services_that_are_ones_own() {
+        let found = |services: &[&str]| wire::Override {
+            services: services.iter().map(|id| (*id).to_owned()).collect(),
+            by: "uid:0".to_owned(),
+            reason: "broken".to_owned(),
+            ..wire::Override::default()
+        };
+        let own = |services: &[&str]| {
+            let mut found = InForce::read(&found(services))?;
+            let is_its = |id: &ServiceId| id.to_string() == "shop/orders";
+            found.retain(is_its).then(|| found.to_string())
+        };
+        let begin = Timestamp::from_millis(0);
+        let words = |what: &str| Some(format!("{what} on legacy since {begin} by uid:0: broken"));
+        assert_eq!(own(&[]), words("every service"));
+        assert_eq!(own(&["shop/payments", "shop/orders"]), words("shop/orders"));
+        assert_eq!(own(&["shop/payments"]), None);
+        assert_eq!(own(&["no service"]), None);
+    }
 }

@@ -50,7 +50,7 @@ fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
-async fn channel(world: &World, shows: Option<&Vm>) -> Result<Channel, Status> {
+pub(crate) async fn channel(world: &World, shows: Option<&Vm>) -> Result<Channel, Status> {
     let mut config = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(pem(world.authority.ca_der())))
         .domain_name(world.authority.trust_domain().controller_name());

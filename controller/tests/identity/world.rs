@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use controller::Handle;
 use controller::clock::Clock;
 use controller::identity::{Authority, NewToken, Settings, TOKEN_LIFE};
-use controller::planes::reports;
+use controller::planes::{mesh, reports};
+use controller::pump::{Pump, Running};
 use controller::store::{DirectoryError, Memory, OpenError, Sqlite, Store};
 use plan::Actor;
 use tokio::sync::oneshot;
@@ -68,6 +70,8 @@ pub(crate) struct World {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     tending: JoinHandle<()>,
+    /// Where it has planes.
+    planes: Option<(Handle, Running)>,
 }
 
 pub(crate) fn actor() -> Actor {
@@ -79,22 +83,28 @@ pub(crate) async fn wait<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), what).await.expect("in time")
 }
 
+/// A server that listens, and who keeps its certificate.
+fn listening(authority: &Authority, clock: Clock) -> (Server, JoinHandle<()>) {
+    let tls = authority.server_tls(&[]).unwrap();
+    let tending = tokio::spawn(authority.clone().tend(Some((tls.clone(), Vec::new()))));
+    let server = Server::bind(server::Settings {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        tls: Some(tls),
+        doorman: Some(Arc::new(authority.clone())),
+        rules: Arc::new(mesh::rules(Some(authority))),
+        limits: Limits::default(),
+        clock: server::Clock::since(clock.started()),
+    })
+    .unwrap();
+    (server, tending)
+}
+
 impl World {
     pub(crate) async fn new(kept: &Kept) -> Self {
         let clock = Clock::start();
         let authority =
             Authority::open(kept.open().await, clock, Settings::default()).await.unwrap();
-        let tls = authority.server_tls(&[]).unwrap();
-        let tending = tokio::spawn(authority.clone().tend(Some((tls.clone(), Vec::new()))));
-        let server = Server::bind(server::Settings {
-            listen: vec!["127.0.0.1:0".parse().unwrap()],
-            tls: Some(tls),
-            doorman: Some(Arc::new(authority.clone())),
-            rules: Arc::new(controller::planes::mesh::rules(Some(&authority))),
-            limits: Limits::default(),
-            clock: server::Clock::since(clock.started()),
-        })
-        .unwrap();
+        let (server, tending) = listening(&authority, clock);
         let address = server.addresses()[0];
         let (report, reports) = reports::service(Some(authority.clone()));
         let routes = tonic::service::Routes::new(report).add_service(authority.enroll_service());
@@ -103,7 +113,29 @@ impl World {
             server.serve(routes, async { drop(stopped.await) }).await;
             drop(reports);
         });
-        Self { authority, address, stop, serving, tending }
+        Self { authority, address, stop, serving, tending, planes: None }
+    }
+
+    /// The same with a plan and what it is rendered to.
+    pub(crate) async fn with_planes(kept: &Kept) -> Self {
+        let clock = Clock::start();
+        let store = kept.open().await;
+        let (handle, pump) = Pump::open(Arc::clone(&store), clock).await.unwrap();
+        let authority = Authority::open(store, clock, Settings::default()).await.unwrap();
+        let (server, tending) = listening(&authority, clock);
+        let address = server.addresses()[0];
+        let port = pump.mesh_port(Some(authority.clone()));
+        let running = pump.run();
+        handle.ready();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            mesh::serve(port, server, async { drop(stopped.await) }).await.unwrap();
+        });
+        Self { authority, address, stop, serving, tending, planes: Some((handle, running)) }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.planes.as_ref().unwrap().0
     }
 
     pub(crate) async fn token(&self, name: &str) -> String {
@@ -153,6 +185,9 @@ impl World {
         self.serving.await.unwrap();
         self.tending.abort();
         let _ = self.tending.await;
+        if let Some((_, running)) = self.planes {
+            running.stop().await;
+        }
     }
 
     pub(crate) async fn restarted(self, kept: &Kept) -> Self {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use plan::Token;
 
 use super::hub::{Event, Slot};
+use super::kinds::Kinds;
 use super::recent::Recent;
 use super::{SinkState, Standings};
-use crate::client::Client;
 use crate::session::Progress;
 use crate::table::{Generation, Tables};
 
@@ -21,8 +21,7 @@ pub(super) struct Book {
     away: BTreeMap<Arc<str>, Arc<SinkState>>,
     /// Who left, oldest first; some have come back since.
     left: VecDeque<(Arc<str>, Duration)>,
-    kinds: BTreeMap<BTreeMap<String, String>, Kind>,
-    pub(super) kinds_changed: bool,
+    pub(super) kinds: Kinds,
     /// What is published.
     target: (Generation, Token),
     streams: usize,
@@ -43,11 +42,6 @@ struct Member {
     progress: Progress,
     /// It has everything of this statement.
     current_at: Option<Generation>,
-}
-
-struct Kind {
-    count: usize,
-    client: Arc<Client>,
 }
 
 /// What was told last.
@@ -108,11 +102,7 @@ impl Book {
             let (node, peer, other) = (&**id, slot.peer, other.slot.peer);
             tracing::info!(node, %peer, %other, "a node id on two connections counts as one sink");
         }
-        let kind = self.kinds.entry(client.says.clone()).or_insert_with(|| {
-            self.kinds_changed = true;
-            Kind { count: 0, client: Arc::clone(&client) }
-        });
-        kind.count += 1;
+        self.kinds.join(&slot);
         let member =
             Member { slot: Arc::clone(&slot), progress: Progress::default(), current_at: None };
         sink.streams.insert(slot.key, member);
@@ -144,13 +134,7 @@ impl Book {
         self.streams -= 1;
         self.current -= usize::from(member.current_at == Some(self.target.0));
         self.touched.insert(Arc::clone(&client.id));
-        if let Some(kind) = self.kinds.get_mut(&client.says) {
-            kind.count -= 1;
-            if kind.count == 0 {
-                self.kinds.remove(&client.says);
-                self.kinds_changed = true;
-            }
-        }
+        self.kinds.leave(slot);
         if sink.streams.is_empty() {
             let since = sink.since;
             self.sinks.remove(&client.id);
@@ -184,12 +168,6 @@ impl Book {
         if let Some(built) = &mut self.built {
             built.away_changed = true;
         }
-    }
-
-    /// One client of each kind.
-    pub(super) fn clients(&mut self) -> Arc<[Arc<Client>]> {
-        self.kinds_changed = false;
-        self.kinds.values().map(|kind| Arc::clone(&kind.client)).collect()
     }
 
     /// How far everybody is: O(sinks) pointers, and O(touched) states where nothing was published.

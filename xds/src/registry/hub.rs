@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::recent::{Recent, changed};
 use super::{SessionView, Standings};
-use crate::client::Client;
+use crate::client::{Client, View};
 use crate::session::{Opened, Progress};
 use crate::table::Tables;
 
@@ -61,7 +61,8 @@ pub(crate) struct Slot {
     /// one; 0: there is none.
     given: AtomicU64,
     moved: AtomicBool,
-    client: OnceLock<Arc<Client>>,
+    /// Who it is, and what it sees.
+    met: OnceLock<(Arc<Client>, View)>,
     progress: Mutex<Progress>,
 }
 
@@ -157,7 +158,7 @@ impl Hub {
             waker: AtomicWaker::new(),
             given: AtomicU64::new(0),
             moved: AtomicBool::new(false),
-            client: OnceLock::new(),
+            met: OnceLock::new(),
             progress: Mutex::default(),
         });
         slots.by_key.insert(key, Arc::clone(&slot));
@@ -167,15 +168,15 @@ impl Hub {
     /// The stream ended.
     pub(crate) fn leave(&self, slot: &Arc<Slot>, now: Duration) {
         lock(&self.slots).by_key.remove(&slot.key);
-        if slot.client.get().is_some() {
+        if slot.met.get().is_some() {
             self.tell(Event::Left(Arc::clone(slot), now));
         }
     }
 
-    /// The stream has said who it is.
-    pub(crate) fn join(&self, slot: &Arc<Slot>, client: &Arc<Client>, progress: &Progress) {
+    /// The stream has said who it is, from which it follows what it sees.
+    pub(crate) fn join(&self, slot: &Arc<Slot>, met: (Arc<Client>, View), progress: &Progress) {
         *lock(&slot.progress) = progress.clone();
-        if slot.client.set(Arc::clone(client)).is_ok() {
+        if slot.met.set(met).is_ok() {
             self.tell(Event::Joined(Arc::clone(slot)));
         }
     }
@@ -218,7 +219,7 @@ impl Hub {
         let slots: Vec<_> = lock(&self.slots).by_key.values().cloned().collect();
         let view = |slot: &Arc<Slot>| {
             Some(SessionView {
-                client: Arc::clone(slot.client.get()?),
+                client: Arc::clone(slot.client()?),
                 peer: slot.peer,
                 opened: slot.opened.clone(),
                 since: slot.since,
@@ -253,7 +254,12 @@ impl Slot {
 
     /// Who it is; known to whoever was told that it joined.
     pub(super) fn client(&self) -> Option<&Arc<Client>> {
-        self.client.get()
+        self.met.get().map(|(client, _)| client)
+    }
+
+    /// What it sees; known as [`Slot::client`] is.
+    pub(super) fn view(&self) -> Option<&View> {
+        self.met.get().map(|(_, view)| view)
     }
 
     /// How far it is. Later changes are told again.

@@ -13,11 +13,15 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     let mut book = Book::default();
     // When the newest of what is told next happened at the earliest.
     let mut due = Instant::now();
+    // When kinds may be told of again.
+    let mut kinds_due = due;
     loop {
-        let stale = book.is_stale() || book.kinds_changed;
+        let stale = book.is_stale();
+        let dues = [stale.then_some(due), book.kinds.is_stale().then_some(kinds_due)];
+        let next = dues.into_iter().flatten().min();
         tokio::select! {
             () = hub.bell.notified() => {}
-            () = tokio::time::sleep_until(due), if stale => {}
+            () = tokio::time::sleep_until(next.unwrap_or(due)), if next.is_some() => {}
         }
         let events = hub.events();
         let published = hub.standings.borrow().generation != hub.look().generation();
@@ -26,9 +30,11 @@ pub(crate) async fn run(hub: Arc<Hub>) {
             book.apply(event);
         }
         let now = Instant::now();
-        if book.kinds_changed {
-            // A gateway of a new kind waits for what is rendered for it.
-            hub.clients.send_replace(book.clients());
+        if book.kinds.is_stale() && kinds_due <= now {
+            // A gateway of a new kind waits for what is rendered for it; where thousands come at
+            // once they are told of together.
+            hub.clients.send_replace(book.kinds.tell());
+            kinds_due = now + Standings::pace(book.kinds.len());
         }
         if !book.is_stale() {
             continue;

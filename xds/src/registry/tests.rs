@@ -10,7 +10,8 @@ use proto::envoy::config::core::v3::Node;
 use super::Standings;
 use super::book::Book;
 use super::hub::{Hub, Slot};
-use crate::client::Client;
+use crate::client::{Client, Identity, View};
+use crate::join::Kind;
 use crate::name::TypeUrl;
 use crate::session::{Opened, Progress, Variant};
 use crate::table::{Change, Edit, Encoded, Generation, Urgency};
@@ -57,12 +58,35 @@ impl World {
     }
 
     fn join(&self, id: &str, progress: &Progress) -> Arc<Slot> {
+        self.come(id, None, ("s", progress))
+    }
+
+    /// A machine of this name, or nobody who is known, and the scope that it sees.
+    fn come(
+        &self,
+        id: &str,
+        machine: Option<&str>,
+        (scope, progress): (&str, &Progress),
+    ) -> Arc<Slot> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let opened = Opened { variant: Variant::Delta, only: None };
         let slot = self.hub.enter((peer, 0), opened, Duration::ZERO, 100).unwrap();
-        let client = Client::read(&Node { id: id.to_owned(), ..Node::default() }).unwrap();
-        self.hub.join(&slot, &Arc::new(client), progress);
+        let node = Node { id: id.to_owned(), ..Node::default() };
+        let identity = |name: &str| Identity { kind: Kind::Agent, name: name.parse().unwrap() };
+        let identity = machine.map(|name| Arc::new(identity(name)));
+        let client = Client { identity, ..Client::read(&node).unwrap() };
+        self.hub.join(&slot, (Arc::new(client), View::all(scope)), progress);
         slot
+    }
+
+    /// Who is told of, one of each kind; `None`: nothing is to be told.
+    fn told(&mut self) -> Option<Vec<String>> {
+        for event in self.hub.events() {
+            self.book.apply(event);
+        }
+        let stale = self.book.kinds.is_stale();
+        let ids = |clients: &[Arc<Client>]| clients.iter().map(|it| it.id.to_string()).collect();
+        stale.then(|| ids(&self.book.kinds.tell()))
     }
 
     fn standings(&mut self) -> Standings {
@@ -86,6 +110,42 @@ fn at(generation: u64, owes: &[&str]) -> Progress {
         owes: Arc::new(owes.iter().map(|name| plan(name)).collect()),
         ..Progress::default()
     }
+}
+
+#[test]
+fn machines_that_say_the_same_are_each_told_of() {
+    let mut world = World::new();
+    let begin = Progress::default();
+    let a = world.come("vm-a", Some("vm-a"), ("host/vm-a", &begin));
+    let _b = world.come("vm-b", Some("vm-b"), ("host/vm-b", &begin));
+    let _c = world.come("vm-c", Some("vm-c"), ("hosts", &begin));
+    let _d = world.come("vm-d", Some("vm-d"), ("hosts", &begin));
+    assert_eq!(world.told().unwrap(), ["vm-a", "vm-b", "vm-c", "vm-d"]);
+    world.hub.leave(&a, Duration::ZERO);
+    assert_eq!(world.told().unwrap(), ["vm-b", "vm-c", "vm-d"]);
+    // It sees what it saw, and something else.
+    let _again = world.come("vm-b", Some("vm-b"), ("host/vm-b", &begin));
+    assert_eq!(world.told(), None);
+    let _other = world.come("vm-b/envoy", Some("vm-b"), ("sidecar", &begin));
+    assert_eq!(world.told().unwrap(), ["vm-b", "vm-c", "vm-d", "vm-b/envoy"]);
+}
+
+#[test]
+fn a_kind_is_told_of_by_one_who_is_there() {
+    let mut world = World::new();
+    let begin = Progress::default();
+    let a = world.join("a", &begin);
+    let b = world.join("b", &begin);
+    assert_eq!(world.told().unwrap(), ["a"]);
+    let c = world.join("c", &begin);
+    assert_eq!(world.told(), None);
+    world.hub.leave(&b, Duration::ZERO);
+    assert_eq!(world.told(), None);
+    world.hub.leave(&a, Duration::ZERO);
+    assert_eq!(world.told().unwrap(), ["c"]);
+    world.hub.leave(&c, Duration::ZERO);
+    assert_eq!(world.told().unwrap(), [""; 0]);
+    assert_eq!(world.book.kinds.len(), 0);
 }
 
 #[test]

@@ -129,14 +129,16 @@ impl Door {
             }
             tokio::time::sleep(wait).await;
         }
-        if shared.is_busy_filling() {
-            // Those that take their time, or never ask, hold nobody up for longer.
-            let _ = tokio::time::timeout(FILLING_WAIT, shared.grown.notified()).await;
-        }
+        let is_busy_filling = shared.is_busy_filling();
         let Some(guard) = shared.enter(peer, to_be_known) else {
             shared.counters.refused.add(1);
             return shared.bad(Bad::Crowd, peer, &"there are as many connections as are taken");
         };
+        if is_busy_filling {
+            // Those that take their time, or never ask, hold nobody up for longer; who found no
+            // room holds up nobody.
+            let _ = tokio::time::timeout(FILLING_WAIT, shared.grown.notified()).await;
+        }
         shared.counters.accepted.add(1);
         let served =
             line::serve(Arc::clone(shared), guard, stream, self.tls.clone(), self.routes.clone());

@@ -30,6 +30,11 @@ impl Bucket {
         self.clone().take(now).is_ok()
     }
 
+    /// Gives back a permit that was taken and not used.
+    pub(super) fn give_back(&mut self) {
+        self.full_at = self.full_at.saturating_sub(self.interval);
+    }
+
     /// Takes one permit.
     ///
     /// # Errors

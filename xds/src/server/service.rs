@@ -117,11 +117,13 @@ impl Desk {
             Err(over) => return self.over(&over),
         };
         if let Err(wait) = shared.open() {
+            seat.give_back();
             return full("streams are opened too fast", wait.max(AGAIN));
         }
         let now = shared.clock.uptime();
         let at = (self.line.peer, self.line.key);
         let Some(slot) = shared.hub.enter(at, opened.clone(), now, shared.limits.streams) else {
+            seat.give_back();
             return full("there are as many streams as the server takes", AGAIN);
         };
         shared.counters.opened.add(1);
@@ -270,7 +272,11 @@ impl Place {
                 is_there
             }
         };
-        is_there.then(|| Self { seat, stranger })
+        if !is_there {
+            seat.give_back();
+            return None;
+        }
+        Some(Self { seat, stranger })
     }
 }
 

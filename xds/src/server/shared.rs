@@ -389,6 +389,15 @@ pub(super) struct Seat {
     who: Option<Arc<Identity>>,
 }
 
+impl Seat {
+    /// There is no room for the stream among those of all: it costs its machine no opening.
+    pub(super) fn give_back(self) {
+        if let Some(who) = &self.who {
+            lock(&self.shared.shares).not_opened(who);
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(who) = &self.who {

@@ -113,6 +113,13 @@ impl Shares {
         Ok(())
     }
 
+    /// A stream that had a place was not opened: it does not count as one that came.
+    pub(super) fn not_opened(&mut self, who: &Arc<Identity>) {
+        if let Some(share) = self.by_identity.get_mut(who) {
+            share.openings.give_back();
+        }
+    }
+
     /// Gives back a stream's place that was taken.
     pub(super) fn close(&mut self, who: &Arc<Identity>) {
         if let Some(share) = self.by_identity.get_mut(who) {
@@ -173,6 +180,23 @@ mod tests {
         assert_eq!(shares.connect(&one, &limits), Ok(()));
         let later = Duration::from_secs(1);
         assert_eq!(shares.open(&one, &limits, later), Ok(()));
+    }
+
+    #[test]
+    fn what_finds_no_room_among_all_costs_no_opening() {
+        let (mut shares, limits, one) = (Shares::default(), limits(), who("vm-1"));
+        let now = Duration::from_secs(7);
+        for _ in 0..1_000 {
+            shares.open(&one, &limits, now).unwrap();
+            shares.not_opened(&one);
+            shares.close(&one);
+        }
+        let opened = (0..10).filter(|_| {
+            let opened = shares.open(&one, &limits, now).is_ok();
+            shares.close(&one);
+            opened
+        });
+        assert_eq!(opened.count(), 3, "its burst, and no more");
     }
 
     /// However often it connects anew.

@@ -289,10 +289,10 @@ impl Pump {
     fn tell(&mut self) {
         let progress = self.session.progress();
         if !self.joined {
-            if let Some(client) = self.session.client() {
+            if let Some(met) = self.session.met() {
                 self.joined = true;
                 self.told = progress.clone();
-                self.shared.hub.join(&self.slot, client, progress);
+                self.shared.hub.join(&self.slot, met.clone(), progress);
             }
         } else if *progress != self.told {
             self.told = progress.clone();

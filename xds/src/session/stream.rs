@@ -87,6 +87,11 @@ impl Session {
         self.client.as_ref().map(|(client, _)| client)
     }
 
+    /// Who it is, and what it sees.
+    pub(crate) const fn met(&self) -> Option<&(Arc<Client>, View)> {
+        self.client.as_ref()
+    }
+
     /// Whether the client has acked everything that it has asked for so far.
     pub fn is_in_step(&self) -> bool {
         !self.watches.iter().any(|watch| watch.start.is_some() || watch.lags())

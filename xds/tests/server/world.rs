@@ -21,7 +21,8 @@ use tonic::{Code, Status, Streaming};
 use xds::lrs::LoadReports;
 use xds::registry::SinkState;
 use xds::server::{Clock, Doorman, Limits, Meter, Server, Settings, Tls, serving, standard_routes};
-use xds::{Publisher, Registry, Resources, TypeUrl};
+use xds::session::{Close, Rules};
+use xds::{Client, Publisher, Registry, Resources, TypeUrl, View, Viewer};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +67,27 @@ pub(crate) fn types() -> Vec<TypeUrl> {
     all.map(TypeUrl::new).to_vec()
 }
 
+/// Gateways may not ask for secrets; else everybody sees everything.
+#[derive(Debug)]
+struct ByRole(Arc<Rules>);
+
+impl Viewer for ByRole {
+    fn view(&self, client: &Client) -> Result<View, Close> {
+        let view = self.0.viewer.view(client)?;
+        let types = match client.says("role") {
+            Some("gateway") => Arc::new([(TypeUrl::new(TypeUrl::SECRET), None)]),
+            _ => view.types,
+        };
+        Ok(View { types, ..view })
+    }
+}
+
+fn rules() -> Arc<Rules> {
+    let all = Resources::rules(types());
+    let (types, limits) = (all.types.clone(), all.limits);
+    Arc::new(Rules { viewer: Arc::new(ByRole(all)), types, limits })
+}
+
 impl World {
     pub(crate) async fn start(limits: Limits) -> Self {
         Self::with(limits, None).await
@@ -85,7 +107,7 @@ impl World {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tls,
             doorman,
-            rules: Resources::rules(types()),
+            rules: rules(),
             limits,
             clock,
         })

@@ -43,9 +43,12 @@ impl Book {
         good
     }
 
-    /// Forgets all machines but these, and all tokens that were used or withdrawn.
-    pub fn forget_but(&mut self, names: &BTreeSet<MachineName>) {
-        self.agents.retain(|name, _| names.contains(name));
+    /// Forgets all machines but these, and all tokens that were used or withdrawn. Certificates of
+    /// the machines are taken back.
+    pub fn forget_but(&mut self, names: &BTreeSet<MachineName>, now: Timestamp) {
+        let forgotten = self.agents.extract_if(.., |name, _| !names.contains(name));
+        let forgotten: Vec<Agent> = forgotten.map(|(_, agent)| agent).collect();
+        forgotten.iter().for_each(|agent| self.end_all(agent, now));
         self.spent.clear();
     }
 

@@ -93,6 +93,15 @@ impl Book {
         Ok(())
     }
 
+    /// Takes back what a machine has that is forgotten, as far as there is room: half of it is for
+    /// names that others take.
+    pub(super) fn end_all(&mut self, agent: &Agent, now: Timestamp) {
+        let at = agent.revoked().unwrap_or(now);
+        let room = (ENDED_MAX / 2).saturating_sub(self.ended.len());
+        let ended = agent.shown(now).map(|Older { serial, expires }| Ended { serial, expires, at });
+        self.ended.extend(ended.take(room));
+    }
+
     /// Forgets what nobody can show any more.
     pub(super) fn sweep_ended(&mut self, now: Timestamp) {
         self.ended.retain(|ended| is_shown(ended.expires, now));

@@ -1,10 +1,17 @@
 //! The doors that are rendered for: those that somebody comes by, and for a while those that
 //! somebody came by.
 
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use xds::join::MachineName;
 use xds::render::Door;
+
+use self::held::{Held, PER_MACHINE, Shared};
+
+pub(super) use self::held::Coming;
 
 /// The most doors that are rendered for and show every service: each costs the listeners of every
 /// service, and every change of them again.
@@ -22,7 +29,7 @@ const LIMITED_MAX: usize = 500;
 /// hosts take to restart, so that who comes back finds its tables.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// The most doors that are remembered as told of.
+/// The most doors, and the most machines, that are remembered as told of.
 const TOLD_MAX: usize = 100;
 
 /// How many doors of this kind are rendered for at most.
@@ -44,6 +51,10 @@ pub(super) struct Doors {
     waiting: BTreeSet<Door>,
     /// Of `waiting`: those that the log has.
     told: BTreeSet<Door>,
+    /// What each machine has of all that.
+    held: Held,
+    /// The machines over their share that the log has.
+    told_machines: BTreeSet<MachineName>,
 }
 
 impl Doors {
@@ -52,14 +63,23 @@ impl Doors {
         &self.rendered
     }
 
-    /// Somebody comes by each of these, and by no other. Whether others are rendered for now.
-    pub(super) fn used(&mut self, used: BTreeSet<Door>, now: Duration) -> bool {
+    /// Somebody comes by each of these, and by no other; who has come for longest is first. Whether
+    /// others are rendered for now.
+    pub(super) fn used(&mut self, coming: &[Coming<'_>], now: Duration) -> bool {
+        let Shared { used, given_up } = self.held.share(coming);
+        let mut changed = false;
+        for door in &given_up {
+            self.unused.remove(door);
+            changed |= self.rendered.remove(door);
+        }
         self.unused.retain(|door, _| !used.contains(door));
         for door in self.rendered.difference(&used) {
             self.unused.entry(door.clone()).or_insert(now);
         }
         self.waiting = used.difference(&self.rendered).cloned().collect();
-        self.admit()
+        changed |= self.admit();
+        self.forget_held();
+        changed
     }
 
     /// When a door is to be forgotten.
@@ -74,7 +94,14 @@ impl Doors {
         for door in &over {
             self.rendered.remove(door);
         }
-        !over.is_empty() | self.admit()
+        let changed = !over.is_empty() | self.admit();
+        self.forget_held();
+        changed
+    }
+
+    fn forget_held(&mut self) {
+        let (rendered, waiting) = (&self.rendered, &self.waiting);
+        self.held.keep(|door| rendered.contains(door) || waiting.contains(door));
     }
 
     /// Lets those in that wait, in place of those that were unused for longest if need be.
@@ -107,8 +134,20 @@ impl Doors {
         self.rendered.remove(&longest)
     }
 
-    /// Tells of doors for which there is no room, once each.
+    /// Tells of doors for which there is no room, and of machines that have their share, once each.
     pub(super) fn tell(&mut self) {
+        for (machine, door) in self.machines_over() {
+            tracing::warn!(
+                %machine,
+                role = door.role.as_str(),
+                bind = ?door.bind,
+                capture = ?door.capture,
+                most = PER_MACHINE,
+                "proxies of this machine get nothing: they differ in crossfade.role, bind, \
+                 gateway, capture or identity from more others of it than one machine may have; \
+                 give them the same values"
+            );
+        }
         for door in self.news() {
             if is_limited(&door) {
                 tracing::warn!(
@@ -132,6 +171,16 @@ impl Doors {
                  or leave them out, and this kind is served when another has gone"
             );
         }
+    }
+
+    fn machines_over(&mut self) -> Vec<(MachineName, Door)> {
+        let over = self.held.over();
+        self.told_machines.retain(|machine| over.contains_key(machine));
+        let room = TOLD_MAX.saturating_sub(self.told_machines.len());
+        let new = over.iter().filter(|(machine, _)| !self.told_machines.contains(*machine));
+        let new: Vec<_> = new.take(room).map(|(name, door)| (name.clone(), door.clone())).collect();
+        self.told_machines.extend(new.iter().map(|(machine, _)| machine.clone()));
+        new
     }
 
     fn news(&mut self) -> Vec<Door> {
@@ -163,41 +212,47 @@ mod tests {
         which.into_iter().map(door).collect()
     }
 
+    /// Nobody knows whose they are.
+    fn used(known: &mut Doors, doors: BTreeSet<Door>, now: Duration) -> bool {
+        let coming: Vec<Coming<'_>> = doors.into_iter().map(|door| (None, door)).collect();
+        known.used(&coming, now)
+    }
+
     #[test]
     fn a_door_is_forgotten_a_while_after_the_last_who_came_by_it() {
         let mut known = Doors::default();
-        assert!(known.used(doors([1, 2]), at(0)));
+        assert!(used(&mut known, doors([1, 2]), at(0)));
         assert_eq!(known.due(), None);
-        assert!(!known.used(doors([1]), at(10)));
-        assert!(!known.used(doors([]), at(20)));
+        assert!(!used(&mut known, doors([1]), at(10)));
+        assert!(!used(&mut known, doors([]), at(20)));
         assert_eq!(known.due(), Some(at(610)));
         // It has come back in time, and goes again.
-        assert!(!known.used(doors([2]), at(500)));
-        assert!(!known.used(doors([]), at(600)));
+        assert!(!used(&mut known, doors([2]), at(500)));
+        assert!(!used(&mut known, doors([]), at(600)));
         assert!(!known.pass(at(619)));
         assert!(known.pass(at(620)));
         assert_eq!((known.rendered(), known.due()), (&doors([2]), Some(at(1_200))));
         assert!(known.pass(at(1_200)));
         assert_eq!((known.rendered(), known.due()), (&doors([]), None));
-        assert!(known.used(doors([1]), at(1_300)), "rendered for anew");
+        assert!(used(&mut known, doors([1]), at(1_300)), "rendered for anew");
     }
 
     #[test]
     fn who_finds_no_room_is_told_of_once_and_let_in_when_there_is_some() {
         let mut known = Doors::default();
-        assert!(known.used(doors(0..DOORS_MAX), at(0)));
+        assert!(used(&mut known, doors(0..DOORS_MAX), at(0)));
         assert_eq!(known.news(), []);
         let (one, two) = (DOORS_MAX, DOORS_MAX + 1);
-        assert!(!known.used(doors(0..=two), at(1)));
+        assert!(!used(&mut known, doors(0..=two), at(1)));
         assert_eq!(known.news(), [door(one), door(two)]);
-        assert!(!known.used(doors(0..=two), at(2)));
+        assert!(!used(&mut known, doors(0..=two), at(2)));
         assert_eq!(known.news(), [], "told already");
         // Unused ones make room at once, the longest unused first.
-        assert!(known.used(doors(1..=one), at(3)));
+        assert!(used(&mut known, doors(1..=one), at(3)));
         assert_eq!(*known.rendered(), doors(1..=one));
-        assert!(!known.used(doors(2..=one), at(4)));
-        assert!(!known.used(doors(3..=one), at(5)));
-        assert!(known.used(doors(3..=two), at(6)));
+        assert!(!used(&mut known, doors(2..=one), at(4)));
+        assert!(!used(&mut known, doors(3..=one), at(5)));
+        assert!(used(&mut known, doors(3..=two), at(6)));
         assert_eq!(*known.rendered(), doors(2..=two));
         assert_eq!(known.news(), []);
     }
@@ -212,29 +267,73 @@ mod tests {
     fn those_that_show_some_services_take_no_others_room() {
         let mut known = Doors::default();
         let limits: BTreeSet<Door> = (0..=LIMITED_MAX).map(limited).collect();
-        assert!(known.used(limits.clone(), at(0)));
+        assert!(used(&mut known, limits.clone(), at(0)));
         assert_eq!(known.rendered().len(), LIMITED_MAX);
         assert_eq!(known.news().len(), 1);
         let all = limits.union(&doors(0..DOORS_MAX)).cloned().collect();
-        assert!(known.used(all, at(1)));
+        assert!(used(&mut known, all, at(1)));
         assert!(doors(0..DOORS_MAX).is_subset(known.rendered()), "the others' room is there");
         assert_eq!(known.rendered().len(), LIMITED_MAX + DOORS_MAX);
         // One that is not used makes room for one of its kind alone.
         let mut rest: BTreeSet<Door> = limits.union(&doors(1..=DOORS_MAX)).cloned().collect();
-        assert!(known.used(rest.clone(), at(2)));
+        assert!(used(&mut known, rest.clone(), at(2)));
         assert!(doors(1..=DOORS_MAX).is_subset(known.rendered()));
         let waits = limits.difference(known.rendered()).next().unwrap().clone();
         rest.remove(limits.intersection(known.rendered()).next().unwrap());
-        assert!(known.used(rest, at(3)));
+        assert!(used(&mut known, rest, at(3)));
         assert!(known.rendered().contains(&waits));
     }
 
     #[test]
     fn the_log_has_only_so_many() {
         let mut known = Doors::default();
-        known.used(doors(0..DOORS_MAX + 2 * TOLD_MAX), at(0));
+        used(&mut known, doors(0..DOORS_MAX + 2 * TOLD_MAX), at(0));
         assert_eq!(known.news().len(), TOLD_MAX);
-        known.used(doors(0..DOORS_MAX + 3 * TOLD_MAX), at(1));
+        used(&mut known, doors(0..DOORS_MAX + 3 * TOLD_MAX), at(1));
         assert_eq!(known.news(), []);
+    }
+
+    /// A machine of this number comes by these.
+    fn machine(n: usize) -> MachineName {
+        format!("vm-{n}").parse().unwrap()
+    }
+
+    #[test]
+    fn one_machine_fills_no_room_of_others() {
+        let mut known = Doors::default();
+        let (bad, good) = (machine(0), machine(1));
+        // The other restarts meanwhile.
+        known.used(&[(Some(&good), door(9_999))], at(0));
+        known.used(&[], at(1));
+        let all: Vec<Coming<'_>> = (0..500).map(|n| (Some(&bad), door(n))).collect();
+        assert!(known.used(&all, at(2)));
+        assert_eq!(*known.rendered(), doors((0..PER_MACHINE).chain([9_999])));
+        assert_eq!(known.machines_over(), [(bad.clone(), door(PER_MACHINE))]);
+        known.used(&all, at(3));
+        assert_eq!(known.machines_over(), [], "told already");
+        // One after the other, each for a moment.
+        for n in 0..2 * DOORS_MAX {
+            known.used(&[(Some(&bad), door(n))], at(4));
+            assert!(known.rendered().len() <= PER_MACHINE + 1);
+        }
+        assert!(known.rendered().contains(&door(9_999)));
+        assert!(!known.used(&[(Some(&good), door(9_999))], at(500)), "its tables are there");
+        assert!(known.pass(at(2_000)));
+        assert_eq!(*known.rendered(), doors([9_999]));
+        assert!(known.used(&all, at(2_001)), "what was forgotten does not count");
+        assert_eq!(known.rendered().len(), PER_MACHINE + 1);
+    }
+
+    #[test]
+    fn ten_thousand_machines_by_one_door_have_one() {
+        let mut known = Doors::default();
+        let machines: Vec<MachineName> = (0..10_000).map(machine).collect();
+        let all: Vec<Coming<'_>> = machines.iter().map(|it| (Some(it), door(1))).collect();
+        assert!(known.used(&all, at(0)));
+        assert!(!known.used(&all[..5_000], at(1)));
+        assert!(!known.used(&[], at(2)));
+        assert_eq!(known.rendered().len(), 1);
+        assert!(known.pass(at(1_000)));
+        assert!(!known.used(&[], at(1_001)));
     }
 }

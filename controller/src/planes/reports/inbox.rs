@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::planes::reports::Said;
+use xds::join::MachineName;
+
+use crate::planes::reports::{MACHINE_PARTS_MAX, Said};
 
 /// How many services, sinks and overrides may wait, of all reports: some 100 MB. A report that does
 /// not fit is dropped: the next one comes in a second. An end always fits.
@@ -41,6 +43,8 @@ struct Shared {
 struct Waiting {
     said: HashMap<Arc<str>, Said>,
     parts: usize,
+    /// Of those, by machine; one without any is not in it.
+    of_machines: HashMap<MachineName, usize>,
 }
 
 impl Inbox {
@@ -74,19 +78,39 @@ impl Shared {
 impl Waiting {
     fn put(&mut self, said: Said) -> bool {
         let before = self.said.get(&said.client.id).map_or(0, parts);
-        let after = self.parts.saturating_sub(before).saturating_add(parts(&said));
-        if said.report.is_some() && after > PARTS_WAITING_MAX {
+        let replaced = |sum: usize| sum.saturating_sub(before).saturating_add(parts(&said));
+        let after = replaced(self.parts);
+        let machine = said.client.identity.as_ref().map(|identity| identity.name.clone());
+        let own = machine.as_ref().and_then(|it| self.of_machines.get(it)).copied().unwrap_or(0);
+        let own = if machine.is_some() { replaced(own) } else { 0 };
+        let fits = after <= PARTS_WAITING_MAX && own <= MACHINE_PARTS_MAX;
+        if said.report.is_some() && !fits {
             return false;
         }
         self.parts = after;
+        if let Some(machine) = machine {
+            self.count(machine, own);
+        }
         self.said.insert(Arc::clone(&said.client.id), said);
         true
+    }
+
+    /// This machine has so many.
+    fn count(&mut self, machine: MachineName, parts: usize) {
+        match parts {
+            0 => self.of_machines.remove(&machine),
+            _ => self.of_machines.insert(machine, parts),
+        };
     }
 
     fn pop(&mut self) -> Option<Said> {
         let id = self.said.keys().next().cloned()?;
         let said = self.said.remove(&id)?;
         self.parts = self.parts.saturating_sub(parts(&said));
+        if let Some(machine) = said.client.identity.as_ref().map(|identity| &identity.name) {
+            let own = self.of_machines.get(machine).copied().unwrap_or(0);
+            self.count(machine.clone(), own.saturating_sub(parts(&said)));
+        }
         Some(said)
     }
 }
@@ -101,13 +125,39 @@ mod tests {
     use xds::Client;
 
     use super::*;
+    use xds::client::Identity;
+    use xds::join::Kind;
+
     use crate::planes::reports::Report;
 
     fn said(id: &str, parts: Option<usize>) -> Said {
         let node = Node { id: id.to_owned(), ..Node::default() };
-        let overrides = |parts| vec![String::new(); parts];
-        let report = parts.map(|n| Report { overrides: overrides(n), ..Report::default() });
+        let notes = |parts| vec![("shop/orders".parse().unwrap(), Arc::from("")); parts];
+        let report = parts.map(|n| Report { notes: notes(n), ..Report::default() });
         Said { client: Arc::new(Client::read(&node).unwrap()), report }
+    }
+
+    /// The same of somebody who was proved to be this machine.
+    fn of(machine: &str, id: &str, parts: Option<usize>) -> Said {
+        let Said { client, report } = said(id, parts);
+        let identity = Identity { kind: Kind::Agent, name: machine.parse().unwrap() };
+        let client = Client { identity: Some(Arc::new(identity)), ..client.as_ref().clone() };
+        Said { client: Arc::new(client), report }
+    }
+
+    #[test]
+    fn one_machine_takes_nobody_elses_room() {
+        let mut waiting = Waiting::default();
+        let half = MACHINE_PARTS_MAX / 2;
+        assert!(!waiting.put(of("vm-1", "vm-1", Some(MACHINE_PARTS_MAX + 1))));
+        let taken = (0..100).filter(|n| waiting.put(of("vm-1", &format!("vm-1/{n}"), Some(half))));
+        assert_eq!(taken.count(), 2);
+        assert!(waiting.put(of("vm-2", "vm-2", Some(half))));
+        assert!(waiting.put(of("vm-1", "vm-1/0", Some(half))), "in place of the one before");
+        assert!(waiting.put(of("vm-1", "vm-1/0", None)), "and its end in place of that");
+        assert!(waiting.put(of("vm-1", "vm-1/9", Some(half))));
+        while waiting.pop().is_some() {}
+        assert!(waiting.of_machines.is_empty() && waiting.parts == 0);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which certificates are told of as taken back.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::identity::book::revoked::Ended;
 use crate::identity::{ENDED_MAX, OLDER_MAX, TAKEN_BACK_KEPT};
@@ -132,4 +134,14 @@ fn a_book_of_before_is_read() {
         );
         assert!(matches!(Book::decode(text.as_bytes()), Err(CellError::Malformed(_))), "{damage}");
     }
+}
+
+#[test]
+fn what_is_forgotten_in_a_restore_is_taken_back() {
+    let mut book = joined("vm-1");
+    book.forget_but(&["vm-1".parse().unwrap()].into(), minute(1));
+    assert_eq!(told(&book, minute(1)), []);
+    book.forget_but(&BTreeSet::new(), minute(1));
+    assert_eq!(book.agents().count(), 0);
+    assert_eq!(told(&book, minute(1)), serials(&[100]));
 }
