@@ -28,6 +28,16 @@ pub use self::fake::Fake;
 pub use self::flows::Tracked;
 pub use self::netlink::{Netlink, Settings};
 
+/// How many bytes a table is where none stands.
+#[cfg(test)]
+pub(crate) fn bytes(table: &Table) -> usize {
+    let mut messages = encode::Messages::new(0);
+    messages.begin();
+    change::write(&mut messages, table, &change::How::First, 0);
+    messages.end();
+    messages.bytes().len()
+}
+
 /// What a table's comment must contain, so that a later process knows the table for ours.
 pub const SIGN: &str = "crossfade";
 
@@ -63,7 +73,8 @@ pub trait Dataplane: Send {
     fn stragglers(&mut self) -> Result<BTreeMap<Name, Vec<Straggler>>, DataplaneError>;
 
     /// Forgets flows, however many services they are of: the kernel's table is not walked for each.
-    /// Marks that say target go with translation, which no other program's flow of that mark has.
+    /// Marks that say target go with translation, which no other program's flow of that mark has;
+    /// those that say legacy with destinations that the committed table has for the service.
     /// The next packet of such a flow is decided anew; one of TCP is reset by the new side.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The one task that changes this host: what the controller says, what the host's own operator
 //! does, and what others do to the rules.
 
+mod apart;
 mod ask;
 mod flows;
 mod glass;
@@ -42,6 +43,8 @@ const CHECK_EVERY: Duration = Duration::from_millis(200);
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How long after the kernel refused it is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The same where it refused some plans: a module that one needs may have been loaded meanwhile.
+const RETRY_APART_AFTER: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(super) struct Actor {
@@ -72,6 +75,9 @@ pub(super) struct State {
     impossible: BTreeMap<PlanName, String>,
     /// What is refused is another than the controller was told.
     untold: bool,
+    /// No plan could be told that the kernel refuses; it is not looked for again before something
+    /// else is held.
+    inseparable: bool,
     ownership: Option<Ownership>,
     retry: Option<Instant>,
     known: Known,
@@ -140,6 +146,7 @@ impl Actor {
         match ask {
             Ask::Apply { held, named, done } => {
                 self.world.lock().take(&held);
+                self.state.inseparable = false;
                 self.enforce();
                 confirmed.extend(named.iter().filter_map(|name| name.as_str().parse().ok()));
                 self.dissolve(confirmed);
@@ -157,6 +164,7 @@ impl Actor {
             }
             Ask::Host(host) => {
                 self.world.lock().host = *host;
+                self.state.inseparable = false;
                 self.enforce();
                 self.settle();
             }
@@ -191,13 +199,13 @@ impl Actor {
             tracing::error!(why = %chain(&error), "marks of services cannot be kept");
         }
         self.write_rollback();
-        let leaves = self.world.lock().leaves();
-        let committed = compiled.and_then(|compiled| {
-            let ownership = self.kernel.commit(&compiled.table).map_err(|e| chain(&e))?;
-            Ok((compiled, ownership))
-        });
-        match committed {
-            Ok((compiled, ownership)) => self.in_force(&compiled, ownership, &leaves),
+        match compiled.and_then(|compiled| self.commit(compiled)) {
+            Ok((compiled, ownership)) => {
+                // Without plans that the kernel refused.
+                self.write_rollback();
+                let leaves = self.world.lock().leaves();
+                self.in_force(&compiled, ownership, &leaves);
+            }
             Err(why) => {
                 if self.state.broken.as_ref() != Some(&why) {
                     tracing::error!(%why, "the kernel does not hold what it should");
@@ -223,7 +231,6 @@ impl Actor {
     fn in_force(&mut self, compiled: &Compiled, ownership: Ownership, leaves: &[Arc<Service>]) {
         let state = &mut self.state;
         state.ownership = Some(ownership);
-        state.retry = None;
         if state.broken.take().is_some() {
             tracing::info!("the kernel holds what it should again");
             state.untold = true;
@@ -251,12 +258,12 @@ impl Actor {
         if self.holds_nothing() {
             return;
         }
-        let now = Instant::now();
-        let due = self.state.retry.map_or_else(|| !self.kernel.is_intact(), |at| at <= now);
-        if due {
-            if self.state.broken.is_none() {
-                tracing::warn!("others changed our rules; they are put back");
-            }
+        let is_due = self.state.retry.is_some_and(|at| at <= Instant::now());
+        let is_changed = self.state.broken.is_none() && !self.kernel.is_intact();
+        if is_changed {
+            tracing::warn!("others changed our rules; they are put back");
+        }
+        if is_due || is_changed {
             self.enforce();
         }
         self.drain_due();

@@ -146,6 +146,18 @@ impl World {
         }
     }
 
+    /// The same without these plans too, which the kernel refuses, each with the reason.
+    ///
+    /// # Errors
+    /// What is left cannot be compiled.
+    pub(super) fn without(
+        &mut self,
+        refused: BTreeMap<PlanName, String>,
+    ) -> Result<Compiled, String> {
+        self.refused = refused;
+        self.whole()
+    }
+
     fn whole(&mut self) -> Result<Compiled, String> {
         let table = self.merged(None);
         self.marks = marks(&self.marks, &table)?;

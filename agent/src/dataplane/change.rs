@@ -3,7 +3,6 @@
 //! Chains are filled anew as a whole, each at one moment for packets: who enters it before sees the
 //! old rules to their end, who enters later the new ones. Counters and sets of stragglers stay.
 
-use super::Ownership;
 use super::encode::{Messages, element, object, rule};
 use super::error::DataplaneError;
 use super::held::{self, Held};
@@ -60,8 +59,8 @@ fn refilled(held: &Held, table: &Table) -> Option<Vec<Change>> {
     Some(changes)
 }
 
-/// Writes what brings `table`; nothing, if nothing differs.
-pub(super) fn write(to: &mut Messages, table: &Table, how: &How, best: Ownership) {
+/// Writes what brings `table`, which has these flags then; nothing, if nothing differs.
+pub(super) fn write(to: &mut Messages, table: &Table, how: &How, flags: u32) {
     let whole;
     let changes = match how {
         How::First | How::Anew => {
@@ -74,7 +73,7 @@ pub(super) fn write(to: &mut Messages, table: &Table, how: &How, best: Ownership
     if *how == How::Anew {
         object::drop_table(to, &table.name);
     }
-    object::table(to, &table.name, &table.comment, best);
+    object::table(to, &table.name, &table.comment, flags);
     // What leads to a chain that goes must be gone before it.
     for change in changes {
         if let Change::DropChain(name) = change {

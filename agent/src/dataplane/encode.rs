@@ -50,6 +50,8 @@ const REQUEST: u16 = 0x1;
 pub(super) const ACK: u16 = 0x4;
 /// `NLM_F_DUMP`.
 pub(super) const DUMP: u16 = 0x300;
+/// `NLM_F_EXCL`.
+pub(super) const ONLY_NEW: u16 = 0x200;
 /// `NLM_F_CREATE`.
 pub(super) const CREATE: u16 = 0x400;
 /// `NLM_F_APPEND`.
@@ -176,7 +178,7 @@ impl Messages {
         self.attribute(kind | NESTED, value);
     }
 
-    /// Which message had a number, in words: its verb and what it was about.
+    /// Which message had a number: its verb, and the part of a table that it was about.
     pub(super) fn name(&self, number: u32) -> Option<(u16, String)> {
         let mut rest = self.bytes.as_slice();
         loop {
@@ -192,7 +194,7 @@ impl Messages {
             }
             let attributes = Attributes::new(message.get(20..)?);
             let part = attributes.text(2).or_else(|| attributes.text(3)).unwrap_or_default();
-            return Some((kind & 0xff, format!("{} `{part}`", words(kind & 0xff))));
+            return Some((kind & 0xff, part.to_owned()));
         }
     }
 
@@ -217,7 +219,7 @@ impl Messages {
 }
 
 /// What a message of nftables would have done.
-fn words(verb: u16) -> &'static str {
+pub(super) fn words(verb: u16) -> &'static str {
     const WORDS: [(Verb, &str); 11] = [
         (Verb::NewTable, "to make the table"),
         (Verb::DelTable, "to take away the table"),

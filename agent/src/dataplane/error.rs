@@ -46,8 +46,10 @@ pub enum DataplaneError {
     /// The kernel refused a transaction.
     #[error("the kernel refused {what}: {errno}")]
     Refused {
-        /// Which part of it.
+        /// Which part of it, in words.
         what: String,
+        /// The part's name in the table, as `legacy/shop/orders`.
+        part: Option<String>,
         /// The kernel's word.
         errno: Errno,
     },
@@ -69,12 +71,23 @@ pub enum DataplaneError {
 }
 
 impl DataplaneError {
-    /// The largest transaction: 200 000 rules of 400 bytes.
+    /// The largest transaction: a table of [`crate::rules::compile::BYTES_MAX`] and what is taken
+    /// away for it, names of chains and keys of maps.
     pub(crate) const BYTES_MAX: usize = 96 << 20;
+
+    /// Whether it is what was to be committed that cannot be, and not the kernel that fails.
+    pub const fn is_about_the_table(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::TooLarge(_) | Self::Dangling(_))
+    }
 
     /// What an error number on `what` means.
     pub(crate) fn refused(what: impl Into<String>, errno: Errno) -> Self {
-        Self::general(errno).unwrap_or_else(|| Self::Refused { what: what.into(), errno })
+        Self::refused_part(what.into(), None, errno)
+    }
+
+    /// The same of a part of a table.
+    pub(crate) fn refused_part(what: String, part: Option<String>, errno: Errno) -> Self {
+        Self::general(errno).unwrap_or(Self::Refused { what, part, errno })
     }
 
     /// What a failed system call on the socket means.

@@ -41,7 +41,8 @@ impl Dataplane for Fake {
         }
         let same = self.kernel(|kernel| kernel.table(&self.table) == Some(table));
         if !same {
-            let refused = |what: String| DataplaneError::Refused { what, errno: Errno::EINVAL };
+            let refused =
+                |what: String| DataplaneError::Refused { what, part: None, errno: Errno::EINVAL };
             self.kernel(|kernel| kernel.put(table.clone()))
                 .map_err(|error| refused(error.to_string()))?;
         }

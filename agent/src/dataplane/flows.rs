@@ -1,7 +1,7 @@
 //! Forgets flows of connection tracking by their mark, and by where they were sent to
 //! (`linux/netfilter/nfnetlink_conntrack.h`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use nix::errno::Errno;
@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use super::Forget;
 use super::answer::Attributes;
 use super::encode::rule::{TRANSLATED, V4, V6, octets, protocol};
-use super::encode::{ACK, DUMP};
+use super::encode::{ACK, DUMP, Messages};
 use super::error::DataplaneError;
 use super::socket::Socket;
-use crate::rules::{Key, Transport, mark};
+use crate::rules::{Action, Key, Name, Table, Transport, mark};
 
 /// `IPCTNL_MSG_CT_GET`.
 const LIST: u16 = 1;
@@ -38,6 +38,8 @@ const FILTER: u16 = 25;
 const STATUS_MASK: u16 = 26;
 /// `CTA_FILTER_F_CTA_PROTO_NUM`.
 const BY_PROTOCOL: u32 = 1 << 3;
+/// `CTA_FILTER_F_CTA_IP_DST` and `CTA_FILTER_F_CTA_PROTO_DST_PORT`.
+const BY_DESTINATION: u32 = 1 << 1 | 1 << 5;
 /// `CTA_TUPLE_PROTO`.
 const TUPLE_PROTOCOL: u16 = 2;
 /// `CTA_TUPLE_IP`.
@@ -55,23 +57,82 @@ const AT_ONCE: usize = 200;
 /// Flows listed at most: a table of connection tracking seldom holds more (`nf_conntrack_max`).
 const LISTED_MAX: usize = 1 << 20;
 
-/// The most services whose flows are forgotten by a message each, for which the kernel walks its
-/// table once or twice; for more of them it is listed.
+/// The most services and destinations whose flows are forgotten by a message each, for which the
+/// kernel walks its table once or twice; for more of them it is listed.
 const WALKS_MAX: usize = 8;
+/// What of a flow's mark says whose it is.
+const WHOSE: u32 = mark::SIDE | mark::INDEX;
 
-/// Flows whose mark, under `mask`, is `value`; only those of `transport`, or all.
+/// Flows whose mark says `value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Which {
-    mask: u32,
     value: u32,
-    transport: Option<Transport>,
+    only: Only,
+}
+
+/// And which of those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    /// All.
+    All,
+    /// Those of a transport.
+    Of(Transport),
+    /// Those that were sent to a destination.
+    To(Key),
 }
 
 impl Which {
     /// Whether all of them were translated by our table: what is on target always is.
     const fn translated(self) -> bool {
-        self.mask & self.value & mark::SIDE != 0
+        self.value & mark::SIDE != 0
     }
+
+    fn fits(self, flow: Seen) -> bool {
+        let only = match self.only {
+            Only::All => true,
+            Only::Of(transport) => flow.to.transport == transport,
+            Only::To(key) => flow.to == key,
+        };
+        // Asked again: a kernel without the filter lists all.
+        only && flow.mark & WHOSE == self.value && (flow.translated || !self.translated())
+    }
+}
+
+/// Where flows of each service are sent to, by what their marks say of it.
+pub(super) type Keys = BTreeMap<u32, BTreeSet<Key>>;
+
+/// The destinations that a table leads to chains which mark flows.
+pub(super) fn keys(table: &Table) -> Keys {
+    let mut keys = Keys::new();
+    let mut known: BTreeMap<&Name, BTreeSet<u32>> = BTreeMap::new();
+    for (key, chain) in table.dispatch.values().flat_map(|map| &map.chains) {
+        for index in known.entry(chain).or_insert_with(|| indexes(table, chain)).iter() {
+            keys.entry(*index).or_default().insert(*key);
+        }
+    }
+    keys
+}
+
+/// The services whose marks are set in a chain and those that it leads to.
+fn indexes<'a>(table: &'a Table, chain: &'a Name) -> BTreeSet<u32> {
+    let (mut seen, mut due) = (BTreeSet::from([chain]), vec![chain]);
+    let mut indexes = BTreeSet::new();
+    while let Some(name) = due.pop() {
+        let rules = table.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
+        for action in rules.flat_map(|rule| &rule.actions) {
+            if let Action::MarkFlow { mask, value } = action
+                && mask & value & mark::INDEX != 0
+            {
+                indexes.insert(value & mark::INDEX);
+            }
+            if let Action::Goto(to) | Action::Jump(to) = action
+                && seen.insert(to)
+            {
+                due.push(to);
+            }
+        }
+    }
+    indexes
 }
 
 /// What names one flow: attributes to be sent back as they came.
@@ -86,56 +147,67 @@ struct Listed {
 /// Forgets flows: with one message, or listed and one by one where the kernel cannot tell
 /// transports apart (before Linux 6.11).
 fn flush(socket: &mut Socket, which: Which, one_by_one: bool) -> Result<(), DataplaneError> {
-    let Some(transport) = which.transport else {
+    if which.only == Only::All {
         return at_once(socket, which)?.map_err(refused);
-    };
-    if !one_by_one {
+    }
+    // Asked for an address of IPv6 the kernel takes all others (`ctnetlink_filter_match_tuple`, to
+    // Linux 6.18 at least).
+    let is_v6 = matches!(which.only, Only::To(key) if key.address.is_ipv6());
+    if !one_by_one && !is_v6 {
         match at_once(socket, which)? {
             // The filter is not known, and what is left of the question names no flow.
             Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOENT) => (),
             outcome => return outcome.map_err(refused),
         }
     }
-    let listed = list(socket, transport, Some((which.mask, which.value)), |flow| {
-        // Asked again: a kernel without the filter lists all.
-        let others = which.translated() && !flow.translated;
-        flow.mark & which.mask == which.value && !others
-    })?;
+    let listed = list(socket, Some(which.value), |flow| which.fits(flow))?;
     each(socket, &listed)
 }
 
-/// Forgets flows of any number of services.
+/// Forgets flows of any number of services. What is on legacy may be left as it was sent: another
+/// program's flow may have such a mark too, but is not sent where the service is, which `keys` say.
+/// `None`: nobody knows, and the mark alone counts.
 pub(super) fn forget(
     socket: &mut Socket,
     which: &Forget,
+    keys: Option<&Keys>,
     one_by_one: bool,
 ) -> Result<(), DataplaneError> {
-    let mask = mark::SIDE | mark::INDEX;
-    let values = which.marked.iter().map(|(mark, side)| mark.value(*side, false) & mask);
+    let values = which.marked.iter().map(|(mark, side)| mark.value(*side, false) & WHOSE);
     let values: BTreeSet<u32> = values.collect();
-    if which.older.is_empty() && values.len() <= WALKS_MAX {
-        let transport = (!which.connections).then_some(Transport::Udp);
-        for value in values {
-            flush(socket, Which { mask, value, transport }, one_by_one)?;
+    let counts = |transport| which.connections || transport == Transport::Udp;
+    let all = if which.connections { Only::All } else { Only::Of(Transport::Udp) };
+    let at = |value: u32| {
+        let on_legacy = value & mark::SIDE == 0;
+        keys.filter(|_| on_legacy).map(|keys| keys.get(&value))
+    };
+    let by_message = |value: u32| match at(value) {
+        None => vec![Which { value, only: all }],
+        Some(keys) => {
+            let keys = keys.into_iter().flatten().filter(|key| counts(key.transport));
+            keys.map(|key| Which { value, only: Only::To(*key) }).collect()
         }
-        return Ok(());
+    };
+    let walks: Vec<Which> = values.iter().flat_map(|value| by_message(*value)).collect();
+    if which.older.is_empty() && walks.len() <= WALKS_MAX {
+        return walks.into_iter().try_for_each(|which| flush(socket, which, one_by_one));
     }
-    for transport in [Transport::Udp, Transport::Tcp] {
-        if transport == Transport::Tcp && !which.connections {
-            continue;
-        }
-        let listed = list(socket, transport, None, |flow| {
-            let value = flow.mark & mask;
-            let on_target = value & mark::SIDE != 0;
-            let is_older = value & mark::INDEX == 0 || (on_target && !flow.translated);
-            match is_older {
+    let listed = list(socket, None, |flow| {
+        let value = flow.mark & WHOSE;
+        let on_target = value & mark::SIDE != 0;
+        let is_older = value & mark::INDEX == 0 || (on_target && !flow.translated);
+        let is_its = || {
+            let is_there =
+                |keys: Option<&BTreeSet<Key>>| keys.is_some_and(|it| it.contains(&flow.to));
+            values.contains(&value) && at(value).is_none_or(is_there)
+        };
+        counts(flow.to.transport)
+            && match is_older {
                 true => which.older.contains(&flow.to),
-                false => values.contains(&value),
+                false => is_its(),
             }
-        })?;
-        each(socket, &listed)?;
-    }
-    Ok(())
+    })?;
+    each(socket, &listed)
 }
 
 /// Forgets these.
@@ -217,27 +289,49 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 fn at_once(socket: &mut Socket, which: Which) -> Result<Result<(), Errno>, DataplaneError> {
     let mut messages = socket.messages();
     // Transports are told apart only within a family.
-    let families: &[u8] = if which.transport.is_some() { &[V4, V6] } else { &[0] };
+    let families: &[u8] = match which.only {
+        Only::All => &[0],
+        Only::Of(_) => &[V4, V6],
+        Only::To(_) => &[V4],
+    };
     for family in families {
         messages.flows(DELETE, ACK, *family, |to| {
             to.number(MARK, which.value);
-            to.number(MARK_MASK, which.mask);
+            to.number(MARK_MASK, WHOSE);
             if which.translated() {
                 // A kernel that cannot look at it goes by the mark alone (before Linux 5.16).
                 to.number(STATUS, TRANSLATED);
                 to.number(STATUS_MASK, TRANSLATED);
             }
-            let Some(transport) = which.transport else { return };
-            to.nest(ORIGINAL, |tuple| {
-                tuple.nest(TUPLE_PROTOCOL, |it| {
-                    it.attribute(PROTOCOL_NUMBER, &[protocol(transport)]);
-                });
-            });
-            to.nest(FILTER, |filter| filter.attribute(1, &BY_PROTOCOL.to_ne_bytes()));
+            only(to, which.only);
         });
     }
     let outcomes = socket.ask_each(&messages)?;
     Ok(outcomes.into_iter().collect())
+}
+
+/// What the first packet of a flow must have been.
+fn only(to: &mut Messages, only: Only) {
+    let (transport, key) = match only {
+        Only::All => return,
+        Only::Of(transport) => (transport, None),
+        Only::To(key) => (key.transport, Some(key)),
+    };
+    to.nest(ORIGINAL, |tuple| {
+        if let Some(Key { address, .. }) = key {
+            let [_, to] = ADDRESSES_V4;
+            tuple.nest(TUPLE_ADDRESSES, |it| octets(address, |bytes| it.attribute(to, bytes)));
+        }
+        tuple.nest(TUPLE_PROTOCOL, |it| {
+            it.attribute(PROTOCOL_NUMBER, &[protocol(transport)]);
+            if let Some(Key { port, .. }) = key {
+                let [_, to] = PORTS;
+                it.attribute(to, &port.to_be_bytes());
+            }
+        });
+    });
+    let by = BY_PROTOCOL | key.map_or(0, |_| BY_DESTINATION);
+    to.nest(FILTER, |filter| filter.attribute(1, &by.to_ne_bytes()));
 }
 
 /// What is looked at of a flow that was listed.
@@ -249,44 +343,38 @@ struct Seen {
     to: Key,
 }
 
-/// The flows of a transport that are wanted; where all of them have a value under a mask of their
-/// marks, others are not listed at all.
+/// The flows of TCP and UDP that are wanted; where the marks of all of them say a value, others are
+/// not listed at all.
 fn list(
     socket: &mut Socket,
-    transport: Transport,
-    marked: Option<(u32, u32)>,
+    marked: Option<u32>,
     is_wanted: impl Fn(Seen) -> bool,
 ) -> Result<Vec<Listed>, DataplaneError> {
     let mut found = Vec::new();
     for family in [V4, V6] {
         let mut messages = socket.messages();
         messages.flows(LIST, DUMP, family, |to| {
-            if let Some((mask, value)) = marked {
+            if let Some(value) = marked {
                 to.number(MARK, value);
-                to.number(MARK_MASK, mask);
+                to.number(MARK_MASK, WHOSE);
             }
         });
         // Flows come and go while they are listed; those that stay are all in it.
         socket.dump(&messages, |it| {
             if found.len() < LISTED_MAX {
-                found.extend(listed(it, transport, family, &is_wanted));
+                found.extend(listed(it, family, &is_wanted));
             }
         })?;
     }
     Ok(found)
 }
 
-fn listed(
-    it: Attributes<'_>,
-    transport: Transport,
-    family: u8,
-    is_wanted: impl Fn(Seen) -> bool,
-) -> Option<Listed> {
+fn listed(it: Attributes<'_>, family: u8, is_wanted: impl Fn(Seen) -> bool) -> Option<Listed> {
     let tuple = it.find(ORIGINAL)?;
     let ends = tuple.nest().nest(TUPLE_PROTOCOL)?;
-    if ends.find(PROTOCOL_NUMBER)?.value != [protocol(transport)] {
-        return None;
-    }
+    let number = ends.find(PROTOCOL_NUMBER)?.value;
+    let mut transports = [Transport::Tcp, Transport::Udp].into_iter();
+    let transport = transports.find(|transport| number == [protocol(*transport)])?;
     let [_, to] = if family == V4 { ADDRESSES_V4 } else { ADDRESSES_V6 };
     let [_, port] = PORTS;
     let to = Key {

@@ -1,5 +1,8 @@
 //! The table in a real kernel.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,7 +11,7 @@ use nix::errno::Errno;
 use super::answer::Attributes;
 use super::change::{self, How};
 use super::decode::{self, TableFound};
-use super::encode::{Messages, Verb, object};
+use super::encode::{Messages, Verb, object, words};
 use super::error::DataplaneError;
 use super::held::{self, Held};
 use super::socket::Socket;
@@ -17,6 +20,9 @@ use crate::rules::{Name, Table};
 
 /// The longest comment: `nft` prints up to 128 bytes.
 const COMMENT_MAX: usize = 120;
+
+/// A table that is never made: see [`Netlink::sound`].
+const PROBE: &str = "crossfade_probe";
 
 /// What is kept, and how.
 #[derive(Clone, Debug)]
@@ -39,6 +45,10 @@ pub struct Netlink {
     held: Option<Held>,
     /// How it holds it.
     ownership: Ownership,
+    /// What each ownership is called towards the kernel.
+    flags: fn(Ownership) -> u32,
+    /// Whether it was asked which of them it grants.
+    sounded: bool,
     /// The number of the ruleset's generation that was found whole.
     whole_at: Option<u32>,
 }
@@ -61,7 +71,15 @@ impl Netlink {
     }
 
     const fn with(socket: Socket, settings: Settings) -> Self {
-        Self { socket, settings, held: None, ownership: Ownership::Open, whole_at: None }
+        Self {
+            socket,
+            settings,
+            held: None,
+            ownership: Ownership::Open,
+            flags: object::flags,
+            sounded: false,
+            whole_at: None,
+        }
     }
 
     /// Whether a table has this name, and is another program's.
@@ -87,11 +105,12 @@ impl Netlink {
         }
     }
 
-    /// Takes over a table that lost its owner.
-    fn take_over(&mut self) -> Result<(), DataplaneError> {
+    /// Takes over a table that lost its owner; by the comment it is known for ours.
+    fn take_over(&mut self, comment: &str) -> Result<(), DataplaneError> {
         let mut messages = self.socket.messages();
         messages.begin();
-        object::table(&mut messages, &self.settings.table, "", Ownership::Persistent);
+        let flags = (self.flags)(Ownership::Persistent);
+        object::table(&mut messages, &self.settings.table, comment, flags);
         self.send(messages)?.map_err(Refusal::into_error)
     }
 
@@ -106,7 +125,7 @@ impl Netlink {
             (Some(_), true) => Ownership::Persistent,
             (Some(_), false) => Ownership::Socket,
             (None, true) if self.settings.ownership == Ownership::Persistent => {
-                self.take_over()?;
+                self.take_over(found.comment.as_deref().unwrap_or_default())?;
                 Ownership::Persistent
             }
             (None, _) => Ownership::Open,
@@ -122,10 +141,43 @@ impl Netlink {
         Ok(outcome.map_err(|(number, errno)| Refusal { about: messages.name(number), errno }))
     }
 
+    /// Finds out which ownership the kernel grants before a large table is sent: of that it would
+    /// repeat every message. Nothing is made, as the transaction makes one table twice.
+    fn sound(&mut self) -> Result<(), DataplaneError> {
+        while !self.sounded && self.settings.ownership > Ownership::Open {
+            let mut messages = self.socket.messages();
+            messages.begin();
+            let first = messages.next_sequence();
+            for _ in 0..2 {
+                object::new_table(&mut messages, PROBE, (self.flags)(self.settings.ownership));
+            }
+            let last = messages.end();
+            match self.socket.transact(&messages, last)? {
+                Err((number, Errno::EINVAL | Errno::EOPNOTSUPP)) if number == first => {
+                    self.settle_for_less();
+                }
+                // Granted; or there is one of this name, or no right: the table itself will tell.
+                Ok(()) | Err(_) => self.sounded = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel does not know a flag.
+    const fn settle_for_less(&mut self) {
+        self.settings.ownership = match self.settings.ownership {
+            Ownership::Persistent => Ownership::Socket,
+            Ownership::Socket | Ownership::Open => Ownership::Open,
+        };
+    }
+
     /// Brings `table` from what is held now, by the best ownership that the kernel grants.
     fn bring(&mut self, table: &Table) -> Result<Result<u32, Refusal>, DataplaneError> {
         loop {
-            let better = self.held.is_none() || self.settings.ownership > self.ownership;
+            if self.is_better() {
+                self.sound()?;
+            }
+            let better = self.is_better();
             let asked = if better { self.settings.ownership } else { self.ownership };
             let steps = self.held.as_ref().map(|held| change::steps(held, table));
             let mut how = match steps {
@@ -149,15 +201,17 @@ impl Netlink {
                     self.keep(table, &how);
                     return Ok(Ok(count));
                 }
-                // A flag that this kernel does not know.
-                Err(refusal) if better && refusal.is_about_flags() => match asked {
-                    Ownership::Persistent => self.settings.ownership = Ownership::Socket,
-                    Ownership::Socket => self.settings.ownership = Ownership::Open,
-                    Ownership::Open => return Ok(Err(refusal)),
-                },
+                Err(refusal) if better && asked > Ownership::Open && refusal.is_about_flags() => {
+                    self.settle_for_less();
+                }
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
+    }
+
+    /// Whether more can be asked for than is held.
+    fn is_better(&self) -> bool {
+        self.held.is_none() || self.settings.ownership > self.ownership
     }
 
     /// Remembers what the kernel holds now.
@@ -179,7 +233,7 @@ impl Netlink {
     ) -> Result<Result<u32, Refusal>, DataplaneError> {
         let mut messages = self.socket.messages();
         messages.begin();
-        change::write(&mut messages, table, how, ownership);
+        change::write(&mut messages, table, how, (self.flags)(ownership));
         let count = messages.count() - 1;
         if count == 0 {
             return Ok(Ok(0));
@@ -273,7 +327,9 @@ impl Dataplane for Netlink {
     }
 
     fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
-        flows::forget(&mut self.socket, which, self.settings.old_kernel)
+        let keys = self.held.as_ref().filter(|held| held.written);
+        let keys = keys.map(|held| flows::keys(&held.table));
+        flows::forget(&mut self.socket, which, keys.as_ref(), self.settings.old_kernel)
     }
 
     fn remove(&mut self) -> Result<bool, DataplaneError> {
@@ -326,7 +382,7 @@ impl AsFd for Netlink {
 /// The kernel's no to a transaction.
 #[derive(Clone, Debug)]
 struct Refusal {
-    /// The message.
+    /// The message's verb, and what it was about.
     about: Option<(u16, String)>,
     errno: Errno,
 }
@@ -339,7 +395,10 @@ impl Refusal {
     }
 
     fn into_error(self) -> DataplaneError {
-        let what = self.about.map_or_else(|| "the transaction".to_owned(), |(_, what)| what);
-        DataplaneError::refused(what, self.errno)
+        let Some((verb, part)) = self.about else {
+            return DataplaneError::refused("the transaction", self.errno);
+        };
+        let what = format!("{} `{part}`", words(verb));
+        DataplaneError::refused_part(what, Some(part), self.errno)
     }
 }

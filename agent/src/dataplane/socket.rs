@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
     recvmsg, sendto, setsockopt, sockopt,
@@ -23,10 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A datagram of a listing is at most 32 KiB (`NLMSG_GOODSIZE`, `netlink_dump`); an error repeats
 /// its request, of which we need the head.
 const RECEIVE: usize = 64 << 10;
-/// Errors of a large transaction that was refused wait here.
+/// Errors of a large transaction that was refused wait here: the first that fit.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// `NETLINK_CAP_ACK`: an error repeats the head of its request alone (Linux 4.3).
+const SHORT_ERRORS: libc::c_int = 10;
 /// How often a listing that was overtaken by changes is begun again.
 const LISTINGS_MAX: u32 = 8;
+
+/// [`SHORT_ERRORS`], to be set.
+#[derive(Clone, Copy, Debug)]
+struct ShortErrors;
+
+nix::setsockopt_impl!(ShortErrors, libc::SOL_NETLINK, SHORT_ERRORS, bool, sockopt::SetBool);
 
 /// A socket of `NETLINK_NETFILTER`.
 #[derive(Debug)]
@@ -72,6 +81,8 @@ impl Socket {
         if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER).ok();
         }
+        // A kernel that cannot repeats requests whole: fewer errors fit.
+        setsockopt(&fd, ShortErrors, &true).ok();
         let mut socket = Self { fd, port, sequence: 1, buffer: vec![0; RECEIVE] };
         socket.drain()?;
         Ok(socket)
@@ -95,16 +106,36 @@ impl Socket {
         last: u32,
     ) -> Result<Result<(), (u32, Errno)>, DataplaneError> {
         let first = self.send(messages)?;
+        let outcome = self.outcome(first, last);
+        if !matches!(outcome, Ok(Ok(()))) {
+            // Each message of it may have been answered.
+            self.drain()?;
+        }
+        outcome
+    }
+
+    /// The answer to messages `first` to `last`. The kernel refuses in the order of messages, and
+    /// what no longer fits into the buffer is lost: the first of it is there.
+    fn outcome(
+        &mut self,
+        first: u32,
+        last: u32,
+    ) -> Result<Result<(), (u32, Errno)>, DataplaneError> {
+        let mut flags = MsgFlags::empty();
         loop {
-            let length = self.receive(MsgFlags::empty())?;
+            let length = match self.receive(flags) {
+                Err(DataplaneError::Socket(error)) if flags.is_empty() && is_overrun(&error) => {
+                    flags = MsgFlags::MSG_DONTWAIT;
+                    continue;
+                }
+                length => length?,
+            };
             let bytes = self.buffer.get(..length).unwrap_or_default();
             for answer in Answers(bytes) {
                 let ours = answer.sequence.wrapping_sub(first) <= last.wrapping_sub(first);
                 match answer.kind {
                     Kind::Outcome(Err(errno)) if ours => {
-                        let number = answer.sequence;
-                        self.drain()?;
-                        return Ok(Err((number, errno)));
+                        return Ok(Err((answer.sequence, errno)));
                     }
                     Kind::Outcome(Ok(())) if answer.sequence == last => return Ok(Ok(())),
                     Kind::Outcome(_) | Kind::Done(_) | Kind::Object(_) | Kind::Other => (),
@@ -228,8 +259,7 @@ impl Socket {
             match self.receive(MsgFlags::MSG_DONTWAIT) {
                 Ok(_) => {}
                 Err(DataplaneError::Silent(_)) => return Ok(()),
-                Err(DataplaneError::Socket(error))
-                    if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
+                Err(DataplaneError::Socket(error)) if is_overrun(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -275,6 +305,11 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Whether answers did not fit into the receive buffer.
+fn is_overrun(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
 /// `AF_NETLINK`.

@@ -33,6 +33,7 @@ mod own;
 mod post;
 mod rows;
 mod side;
+mod size;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,7 @@ use xds::own::HostTable;
 
 pub(super) use self::ask::stay;
 pub use self::check::Reject;
-pub use self::limits::{ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
+pub use self::limits::{BYTES_MAX, ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
 pub(super) use self::post::post;
 use self::rows::Rows;
 pub(super) use self::side::side;
@@ -137,6 +138,10 @@ pub fn compile(table: &HostTable, host: &Host, marks: &Marks) -> Result<Compiled
     let rules = build.table.chains.values().map(|chain| chain.rules.len()).sum();
     if rules > RULES_MAX {
         return Err(vec![Reject::Rules { rules }]);
+    }
+    let bytes = size::table(&build.table);
+    if bytes > BYTES_MAX {
+        return Err(vec![Reject::Bytes { bytes }]);
     }
     Ok(Compiled { table: build.table, told: build.told, counted: build.counted })
 }
@@ -385,6 +390,12 @@ pub(super) fn named(word: &str, id: &ServiceId) -> Name {
         text.push_str(part);
     }
     fixed(&text)
+}
+
+/// Whose a part of a table is, by its name, as `legacy/shop/orders`; `None`: no service's.
+pub fn whose(part: &str) -> Option<ServiceId> {
+    let mut words = part.split('/').skip(1);
+    format!("{}/{}", words.next()?, words.next()?).parse().ok()
 }
 
 #[expect(clippy::expect_used, reason = "a word of ours and labels of 63 bytes at most")]

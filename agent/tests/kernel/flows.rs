@@ -176,17 +176,24 @@ fn datagrams_that_are_older_and_those_of_many_services_are_decided_anew() {
     }
 }
 
-/// A program that marks its own flows as ours are marked keeps them: they were not translated.
+/// A program that marks its own flows as ours are marked keeps them: on target they would be
+/// translated, and on legacy sent to the service.
 #[test]
 fn flows_of_others_with_a_mark_of_ours_stay() {
     if !allowed("flows_of_others_with_a_mark_of_ours_stay") {
         return;
     }
-    // The mark is that of the first service on target.
+    for (side, mark) in [(Side::Target, 0x3), (Side::Legacy, 0x2)] {
+        flows_of_others(side, mark);
+    }
+}
+
+/// The mark is that of the first service on this side.
+fn flows_of_others(side: Side, mark: u32) {
     let (ids, marks) = many();
-    assert_eq!(ids.first().and_then(|id| marks.of(id)).unwrap().value(Side::Target, false), 0x3);
+    assert_eq!(ids.first().and_then(|id| marks.of(id)).unwrap().value(side, false), mark);
     let space = Space::new("vm");
-    let chain = "type filter hook output priority -150; tcp dport 9999 ct mark set 0x3";
+    let chain = format!("type filter hook output priority -150; tcp dport 9999 ct mark set {mark}");
     let loaded =
         space.nft_file(&format!("table inet other {{\n chain out {{\n {chain}\n }}\n}}\n"));
     assert!(loaded.status.success());
@@ -197,6 +204,7 @@ fn flows_of_others_with_a_mark_of_ours_stay() {
             settings
         };
         let mut netlink = space.enter(|| Netlink::open(settings()).unwrap());
+        netlink.commit(&service(SHAPE)).unwrap();
         let mut tracked = space.enter(|| Tracked::open().unwrap());
         let (_listener, stream) = space.enter(|| {
             let listener = TcpListener::bind("127.0.0.1:9999").unwrap();
@@ -206,10 +214,13 @@ fn flows_of_others_with_a_mark_of_ours_stay() {
         let (from, to) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
         let mut leaves = || tracked.leaves_as(from, to).unwrap();
         for count in [1, ids.len()] {
-            let all = ids.iter().take(count).filter_map(|id| Some((marks.of(id)?, Side::Target)));
+            let all = ids.iter().take(count).filter_map(|id| Some((marks.of(id)?, side)));
             let marked = Forget { marked: all.collect(), connections: true, ..Forget::default() };
             netlink.forget(&marked).unwrap();
-            assert_eq!(leaves(), Some(from.ip()), "{old_kernel}, of {count} services");
+            assert_eq!(leaves(), Some(from.ip()), "{old_kernel}, {side}, of {count} services");
+        }
+        if side == Side::Legacy {
+            continue;
         }
         // Who asks for where it is sent to finds it.
         let key = Key { address: to.ip(), transport: Transport::Tcp, port: to.port() };

@@ -1,7 +1,7 @@
 //! What must not be done, and leaves the host as it was.
 
 use agent::dataplane::{Adopted, Dataplane as _, DataplaneError, Ownership};
-use agent::rules::{Action, Table};
+use agent::rules::{Action, Chain, Hook, Table};
 
 use crate::netns::{Space, allowed};
 use crate::owner::without_rights;
@@ -86,6 +86,42 @@ fn what_the_kernel_refuses_changes_nothing() {
             assert!(is(&error), "{what}: {error:?}");
             assert_eq!(space.run("nft", &["-a", "list", "ruleset"]), before, "{what}");
         }
+    }
+}
+
+/// More messages than the kernel can keep answers for.
+const MANY: usize = 30_000;
+
+/// The kernel answers each message of a large table with an error. The first is the reason.
+#[test]
+fn of_a_large_table_the_first_reason_is_told_and_the_kernel_is_heard_after_it() {
+    if !allowed("of_a_large_table_the_first_reason_is_told_and_the_kernel_is_heard_after_it") {
+        return;
+    }
+    let space = Space::new("vm");
+    let mut large = service(SHAPE);
+    // No flow can be translated before it is tracked: without the chain no rule of it is taken.
+    let rules = vec![rule(vec![], vec![Action::Accept]); MANY];
+    large.chains.insert(name("early"), Chain { hook: Some((Hook::Prerouting, -300)), rules });
+    for first in [None, Some(service(SHAPE))] {
+        let mut netlink = space.enter(|| open(Ownership::Persistent));
+        if let Some(table) = &first {
+            netlink.commit(table).unwrap();
+        }
+        let before = space.run("nft", &["-a", "list", "ruleset"]);
+        let error = netlink.commit(&large).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the kernel refused to make chain `early`: EOPNOTSUPP: \
+             Operation not supported on transport endpoint"
+        );
+        let DataplaneError::Refused { part, .. } = error else { panic!("{error}") };
+        assert_eq!(part.as_deref(), Some("early"));
+        // What was left unread would be taken for the answer to this.
+        assert_eq!(netlink.adopt().unwrap() == Adopted::Absent, first.is_none());
+        assert_eq!(space.run("nft", &["-a", "list", "ruleset"]), before);
+        netlink.commit(&service(SHAPE)).unwrap();
+        assert!(netlink.remove().unwrap());
     }
 }
 

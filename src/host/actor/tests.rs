@@ -1,3 +1,5 @@
+mod apart;
+
 use std::sync::{Mutex, PoisonError};
 
 use agent::dataplane::Fake;

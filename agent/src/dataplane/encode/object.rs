@@ -1,7 +1,7 @@
 //! A table and what has a name in it: chains, sets, maps, counters.
 
 use super::expression::COUNTER;
-use super::{CREATE, Messages, Verb};
+use super::{CREATE, Messages, ONLY_NEW, Verb};
 use crate::dataplane::Ownership;
 use crate::rules::{Chain, Dispatch, Family, Hook, Name, Stragglers};
 
@@ -21,18 +21,17 @@ const TYPE_V6: u32 = 8;
 const TYPE_PROTOCOL: u32 = 12;
 const TYPE_PORT: u32 = 13;
 
-/// Makes the table, or has this socket own it.
-pub(in crate::dataplane) fn table(
-    to: &mut Messages,
-    name: &Name,
-    comment: &str,
-    ownership: Ownership,
-) {
-    let flags = match ownership {
+/// What a kernel is asked for.
+pub(in crate::dataplane) const fn flags(ownership: Ownership) -> u32 {
+    match ownership {
         Ownership::Open => 0,
         Ownership::Socket => OWNER,
         Ownership::Persistent => OWNER | PERSIST,
-    };
+    }
+}
+
+/// Makes the table, or has this socket own it.
+pub(in crate::dataplane) fn table(to: &mut Messages, name: &Name, comment: &str, flags: u32) {
     to.rules(Verb::NewTable, CREATE, |message| {
         message.text(1, name.as_str());
         message.number(2, flags);
@@ -41,6 +40,14 @@ pub(in crate::dataplane) fn table(
         data.extend_from_slice(comment.as_bytes());
         data.push(0);
         message.attribute(6, &data);
+    });
+}
+
+/// Makes an empty table, which must not be there.
+pub(in crate::dataplane) fn new_table(to: &mut Messages, name: &str, flags: u32) {
+    to.rules(Verb::NewTable, CREATE | ONLY_NEW, |message| {
+        message.text(1, name);
+        message.number(2, flags);
     });
 }
 

@@ -6,8 +6,9 @@ use super::row;
 use crate::rules::compile::TABLE as OURS;
 use crate::rules::rollback::TABLE as BREAK_GLASS;
 
-/// The first release whose nat chains work in `inet` tables.
-const INET_NAT: Release = Release { major: 5, minor: 2 };
+/// The first release that keeps the comment of a table (`NFTA_TABLE_USERDATA`), by which ours is
+/// known; nat chains work in `inet` tables since 5.2.
+const COMMENTS: Release = Release { major: 5, minor: 10 };
 /// The first with tables that an owner's socket guards (`NFT_TABLE_F_OWNER`).
 const OWNER: Release = Release { major: 5, minor: 12 };
 /// The first with tables that outlive their owner (`NFT_TABLE_F_PERSIST`).
@@ -54,14 +55,14 @@ fn release(kernel: Option<Release>) -> Row {
     let why = "rules compare a hash with a number, without sets: kernels that lose set lookups \
                while an element is replaced (before b2f742c846ca, 6.16.8, 6.12.48) do as well";
     match kernel {
-        Some(found) if found >= INET_NAT => {
+        Some(found) if found >= COMMENTS => {
             row(check, Verdict::Good, format!("Linux {found}"), "one table in family inet", why)
         }
         Some(found) => {
-            let why = "nat chains in family inet came with Linux 5.2";
+            let why = "the comment that a table of ours is known by is kept since Linux 5.10";
             let found = format!("Linux {found}");
             row(check, Verdict::Fail, found, "nothing is changed", why)
-                .mend("install a kernel of 5.2 or later")
+                .mend("install a kernel of 5.10 or later")
         }
         None => {
             let found = "no release that is understood".to_owned();

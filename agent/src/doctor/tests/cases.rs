@@ -33,7 +33,7 @@ fn docker(findings: &mut Findings) {
     seen(findings).forward_drops.push("ip filter FORWARD".to_owned());
 }
 
-pub(super) const KERNEL: [Case; 18] = [
+pub(super) const KERNEL: [Case; 19] = [
     case("root", (Check::Privileges, Good), "rules", None, |_, _| {}),
     case("no port 53", (Check::Privileges, Warn), "above 1023", Some("systemctl"), |f, _| {
         f.bind_service = false;
@@ -42,8 +42,11 @@ pub(super) const KERNEL: [Case; 18] = [
         f.net_admin = false;
     }),
     case("a kernel", (Check::Kernel, Good), "one table", None, |_, _| {}),
-    case("an old one", (Check::Kernel, Fail), "nothing", Some("5.2"), |f, _| {
-        f.kernel = Some(Release { major: 4, minor: 18 });
+    case("an old one", (Check::Kernel, Fail), "nothing", Some("5.10"), |f, _| {
+        f.kernel = Some(Release { major: 5, minor: 9 });
+    }),
+    case("the first", (Check::Kernel, Good), "one table", None, |f, _| {
+        f.kernel = Some(Release { major: 5, minor: 10 });
     }),
     case("an unknown one", (Check::Kernel, Warn), "accepts", None, |f, _| f.kernel = None),
     case("persist", (Check::TableFlags, Good), "outlives", None, |_, _| {}),

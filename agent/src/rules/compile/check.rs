@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use plan::ServiceId;
 use plan::split::Side;
 
-use super::{ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX};
+use super::{BYTES_MAX, ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX};
 use crate::rules::host::Host;
 use crate::rules::keys::Keys;
 use crate::rules::local::{Lane, Local, Way};
@@ -95,6 +95,12 @@ pub enum Reject {
     Rules {
         /// How many.
         rules: usize,
+    },
+    /// Too much for one transaction.
+    #[error("the rules take {bytes} bytes; {BYTES_MAX} are the most")]
+    Bytes {
+        /// How many, or a few more.
+        bytes: usize,
     },
 }
 

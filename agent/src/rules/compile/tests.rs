@@ -278,5 +278,58 @@ fn what_is_told() {
     let compiled = compile(&leaves, &host(&["10.0.1.11"]), &marks(&leaves)).unwrap();
     let found: Vec<_> =
         compiled.told.iter().map(|told| (told.service.to_string(), told.masquerades)).collect();
-    assert_eq!(found, [("shop/orders".to_owned(), true)]);
+    // For each side.
+    let once = ("shop/orders".to_owned(), true);
+    assert_eq!(found, [once.clone(), once]);
+}
+
+/// What is refused for its size would not have fitted, or hardly; what is not, fits.
+#[test]
+fn the_size_of_a_table_is_known_before_it_is_encoded() {
+    let ids = [1, 63].map(|bytes| &*format!("{0}/{0}", "a".repeat(bytes)).leak());
+    for id in ids {
+        for keeps_source in [false, true] {
+            for address in ["10.0.1.10", "fd00::10"] {
+                for bp in [0, 5_000, 10_000] {
+                    let base = Leaf { id, address, keeps_source, ..Leaf::orders(bp) };
+                    let nets = vec!["10.0.0.0/8", "10.64.0.0/10", "fd00::/16", "fd00::/17"];
+                    let rows = vec![(Plane::Host, nets)];
+                    let leaves = table(&[Leaf { rows, ..base }]);
+                    let host = host(&["10.0.1.11"]);
+                    let table = compile(&leaves, &host, &marks(&leaves)).unwrap().table;
+                    let (guess, is) = (size::table(&table), crate::dataplane::bytes(&table));
+                    assert!(
+                        is <= guess && guess < is * 6 / 5 + 1_024,
+                        "{id} {address} {bp}: {guess} {is}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_one_transaction_is_refused() {
+    let words = |bytes: usize| {
+        let one = Leaf::orders(1).service();
+        let nets = (0..1_900).map(|low| IpNet::from(IpAddr::from(Ipv4Addr::from(low << 8))));
+        let row = ClientRow { networks: nets.collect(), plane: Plane::Host };
+        let clients = Arc::new(Clients { rows: vec![row], ..Clients::default() });
+        let leaf = |at: u32| {
+            let mut leaf = Service::clone(&one);
+            let plan = "p".repeat(bytes);
+            leaf.id = format!("{plan}/{}{at:05}", "s".repeat(bytes - 5)).parse().unwrap();
+            let address = Some(Ipv4Addr::from(0x0b00_0000 + at).into());
+            leaf.spec = Arc::new(spec::Service { address, ..spec::Service::clone(&leaf.spec) });
+            leaf.clients = Arc::clone(&clients);
+            Arc::new(leaf)
+        };
+        let mut leaves = table(&[]);
+        leaves.services = (0..100).map(leaf).collect();
+        let result = compile(&leaves, &host(&["10.0.1.11"]), &marks(&leaves));
+        result.map(|_| ()).unwrap_err_or_default().join("; ")
+    };
+    assert_eq!(words(6), "");
+    let found = words(63);
+    assert!(found.ends_with(" bytes; 83886080 are the most"), "{found}");
 }
