@@ -113,7 +113,7 @@ pub(super) fn forget(
     let mask = mark::SIDE | mark::INDEX;
     let values = which.marked.iter().map(|(mark, side)| mark.value(*side, false) & mask);
     let values: BTreeSet<u32> = values.collect();
-    if which.older.is_empty() && values.len() <= WALKS_MAX {
+    if !which.translated && which.older.is_empty() && values.len() <= WALKS_MAX {
         let transport = (!which.connections).then_some(Transport::Udp);
         for value in values {
             flush(socket, Which { mask, value, transport }, one_by_one)?;
@@ -130,7 +130,7 @@ pub(super) fn forget(
             let is_older = value & mark::INDEX == 0 || (on_target && !flow.translated);
             match is_older {
                 true => which.older.contains(&flow.to),
-                false => values.contains(&value),
+                false => values.contains(&value) && (flow.translated || !which.translated),
             }
         })?;
         each(socket, &listed)?;
