@@ -221,10 +221,7 @@ impl Parts<'_> {
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
         let (why, clocks) = clocks::watched(&standing, &settings.controllers, follower.away());
-        // First: nothing that is put in force holds it up.
-        let (linked, said) = (links.subscribe(), farewell.clone());
-        let lost = trial::lost(directory.to_owned(), settings.clone(), linked, said);
-        let mut lost = tokio::spawn(lost);
+        let mut lost = trial::watched(directory, settings, &links, farewell.clone());
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -276,11 +273,20 @@ impl Parts<'_> {
             () = beside.go_on() => None,
             () = standing.keep() => None,
         };
-        let kernel = acting.end().await?;
-        match lost {
-            Some(lost) => Ok(Ended::Lost(lost, let_go(kernel, hosting).await)),
-            None => Ok(Ended::Told),
-        }
+        ended(lost, acting, hosting).await
+    }
+}
+
+/// Ends who changes rules, and who changes the host where the trial was lost.
+async fn ended(
+    lost: Option<Lost>,
+    acting: Acting,
+    hosting: JoinHandle<()>,
+) -> Result<Ended, Failure> {
+    let kernel = acting.end().await?;
+    match lost {
+        Some(lost) => Ok(Ended::Lost(lost, let_go(kernel, hosting).await)),
+        None => Ok(Ended::Told),
     }
 }
 
@@ -328,7 +334,8 @@ async fn hosting(directory: PathBuf, settings: Settings, names: Option<names::Se
     names::go_on(names, &directory, &settings).await;
 }
 
-/// Ends that, so that what is put back stays so. Where the helper has it wait, the rules go at once.
+/// Ends that, so that what is put back stays so. Where it waits for the helper, the rules go at
+/// once.
 async fn let_go(mut kernel: Kernel, mut hosting: JoinHandle<()>) -> Kernel {
     hosting.abort();
     if tokio::time::timeout(LET_GO_WITHIN, &mut hosting).await.is_err() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use controller::clock::Clock;
 use plan::Timestamp;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use xds::follow::Link;
 
 use crate::host::descriptors;
@@ -52,9 +52,20 @@ pub(crate) fn begin(directory: &Path, settings: &Settings) {
     }
 }
 
-/// Waits for the end of a trial that was lost, and says why, here and to the controller; for ever
-/// where there is none, or it was won. A task of its own: nothing else holds it up.
-pub(super) async fn lost(
+/// Waits for the end of a trial that was lost, as a task of its own: nothing that is put in force,
+/// and nobody who waits, holds it up.
+pub(super) fn watched(
+    directory: &Path,
+    settings: &Settings,
+    links: &watch::Sender<Option<Link>>,
+    farewell: Farewell,
+) -> JoinHandle<Lost> {
+    tokio::spawn(lost(directory.to_owned(), settings.clone(), links.subscribe(), farewell))
+}
+
+/// Says why it was lost, here and to the controller; for ever silent where there is no trial, or it
+/// was won.
+async fn lost(
     directory: PathBuf,
     settings: Settings,
     links: watch::Receiver<Option<Link>>,

@@ -64,7 +64,8 @@ pub fn rollback(table: &HostTable, host: &Host, marks: &Marks) -> Table {
             Held::Own(_) => {
                 let name = named("stay", id);
                 let Some(local) = locals.get(*at) else { continue };
-                let mut rules = compile::gateways(local, &[Family::of(key.address)]);
+                // One chain for keys of both families.
+                let mut rules = compile::gateways(local, &[Family::V4, Family::V6]);
                 rules.extend(twice(compile::stay(mark)));
                 build.lead(Direction::In, *key, name.clone());
                 build.table.chains.insert(name, Chain { hook: None, rules });

@@ -358,7 +358,8 @@ mod tests {
     /// As an agent of before wrote it down.
     #[test]
     fn what_an_earlier_agent_kept_is_known() {
-        let kept = r#"{"shop/web":{"since":{"incarnation":1,"revision":1},"split":0,"legacy":[],"target":[],
+        let kept = r#"{"shop/web":{"since":{"incarnation":1,"revision":1},
+            "split":0,"legacy":[],"target":[],
             "tallies":[{"at":1,"came":2},{"at":0,"came":0},{"at":0,"came":0},{"at":0,"came":0}],
             "drain":null}}"#;
         let known: Known = serde_json::from_str(kept).unwrap();
