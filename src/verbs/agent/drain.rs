@@ -1,7 +1,5 @@
 //! `crossfade agent drain`: closes connections on the side that lost.
 
-use plan::ServiceId;
-
 use super::{held, not_running};
 use crate::cli::agent::Drain;
 use crate::cli::{Output, page};
@@ -16,14 +14,13 @@ pub(super) async fn run(args: &Drain, context: &Context) -> Result<Exit, Failure
     let services = among(&args.service, &held(&directory)?, "this VM")?;
     let question = Question::Drain { services, reason: args.reason.clone() };
     match control::ask(&directory, &question).await? {
-        Some(Answer::Drained { services, left }) if services.is_empty() && !left.is_empty() => {
-            Err(Failure::Refused(format!("nothing is closed: {}", kept(&left))))
+        Some(Answer::Drained { services, left }) if services.is_empty() && left.is_empty() => {
+            Err(Failure::Refused(
+                "nothing is closed: a side has lost only at exactly 0% or 100%; at the \
+                 controller: crossfade shift SERVICE 0%, or 100%"
+                    .to_owned(),
+            ))
         }
-        Some(Answer::Drained { services, .. }) if services.is_empty() => Err(Failure::Refused(
-            "nothing is closed: a side has lost only at exactly 0% or 100%; at the controller: \
-             crossfade shift SERVICE 0%, or 100%"
-                .to_owned(),
-        )),
         Some(Answer::Drained { services, left }) => {
             if context.output == Output::Json {
                 page::json(&services)?;
@@ -31,23 +28,16 @@ pub(super) async fn run(args: &Drain, context: &Context) -> Result<Exit, Failure
                 for id in services {
                     page::print(&format!("{id}  connections on the side that lost are closed\n"))?;
                 }
-            }
-            if !left.is_empty() {
-                eprintln!("crossfade: {}", kept(&left));
+                for id in left {
+                    page::print(&format!(
+                        "{id}  nothing to close: its connections are left alone on legacy, as \
+                         those to a program on this VM itself, which alone can close them\n"
+                    ))?;
+                }
             }
             Ok(Exit::Done)
         }
         Some(_) => Err(control::misunderstood("it answers something else")),
         None => Err(not_running(&directory)),
     }
-}
-
-/// Why nothing is closed there.
-fn kept(left: &[ServiceId]) -> String {
-    let left: Vec<_> = left.iter().map(ToString::to_string).collect();
-    format!(
-        "connections of {} are left alone on legacy, as those to a program on this VM itself: only \
-         that program can close them",
-        left.join(", ")
-    )
 }
