@@ -18,6 +18,7 @@
 //! | [`trial`] | a join that nobody confirms undoes itself |
 //! | [`leave`], [`farewell`] | taking everything out, and telling the controller |
 //! | [`descriptors`] | sockets that outlive a restart |
+//! | [`watchdog`] | the service manager hears that the actor is at work |
 //! | [`files`] | what is kept beside tables and identity |
 
 pub(crate) mod actor;
@@ -38,11 +39,13 @@ mod report;
 mod returns;
 pub(crate) mod survey;
 pub(crate) mod trial;
+mod watchdog;
 pub(crate) mod world;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::rules::Host;
 use controller::clock::Clock;
@@ -50,7 +53,8 @@ use plan::Token;
 use proto::crossfade::v1::ReportRequest;
 use proto::envoy::config::core::v3::Node;
 use sd_notify::NotifyState;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use xds::TypeUrl;
 use xds::follow::{self, Again, Follower, Link};
 use xds::join::Kind;
@@ -65,6 +69,7 @@ use self::kernel::Kernel;
 use self::report::InForce;
 use self::returns::Proved;
 use self::trial::Lost;
+use self::watchdog::Watchdog;
 use self::world::World;
 use crate::cli::agent::Run;
 use crate::cli::page;
@@ -77,6 +82,11 @@ use crate::verbs::{Context, Exit, Failure, chain};
 
 /// Asks of the actor that may wait: the pump's, the operator's and changes of the host.
 const ASKS_MAX: usize = 16;
+/// How long the actor may take to end: what it is at takes a second at most, for thousands of
+/// services.
+const END_WITHIN: Duration = Duration::from_secs(3);
+/// How long a change of the host may take to end, before that is not waited for.
+const LET_GO_WITHIN: Duration = Duration::from_millis(500);
 
 /// Runs until told to stop, and leaves everything in force.
 pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
@@ -86,6 +96,7 @@ pub(crate) async fn run(args: Run, _: &Context) -> Result<Exit, Failure> {
     let place = following::take(directory)?;
     let directory = &place.directory;
     let settings = chosen(&args, directory)?;
+    trial::begin(directory, &settings);
     let mut descriptors = Descriptors::take();
     if trial::is_over(directory, &settings) {
         ready();
@@ -211,6 +222,7 @@ impl Parts<'_> {
         let (seen, farewell) = (in_force.subscribe(), Farewell::by(Arc::clone(&noticed)));
         let stub = names.as_ref().map(|serving| Arc::clone(&serving.stub));
         let (why, clocks) = clocks::watched(&standing, &settings.controllers, follower.away());
+        let mut lost = trial::watched(directory, settings, &links, farewell.clone());
         let mut actor = Actor {
             world: world.clone(),
             kernel,
@@ -220,6 +232,7 @@ impl Parts<'_> {
             again,
             links: links.subscribe(),
             in_force,
+            watchdog: Watchdog::of_manager(),
             state: State::default(),
         };
         tokio::task::block_in_place(|| actor.begin());
@@ -237,8 +250,8 @@ impl Parts<'_> {
         };
         let serving = control::serve(directory, control);
         begun(directory, settings)?;
-        forward(directory, settings).await;
-        let lost = trial::lost(directory, settings, links.subscribe(), farewell.clone());
+        let mut acting = Acting::begin(actor, asked, Arc::clone(&noticed));
+        let mut hosting = tokio::spawn(hosting(directory.to_owned(), settings.clone(), names));
         let reports = reported(node, links.subscribe(), &noticed, seen, farewell);
         let (reached, (proving, proved)) = (links.subscribe(), watch::channel(Proved::default()));
         let stopped = told_to_stop(asks.clone(), world.clone());
@@ -247,9 +260,10 @@ impl Parts<'_> {
         let returns = returns::go_on(world.clone(), proving);
         let pump = follower.run(Following { asks, world }, links, pumped, following::random());
         let lost = tokio::select! {
-            lost = lost => Some(lost),
+            lost = joined(&mut lost) => Some(lost?),
             stopped = stopped => stopped.map(|()| None)?,
-            () = actor.run(asked, &noticed) => None,
+            ended = joined(&mut acting.task) => return ended.map(|_| Ended::Told),
+            ended = joined(&mut hosting) => ended.map(|()| None)?,
             () = pump => None,
             () = reports => None,
             () = survey => None,
@@ -257,12 +271,80 @@ impl Parts<'_> {
             () = returns => None,
             () = clocks => None,
             () = serving => None,
-            () = names::go_on(names, directory, settings) => None,
             () = beside.go_on() => None,
             () = standing.keep() => None,
         };
-        Ok(lost.map_or(Ended::Told, |lost| Ended::Lost(lost, actor.kernel)))
+        ended(lost, acting, hosting).await
     }
+}
+
+/// Ends who changes rules, and who changes the host where the trial was lost.
+async fn ended(
+    lost: Option<Lost>,
+    acting: Acting,
+    hosting: JoinHandle<()>,
+) -> Result<Ended, Failure> {
+    let kernel = acting.end().await?;
+    match lost {
+        Some(lost) => Ok(Ended::Lost(lost, let_go(kernel, hosting).await)),
+        None => Ok(Ended::Told),
+    }
+}
+
+/// The actor at work, as a task of its own: nobody who waits holds it up.
+struct Acting {
+    task: JoinHandle<Actor>,
+    end: oneshot::Sender<()>,
+}
+
+impl Acting {
+    fn begin(mut actor: Actor, asked: mpsc::Receiver<actor::Ask>, noticed: Arc<Notify>) -> Self {
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                _ = ended => {}
+                () = actor.run(asked, &noticed) => {}
+            }
+            actor
+        });
+        Self { task, end }
+    }
+
+    /// Ends it, and gives the socket that owns the table. One that hangs ends with the process, and
+    /// what it left undone is done by the next.
+    async fn end(mut self) -> Result<Kernel, Failure> {
+        // It may have ended by itself.
+        let _ = self.end.send(());
+        match tokio::time::timeout(END_WITHIN, joined(&mut self.task)).await {
+            Ok(actor) => Ok(actor?.kernel),
+            Err(_) => Err(Failure::Failed("the rules are not let go: the kernel hangs".to_owned())),
+        }
+    }
+}
+
+/// What a task of its own gives.
+async fn joined<T>(task: &mut JoinHandle<T>) -> Result<T, Failure> {
+    task.await.map_err(local("a part of the agent ended"))
+}
+
+/// Changes the host: forwarding, and whom it asks for names. As a task of its own: the helper that
+/// does it may take its time.
+async fn hosting(directory: PathBuf, settings: Settings, names: Option<names::Serving>) {
+    forward(&directory, &settings).await;
+    names::go_on(names, &directory, &settings).await;
+}
+
+/// Ends that, so that what is put back stays so. Where it waits for the helper, the rules go at
+/// once.
+async fn let_go(mut kernel: Kernel, mut hosting: JoinHandle<()>) -> Kernel {
+    hosting.abort();
+    if tokio::time::timeout(LET_GO_WITHIN, &mut hosting).await.is_err() {
+        tokio::task::block_in_place(|| kernel.remove());
+        // It was told to end, and has a limit of its own.
+        let _ = hosting.await;
+    }
+    kernel
 }
 
 /// Tells the controller what is in force here, now and then and when that is noticed.
@@ -313,14 +395,4 @@ fn ready() {
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager was not told");
     }
-    let Some(every) = sd_notify::watchdog_enabled() else { return };
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(every / 3);
-        loop {
-            tick.tick().await;
-            if let Err(error) = sd_notify::notify(&[NotifyState::Watchdog]) {
-                tracing::debug!(why = %chain(&error), "the watchdog was not told");
-            }
-        }
-    });
 }

@@ -154,6 +154,9 @@ pub struct Forget {
     pub older: BTreeSet<Key>,
     /// Connections too.
     pub connections: bool,
+    /// Of the marked ones only those whose destination was changed: what is left alone on legacy
+    /// stays.
+    pub translated: bool,
 }
 
 impl Forget {

@@ -23,6 +23,7 @@ pub mod text;
 pub use self::compile::{Compiled, Counted, Reject, Told, compile};
 pub use self::diff::{Change, diff};
 pub use self::host::{Capture, Forbidden, Host, SocketMark};
+pub use self::local::legacy_stays;
 pub use self::mark::{Mark, Marks};
 pub use self::rollback::rollback;
 pub use self::table::{

@@ -25,9 +25,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use xds::follow::{Again, Applied, Link, Refusal};
 use xds::{Name, TypeUrl};
 
-pub(in crate::host) use self::ask::{Ask, Following, Shared};
-pub(crate) use self::flows::has_datagrams;
+pub(in crate::host) use self::ask::{Ask, Drained, Following, Shared};
+use self::flows::has_datagrams;
 pub(in crate::host) use self::glass::on_legacy;
+pub(crate) use self::glass::turned;
 pub(in crate::host) use self::known::Flows;
 use self::known::Known;
 use crate::disk;
@@ -35,6 +36,7 @@ use crate::glass::{Glass, LOOK_EVERY, Stamp};
 use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::host::report::{self, InForce};
+use crate::host::watchdog::Watchdog;
 use crate::verbs::chain;
 
 /// How often the kernel is asked whether it holds what it should, and whether break-glass is there.
@@ -56,6 +58,8 @@ pub(super) struct Actor {
     pub(super) again: watch::Sender<Again>,
     pub(super) links: watch::Receiver<Option<Link>>,
     pub(super) in_force: watch::Sender<InForce>,
+    /// Told that this process is well, by nobody else: one whose actor hangs is started anew.
+    pub(super) watchdog: Watchdog,
     pub(super) state: State,
 }
 
@@ -132,6 +136,7 @@ impl Actor {
                         self.check();
                         self.check_glass(noticed);
                     });
+                    self.watchdog.tell();
                 }
                 _ = count.tick() => tokio::task::block_in_place(|| self.show()),
             }
@@ -159,8 +164,7 @@ impl Actor {
                 let _ = done.send(self.applied());
             }
             Ask::Drain { services, done } => {
-                let drained = services.into_iter().filter(|id| self.drain(id)).collect();
-                let _ = done.send(drained);
+                let _ = done.send(self.drain_all(services));
             }
             Ask::Host(host) => {
                 self.world.lock().host = *host;
@@ -187,6 +191,14 @@ impl Actor {
             // What stands in the kernel may be all that is left of what was held.
             return false;
         }
+        if let Some(why) = self.unreadable()
+            && self.state.ownership.is_none()
+            && self.kernel.is_standing()
+        {
+            // So may what an agent before this one put there, of a plan that cannot be read.
+            self.is_broken(why);
+            return false;
+        }
         let (compiled, marks) = {
             let mut world = self.world.lock();
             let before = world.marks.clone();
@@ -206,17 +218,27 @@ impl Actor {
                 let leaves = self.world.lock().leaves();
                 self.in_force(&compiled, ownership, &leaves);
             }
-            Err(why) => {
-                if self.state.broken.as_ref() != Some(&why) {
-                    tracing::error!(%why, "the kernel does not hold what it should");
-                }
-                self.state.untold |= self.state.broken.is_none();
-                self.state.broken = Some(why);
-                self.state.retry = Some(Instant::now() + RETRY_AFTER);
-            }
+            Err(why) => self.is_broken(why),
         }
         self.publish();
         true
+    }
+
+    /// The kernel does not hold what it should; it is asked again.
+    fn is_broken(&mut self, why: String) {
+        if self.state.broken.as_ref() != Some(&why) {
+            tracing::error!(%why, "the kernel does not hold what it should");
+        }
+        self.state.untold |= self.state.broken.is_none();
+        self.state.broken = Some(why);
+        self.state.retry = Some(Instant::now() + RETRY_AFTER);
+    }
+
+    /// Why tables that are held cannot be read; `None`: all of them can.
+    pub(super) fn unreadable(&self) -> Option<String> {
+        let world = self.world.lock();
+        let (plan, why) = world.unreadable().first_key_value()?;
+        Some(format!("{plan}: {why}; what stood in the kernel stays"))
     }
 
     /// Has names answered by what is held, and by break-glass.
@@ -235,7 +257,11 @@ impl Actor {
             tracing::info!("the kernel holds what it should again");
             state.untold = true;
         }
-        let impossible = self.world.lock().refused().clone();
+        let impossible: BTreeMap<PlanName, String> = {
+            let world = self.world.lock();
+            let both = [world.refused(), world.unreadable()];
+            both.into_iter().flatten().map(|(plan, why)| (plan.clone(), why.clone())).collect()
+        };
         let told =
             impossible.iter().map(|(plan, why)| format!("{plan} is not in force here: {why}"));
         let told: Vec<String> = told.chain(compiled.told.iter().map(Told::to_string)).collect();
@@ -291,6 +317,10 @@ impl Actor {
 
     /// The rules of break-glass for all that is held, for plain `nft -f`.
     fn write_rollback(&mut self) {
+        if self.unreadable().is_some() {
+            // What lies there is about more.
+            return;
+        }
         let text = {
             let world = self.world.lock();
             rules::text(&world.rollback(|_| true))

@@ -11,13 +11,14 @@ use agent::identity::{Health, Identity};
 use agent::names::Stub;
 use plan::{ServiceId, Timestamp, Token};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use xds::follow::Link;
 
 use crate::glass::Force;
-use crate::host::actor::Ask;
+use crate::host::actor::{Ask, Drained};
 use crate::host::clocks::Why;
 use crate::host::envoy::{EnvoyStatus, Shown};
 use crate::host::farewell::Farewell;
@@ -63,6 +64,10 @@ pub(crate) enum Answer {
     Drained {
         /// Which.
         services: Vec<ServiceId>,
+        /// Those whose connections are left alone on legacy, where nobody but the program there
+        /// closes them.
+        #[serde(default)]
+        left: Vec<ServiceId>,
     },
     /// Whether the controller was told.
     Leaving {
@@ -250,7 +255,8 @@ impl Control {
                 let (done, drained) = oneshot::channel();
                 // The actor goes only with the process.
                 let _ = self.asks.send(Ask::Drain { services, done }).await;
-                Answer::Drained { services: drained.await.unwrap_or_default() }
+                let Drained { closed, left } = drained.await.unwrap_or_default();
+                Answer::Drained { services: closed, left }
             }
             Ok(Question::Leave) => {
                 let linked = self.links.borrow().is_some();
@@ -355,7 +361,9 @@ pub(crate) async fn ask(directory: &Path, question: &Question) -> Result<Option<
         stream.write_all(&line).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
-        Ok::<Answer, io::Error>(serde_json::from_slice(&answer)?)
+        let mut answer = serde_json::from_slice(&answer)?;
+        clean(&mut answer);
+        Ok::<Answer, io::Error>(serde_json::from_value(answer)?)
     };
     match tokio::time::timeout(ANSWER_WITHIN, asked).await {
         Ok(Ok(Answer::Bad { why })) => Err(misunderstood(&why)),
@@ -366,10 +374,47 @@ pub(crate) async fn ask(directory: &Path, question: &Question) -> Result<Option<
     }
 }
 
+/// Takes control characters out of all that an agent says: root reads it on a terminal, and the
+/// agent is less than root.
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains(char::is_control) => {
+            *text = text.replace(char::is_control, " ");
+        }
+        Value::Array(all) => all.iter_mut().for_each(clean),
+        Value::Object(all) => all.values_mut().for_each(clean),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// What is said where the agent and this program are not of one version.
 pub(crate) fn misunderstood(why: &str) -> Failure {
     Failure::Failed(format!(
         "the agent does not understand: {why}; if it is older than this program: systemctl \
          restart crossfade-agent"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever an agent says, the terminal is told nothing.
+    #[tokio::test]
+    async fn what_an_agent_says_has_no_control_characters() {
+        let directory =
+            std::env::temp_dir().join(format!("crossfade-control-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let listener = listen(&directory).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            BufReader::new(&mut stream).read_line(&mut String::new()).await.unwrap();
+            let said = r#"{"answer":"bad","why":"a\u001b[2Jb\u009bc\nd"}"#;
+            stream.write_all(said.as_bytes()).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(ask(&directory, &Question::Status), answering);
+        let told = chain(&asked.unwrap_err());
+        assert!(told.contains("a [2Jb c d") && !told.contains(char::is_control), "{told:?}");
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }

@@ -160,12 +160,14 @@ impl Kernel {
 
     /// Forgets flows: the next packet of each is decided anew.
     pub(crate) fn forget(&mut self, which: &Forget) {
-        if which.is_empty() {
-            return;
-        }
-        if let Err(error) = self.ours.forget(which) {
+        if let Err(error) = self.try_forget(which) {
             tracing::error!(why = %chain(&error), "flows of the side that lost are not closed");
         }
+    }
+
+    /// The same; an error where the kernel refused.
+    pub(crate) fn try_forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
+        if which.is_empty() { Ok(()) } else { self.ours.forget(which) }
     }
 
     /// Takes both tables out, whatever becomes of the other. Ours first: while break-glass is in

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use agent::dataplane::DataplaneError;
 use agent::journal::{Failed, Report, Taken};
 use controller::clock::Clock;
 use nix::errno::Errno;
@@ -20,6 +21,8 @@ use crate::host::envoy;
 use crate::host::files;
 use crate::host::kernel::{Kernel, Removed};
 use crate::host::names;
+use crate::host::survey;
+use crate::host::world::World;
 use crate::verbs::{Failure, chain};
 
 /// What is left behind: a line of JSON for each time.
@@ -102,6 +105,11 @@ pub(super) async fn take_off(
     };
     // Who is sent on by rules that stay needs the host to forward.
     let keep_settings = !removed.stays.is_empty();
+    if let (Ok(kernel), false) = (kernel, keep_settings)
+        && let Err(why) = end_flows(directory, kernel)
+    {
+        left.failed.push(why);
+    }
     left.rules |= removed.were;
     left.failed.extend(removed.stays.iter().map(|why| format!("rules in the kernel: {why}")));
     left.kept.extend(removed.others);
@@ -113,6 +121,22 @@ pub(super) async fn take_off(
     match tokio::task::block_in_place(|| changes::undo(directory, &stub, keep_settings)) {
         Ok((report, taken)) => left.take(report, taken),
         Err(why) => left.failed.push(why),
+    }
+}
+
+/// Ends what the rules sent on while they stood: where any other program translates, the kernel
+/// goes on doing it for flows that have begun, and nobody forwards them any more.
+fn end_flows(directory: &Path, kernel: &mut Kernel) -> Result<(), String> {
+    // What cannot be read any more is known by its marks alone.
+    let world = World::read(directory).unwrap_or_else(|error| {
+        tracing::warn!(why = %chain(&error), "flows are ended by their marks alone");
+        World::new(survey::kept(directory, None), files::marks(directory))
+    });
+    match kernel.try_forget(&world.sent_on()) {
+        Ok(()) => Ok(()),
+        // It has no list of flows, or none that we may see.
+        Err(DataplaneError::NotSupported(_) | DataplaneError::Refused { .. }) => Ok(()),
+        Err(error) => Err(format!("flows that were sent on: {}", chain(&error))),
     }
 }
 

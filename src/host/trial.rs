@@ -1,12 +1,13 @@
 //! A join is on trial until the operator says that the host is well: who lost the controller or the
 //! way into the host cannot say so, and the join undoes itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use controller::clock::Clock;
 use plan::Timestamp;
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use xds::follow::Link;
 
 use crate::host::descriptors;
@@ -14,6 +15,7 @@ use crate::host::farewell::Farewell;
 use crate::host::files::{self, Settings};
 use crate::host::kernel::Kernel;
 use crate::host::leave::{self, Left};
+use crate::host::watchdog::Watchdog;
 use crate::serve::stopped;
 use crate::verbs::{Exit, Failure, chain};
 
@@ -42,14 +44,34 @@ pub(crate) fn is_over(directory: &Path, settings: &Settings) -> bool {
     ends(directory, settings).is_some_and(|end| end <= Clock::start().now())
 }
 
-/// Waits for the end of a trial that was lost, and says why, here and to the controller; for ever
-/// where there is none, or it was won.
-pub(super) async fn lost(
+/// Writes down when a trial ends, before anything of the join is put in force: whoever kills the
+/// process does not lengthen it. Counted from the first start, over restarts of the agent.
+pub(crate) fn begin(directory: &Path, settings: &Settings) {
+    if settings.joined && !files::is_confirmed(directory) {
+        left(directory);
+    }
+}
+
+/// Waits for the end of a trial that was lost, as a task of its own: nothing that is put in force,
+/// and nobody who waits, holds it up.
+pub(super) fn watched(
     directory: &Path,
     settings: &Settings,
+    links: &watch::Sender<Option<Link>>,
+    farewell: Farewell,
+) -> JoinHandle<Lost> {
+    tokio::spawn(lost(directory.to_owned(), settings.clone(), links.subscribe(), farewell))
+}
+
+/// Says why it was lost, here and to the controller; for ever silent where there is no trial, or it
+/// was won.
+async fn lost(
+    directory: PathBuf,
+    settings: Settings,
     links: watch::Receiver<Option<Link>>,
     farewell: Farewell,
 ) -> Lost {
+    let directory = directory.as_path();
     if !settings.joined || files::is_confirmed(directory) {
         return std::future::pending().await;
     }
@@ -76,7 +98,7 @@ pub(super) async fn lost(
     Lost { why, told: linked && farewell.say().await }
 }
 
-/// How long the trial still lasts: counted from the first start, over restarts of the agent.
+/// How long the trial still lasts.
 fn left(directory: &Path) -> Duration {
     let now = Clock::start().now();
     let end = files::trial(directory).unwrap_or_else(|| {
@@ -106,6 +128,8 @@ pub(super) async fn undo(
 ) -> Result<Exit, Failure> {
     let Lost { why, told } = lost;
     tracing::error!(why, "the join undoes itself");
+    let mut watching = JoinSet::new();
+    watching.spawn(Watchdog::of_manager().tell_always());
     let mut before: Option<Vec<String>> = None;
     let left = loop {
         let name = Some(settings.name.clone());

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::dataplane::Forget;
 use agent::rules::{self, Compiled, Host, Marks, Table};
 use bytes::Bytes;
 use plan::snapshot::Service;
-use plan::{PlanName, ServiceId, Split, Token};
+use plan::{PlanName, ServiceId, Side, Split, Token};
 use xds::follow::{Held, Item};
 use xds::own::HostTable;
 use xds::{TypeUrl, Version};
@@ -23,6 +24,9 @@ pub(crate) struct World {
     tables: BTreeMap<PlanName, (Version, HostTable)>,
     /// Plans that are held and cannot be in force here, each with the reason: others go on.
     refused: BTreeMap<PlanName, String>,
+    /// Plans whose tables are held and cannot be read, each with the reason: those of a newer
+    /// agent, where an older package was put in its place.
+    unreadable: BTreeMap<PlanName, String>,
     /// This host, as it was last looked at.
     pub(crate) host: Host,
     /// Which service has which mark in flows.
@@ -37,6 +41,7 @@ impl World {
         Self {
             tables: BTreeMap::new(),
             refused: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             host,
             marks,
             through: Token::NEVER,
@@ -67,6 +72,7 @@ impl World {
     /// Takes up what is held; it has been checked.
     pub(crate) fn take(&mut self, held: &Held) {
         let mut tables = BTreeMap::new();
+        self.unreadable.clear();
         for (name, item) in &held.resources {
             let Ok(plan) = name.as_str().parse::<PlanName>() else { continue };
             let table = match self.tables.remove(&plan) {
@@ -75,7 +81,11 @@ impl World {
                     Ok(table) => reusing(table, old.as_ref().map(|(_, table)| table)),
                     Err(error) => {
                         tracing::error!(plan = %plan, %error, "a table held is none");
-                        continue;
+                        let why = format!("what is held of it cannot be read: {error}");
+                        self.unreadable.insert(plan.clone(), why);
+                        // What it was before stays.
+                        let Some(before) = old else { continue };
+                        before.1
                     }
                 },
             };
@@ -98,6 +108,17 @@ impl World {
     /// The plans that cannot be in force here, and why.
     pub(super) const fn refused(&self) -> &BTreeMap<PlanName, String> {
         &self.refused
+    }
+
+    /// The plans whose tables cannot be read, and why.
+    pub(super) const fn unreadable(&self) -> &BTreeMap<PlanName, String> {
+        &self.unreadable
+    }
+
+    /// Every service that is held, in force or not.
+    pub(super) fn held(&self) -> BTreeSet<ServiceId> {
+        let tables = self.tables.values();
+        tables.flat_map(|(_, table)| table.services.iter().map(|leaf| leaf.id.clone())).collect()
     }
 
     /// Everything that can be in force as one table; with `new` in place of what is held of its
@@ -164,6 +185,25 @@ impl World {
         compiled(&table, &self.host, &self.marks)
     }
 
+    /// All flows that our rules sent on, of services that went too; of others none, as of those
+    /// that docker sends on where legacy is left alone.
+    pub(super) fn sent_on(&self) -> Forget {
+        let merged = self.merged(None).services;
+        let stays = |id: &ServiceId| {
+            let leaf = merged.binary_search_by(|leaf| leaf.id.cmp(id)).ok();
+            let leaf = leaf.and_then(|at| merged.get(at));
+            leaf.is_some_and(|leaf| rules::legacy_stays(leaf, &self.host, None))
+        };
+        let mut marked = BTreeSet::new();
+        for (id, mark) in self.marks.all() {
+            marked.insert((mark, Side::Target));
+            if !stays(id) {
+                marked.insert((mark, Side::Legacy));
+            }
+        }
+        Forget { marked, connections: true, translated: true, ..Forget::default() }
+    }
+
     /// Judges the table of one plan beside those that are held of others.
     ///
     /// # Errors
@@ -209,7 +249,8 @@ impl World {
 
     /// The plans that are held.
     pub(super) fn plans(&self) -> impl Iterator<Item = &PlanName> {
-        self.tables.keys()
+        let unreadable = self.unreadable.keys();
+        self.tables.keys().chain(unreadable.filter(|plan| !self.tables.contains_key(*plan)))
     }
 }
 
@@ -285,6 +326,26 @@ mod tests {
         assert_eq!(in_force(&mut world), ["book/web", "shop/web"]);
         let expected = ["192.0.2.10", "192.0.2.11"].map(|address| address.parse().unwrap());
         assert_eq!(world.addresses(), expected.into());
+    }
+
+    /// What docker sends on of a legacy that is left alone is docker's.
+    #[test]
+    fn what_was_sent_on_is_ours_alone() {
+        let mut world = World::new(Host::new("10.50.0.1".parse().unwrap()), Marks::default());
+        world.take(&held([item("shop", "192.0.2.10", Split::TARGET, 1)]));
+        world.compile().unwrap();
+        let sides = |world: &World| {
+            let sent_on = world.sent_on();
+            assert!(sent_on.connections && sent_on.translated);
+            sent_on.marked.into_iter().map(|(_, side)| side).collect::<Vec<_>>()
+        };
+        assert_eq!(sides(&world), [Side::Legacy, Side::Target]);
+        let own = ["192.0.2.10", "10.30.0.2"].map(|own| own.parse::<IpAddr>().unwrap());
+        world.host.own.extend(own);
+        assert_eq!(sides(&world), [Side::Target]);
+        // In no plan any more.
+        world.take(&held([]));
+        assert_eq!(sides(&world), [Side::Legacy, Side::Target]);
     }
 
     #[test]

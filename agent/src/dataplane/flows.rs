@@ -189,7 +189,7 @@ pub(super) fn forget(
         }
     };
     let walks: Vec<Which> = values.iter().flat_map(|value| by_message(*value)).collect();
-    if which.older.is_empty() && walks.len() <= WALKS_MAX {
+    if !which.translated && which.older.is_empty() && walks.len() <= WALKS_MAX {
         return walks.into_iter().try_for_each(|which| flush(socket, which, one_by_one));
     }
     let listed = list(socket, None, |flow| {
@@ -204,7 +204,7 @@ pub(super) fn forget(
         counts(flow.to.transport)
             && match is_older {
                 true => which.older.contains(&flow.to),
-                false => is_its(),
+                false => is_its() && (flow.translated || !which.translated),
             }
     })?;
     each(socket, &listed)

@@ -46,7 +46,7 @@ use plan::split::Side;
 use plan::{ServiceId, Split};
 use xds::own::HostTable;
 
-pub(super) use self::ask::stay;
+pub(super) use self::ask::{gateways, stay};
 pub use self::check::Reject;
 pub use self::limits::{BYTES_MAX, ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
 pub(super) use self::post::post;
@@ -188,8 +188,8 @@ impl Build {
         let accept = |of| Rule { matches: vec![of], actions: vec![Action::Accept] };
         // Break-glass, which was asked before, has its say after us.
         let held = || accept(Match::FlowMark { mask: mark::MASK, value: mark::HELD });
-        let exempt = host.exempt.iter().map(|net| accept(Match::Source(net.trunc())));
-        let rules = [held()].into_iter().chain(exempt).chain(look_up(Direction::In)).collect();
+        let rules = [held()].into_iter().chain(exempt(host)).chain(look_up(Direction::In));
+        let rules = rules.collect();
         self.put("prerouting", hooked(Hook::Prerouting, PRIORITY, rules));
         let own = [held()].into_iter().chain(own::exempt(host));
         let rules = own.chain(look_up(Direction::Out)).collect();
@@ -354,6 +354,15 @@ impl Direction {
             (Self::Out, Family::V6) => "out6",
         }
     }
+}
+
+/// Sources that are left alone whatever the plan says.
+pub(super) fn exempt(host: &Host) -> impl Iterator<Item = Rule> {
+    let accept = |net: &ipnet::IpNet| Rule {
+        matches: vec![Match::Source(net.trunc())],
+        actions: vec![Action::Accept],
+    };
+    host.exempt.iter().map(accept)
 }
 
 /// The rules that find a packet's service.

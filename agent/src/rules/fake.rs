@@ -152,7 +152,7 @@ impl Kernel {
             let is_older = value & mark::INDEX == 0 || (on_target && !flow.translated);
             let found = match is_older {
                 true => which.older.contains(&packet.key()),
-                false => which.marked.iter().any(is_its),
+                false => which.marked.iter().any(is_its) && (flow.translated || !which.translated),
             };
             let is_spared = packet.transport != Transport::Udp && !which.connections;
             is_spared || !found

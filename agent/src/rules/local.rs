@@ -197,6 +197,17 @@ impl<'a> Local<'a> {
     }
 }
 
+/// Whether legacy of a service is reached by leaving packets alone and in no other way, by whoever
+/// comes by this transport, or by any.
+pub fn legacy_stays(leaf: &Service, host: &Host, by: Option<Transport>) -> bool {
+    // Without a logical address nothing is sent on.
+    let Some(local) = Local::of(leaf, host) else { return true };
+    let is_meant = |lane: &Lane| by.is_none() || lane.transport.is_none_or(|of| Some(of) == by);
+    let endpoints = local.endpoints(Side::Legacy, local.family);
+    let mut lanes = endpoints.iter().flat_map(|to| local.lanes(Side::Legacy, *to));
+    lanes.all(|lane| !is_meant(&lane) || lane.way == Way::Stay)
+}
+
 /// Which plane splits clients of this address: that of the first row that holds it.
 pub(super) fn plane_of(leaf: &Service, address: IpAddr) -> Plane {
     plan::client::row_of(&leaf.clients, address).1

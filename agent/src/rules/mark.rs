@@ -104,6 +104,11 @@ impl Marks {
         self.0.get(id).copied()
     }
 
+    /// Those of all services, of such as went too.
+    pub fn all(&self) -> impl Iterator<Item = (&ServiceId, Mark)> {
+        self.0.iter().map(|(id, mark)| (id, *mark))
+    }
+
     /// The service and side that a flow's mark says; `None`: not one of ours.
     #[cfg(test)]
     pub(crate) fn read(&self, value: u32) -> Option<(&ServiceId, Side)> {

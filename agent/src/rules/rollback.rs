@@ -8,6 +8,8 @@
 //! table is called twice. Before ours it marks what it takes hold of as held, which ours leaves
 //! alone; after ours, and before others, it does what legacy means.
 //!
+//! Whom ours leaves alone, exempt sources and the target's own gateways, this one does too.
+//!
 //! | chain | who comes here |
 //! |---|---|
 //! | `in/shop/orders` | packets to the logical address |
@@ -23,7 +25,7 @@ use crate::rules::host::Host;
 use crate::rules::keys::{Held, Keys};
 use crate::rules::local::Local;
 use crate::rules::mark::{self, Mark, Marks};
-use crate::rules::table::{Action, Chain, Hook, Match, Rule, Table};
+use crate::rules::table::{Action, Chain, Family, Hook, Match, Rule, Table};
 
 /// The table's name.
 pub const TABLE: &str = "crossfade_rollback";
@@ -61,7 +63,10 @@ pub fn rollback(table: &HostTable, host: &Host, marks: &Marks) -> Table {
             }
             Held::Own(_) => {
                 let name = named("stay", id);
-                let rules = twice(compile::stay(mark));
+                let Some(local) = locals.get(*at) else { continue };
+                // One chain for keys of both families.
+                let mut rules = compile::gateways(local, &[Family::V4, Family::V6]);
+                rules.extend(twice(compile::stay(mark)));
                 build.lead(Direction::In, *key, name.clone());
                 build.table.chains.insert(name, Chain { hook: None, rules });
             }
@@ -77,7 +82,8 @@ pub fn rollback(table: &HostTable, host: &Host, marks: &Marks) -> Table {
 fn base(build: &mut Build, host: &Host) {
     let agent = Match::PacketMark { mask: host.own_mark.mask, value: host.own_mark.value };
     let agent = Rule { matches: vec![agent], actions: vec![Action::Return] };
-    let arriving: Vec<Rule> = compile::look_up(Direction::In).collect();
+    let exempt = compile::exempt(host);
+    let arriving: Vec<Rule> = exempt.chain(compile::look_up(Direction::In)).collect();
     let sent: Vec<Rule> = [agent].into_iter().chain(compile::look_up(Direction::Out)).collect();
     for (prerouting, output, priority) in
         [("prerouting", "output", PRIORITY), ("after/prerouting", "after/output", PRIORITY_AFTER)]
@@ -102,6 +108,9 @@ fn service(build: &mut Build, local: &Local<'_>, mark: Mark) {
         if local.leaves_alone() {
             let matches = vec![HELD, Match::Midway];
             rules.insert(0, Rule { matches, actions: compile::stay(mark) });
+        }
+        if word == "in" {
+            rules.splice(..0, compile::gateways(local, &[local.family]));
         }
         put(word, rules);
     }

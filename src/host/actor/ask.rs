@@ -19,9 +19,18 @@ pub(in crate::host) enum Ask {
     /// Is it in force now?
     Applied { done: oneshot::Sender<Applied> },
     /// Close the TCP flows of these services on the side that lost.
-    Drain { services: Vec<ServiceId>, done: oneshot::Sender<Vec<ServiceId>> },
+    Drain { services: Vec<ServiceId>, done: oneshot::Sender<Drained> },
     /// Other addresses are this host's, or Envoy came or went.
     Host(Box<rules::Host>),
+}
+
+/// What was closed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::host) struct Drained {
+    /// Of these services.
+    pub(in crate::host) closed: Vec<ServiceId>,
+    /// Connections of these are left alone on legacy: nobody but the program there closes them.
+    pub(in crate::host) left: Vec<ServiceId>,
 }
 
 /// The pump's way to the actor. Tables are judged here, beside those of other plans.

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use agent::dataplane::Forget;
-use agent::rules::{Compiled, Key, Mark, Transport};
+use agent::rules::{self, Compiled, Key, Mark, Transport};
 use plan::snapshot::Service;
 use plan::spec::Protocol;
 use plan::{ServiceId, Side, Split};
 
-use super::Actor;
 use super::known::Moved;
+use super::{Actor, Drained};
 use crate::verbs::chain;
 
 impl Actor {
@@ -18,27 +18,30 @@ impl Actor {
     /// [`Actor::settle`], when whoever waits for the rules has been told.
     pub(super) fn moved(&mut self, compiled: &Compiled, leaves: &[Arc<Service>]) {
         let counted = self.kernel.counted().ok();
-        let marks = self.world.lock().marks.clone();
+        let (marks, held) = {
+            let world = self.world.lock();
+            (world.marks.clone(), world.held())
+        };
         let now = self.clock.now();
         let state = &mut self.state;
         let before = state.known.clone();
         if let Some(counted) = &counted {
             state.known.see(&state.counted, counted);
         }
-        let counted = counted.unwrap_or_default();
         state.counted.clone_from(&compiled.counted);
         let leaves_now = leaves.iter().map(AsRef::as_ref);
-        let moved = state.known.moved(leaves_now, &state.counted, &counted, now);
+        let read = (&state.counted, counted.as_ref());
+        let moved = state.known.moved(leaves_now, read, |id| held.contains(id), now);
         state.unkept |= state.known.differs(&before);
         for Moved { id, sides, older } in moved {
             let leaf = leaves.binary_search_by(|leaf| leaf.id.cmp(&id)).ok();
             let leaf = leaf.and_then(|at| leaves.get(at));
-            let (Some(leaf), Some(mark)) = (leaf, marks.of(&id)) else { continue };
-            if !has_datagrams(leaf) {
+            let Some(mark) = marks.of(&id) else { continue };
+            if leaf.is_some_and(|leaf| !has_datagrams(leaf)) {
                 continue;
             }
             state.due.marked.extend(sides.into_iter().map(|side| (mark, side)));
-            if older {
+            if let Some(leaf) = leaf.filter(|_| older) {
                 let full = leaf.serving.split() == Split::TARGET;
                 state.due.older.extend(keys(compiled, &id, full));
             }
@@ -58,17 +61,34 @@ impl Actor {
         }
     }
 
-    /// Closes what is left on the side that lost; `false`: no such service, or it is on both.
-    pub(super) fn drain(&mut self, id: &ServiceId) -> bool {
-        let leaf = self.state.leaves.iter().find(|leaf| leaf.id == *id);
-        let lost = match leaf.map(|leaf| leaf.serving.split()) {
-            Some(Split::LEGACY) => Side::Target,
-            Some(Split::TARGET) => Side::Legacy,
-            Some(_) | None => return false,
-        };
-        let Some(mark) = self.world.lock().marks.of(id) else { return false };
-        self.kernel.forget(&closed([(mark, lost)]));
-        true
+    /// Closes what is left on the side that lost, where one has.
+    pub(super) fn drain_all(&mut self, services: Vec<ServiceId>) -> Drained {
+        let mut drained = Drained::default();
+        for id in services {
+            let Some(lost) = self.lost(&id) else { continue };
+            let (mark, is_left) = {
+                let world = self.world.lock();
+                let leaf = self.state.leaves.iter().find(|leaf| leaf.id == id);
+                let tcp = Some(Transport::Tcp);
+                let stays = |leaf: &Arc<Service>| rules::legacy_stays(leaf, &world.host, tcp);
+                (world.marks.of(&id), lost == Side::Legacy && leaf.is_some_and(stays))
+            };
+            let Some(mark) = mark else { continue };
+            self.kernel.forget(&closed([(mark, lost)]));
+            let list = if is_left { &mut drained.left } else { &mut drained.closed };
+            list.push(id);
+        }
+        drained
+    }
+
+    /// The side that has lost; `None`: no such service, or it is on both.
+    fn lost(&self, id: &ServiceId) -> Option<Side> {
+        let leaf = self.state.leaves.iter().find(|leaf| leaf.id == *id)?;
+        match leaf.serving.split() {
+            Split::LEGACY => Some(Side::Target),
+            Split::TARGET => Some(Side::Legacy),
+            _ => None,
+        }
     }
 
     /// Closes what the plan wants closed by now.
@@ -90,7 +110,7 @@ fn closed(marked: impl IntoIterator<Item = (Mark, Side)>) -> Forget {
 }
 
 /// Whether datagrams are among what it serves.
-pub(crate) fn has_datagrams(leaf: &Service) -> bool {
+pub(super) fn has_datagrams(leaf: &Service) -> bool {
     leaf.spec.ports.iter().any(|port| port.protocol == Protocol::Udp)
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use agent::rules::{Mark, Marks};
 use plan::snapshot::{Service, Serving};
-use plan::{PlanName, ServiceId};
+use plan::{PlanName, ServiceId, Side, Split};
 use tokio::sync::Notify;
 
-use super::Actor;
+use super::{Actor, has_datagrams};
 use crate::glass::{self, Act, BY_RULES, Deed, Force, Glass, Log, NOT_BY_US};
 use crate::verbs::chain;
 
@@ -33,6 +34,26 @@ pub(in crate::host) fn on_legacy(
     leaves
 }
 
+/// Which datagrams are to be decided anew as break-glass changes: those on target of services that
+/// it takes hold of, and those on legacy of services that it lets go.
+pub(crate) fn turned(
+    leaves: &[Arc<Service>],
+    marks: &Marks,
+    before: &Glass,
+    after: &Glass,
+) -> BTreeSet<(Mark, Side)> {
+    let with_datagrams = leaves.iter().filter(|leaf| has_datagrams(leaf));
+    let one = |leaf: &Arc<Service>| {
+        let side = match (before.covers(&leaf.id), after.covers(&leaf.id)) {
+            (_, true) => Side::Target,
+            (true, false) if leaf.serving.split() > Split::LEGACY => Side::Legacy,
+            (true | false, false) => return None,
+        };
+        Some((marks.of(&leaf.id)?, side))
+    };
+    with_datagrams.filter_map(one).collect()
+}
+
 impl Actor {
     /// Puts in force what was when the agent last ran.
     pub(super) fn begin_glass(&mut self) {
@@ -49,6 +70,10 @@ impl Actor {
 
     /// Puts the rules of break-glass in force, for the services that it names.
     pub(super) fn force(&mut self) {
+        if self.unreadable().is_some() && self.is_glass_standing() {
+            // What stands may be about more.
+            return;
+        }
         let table = self.world.lock().rollback(|id| self.state.glass.covers(id));
         if let Err(error) = self.kernel.break_glass(&table) {
             tracing::error!(why = %chain(&error), "break-glass is not in force");
@@ -62,10 +87,11 @@ impl Actor {
             return;
         }
         glass.log();
-        self.state.glass = glass;
+        let before = std::mem::replace(&mut self.state.glass, glass);
         if !self.state.glass.force.is_empty() {
             self.force();
         }
+        self.turn_datagrams(&before);
         self.publish();
         // Whoever ended it has taken its rules out: the operator may put them back meanwhile.
         self.ask_again(noticed);
@@ -92,13 +118,26 @@ impl Actor {
         let now = self.clock.now();
         let written = log.and_then(|mut log| log.append(act, None, BY_RULES, NOT_BY_US, now));
         tracing::warn!(?act, "break-glass was changed in the kernel");
-        self.state.glass = written.unwrap_or_else(|error| {
+        let glass = written.unwrap_or_else(|error| {
             tracing::error!(why = %chain(&error), "break-glass is not written down");
             let deed = Deed { act, service: None, by: BY_RULES, reason: NOT_BY_US };
             Glass::nothing().after(&[deed], now)
         });
+        let before = std::mem::replace(&mut self.state.glass, glass);
+        self.turn_datagrams(&before);
         self.publish();
         self.ask_again(noticed);
+    }
+
+    /// Datagrams that are under way go the way that break-glass says now, too. Its rules have been
+    /// put in force, or taken out.
+    fn turn_datagrams(&mut self, before: &Glass) {
+        let marked = {
+            let (world, glass) = (self.world.lock(), &self.state.glass);
+            turned(&world.leaves(), &world.marks, before, glass)
+        };
+        self.state.due.marked.extend(marked);
+        self.settle();
     }
 
     /// Whether its table is there; it is too, where the kernel does not say.

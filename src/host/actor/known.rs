@@ -34,6 +34,10 @@ struct One {
     tallies: Tallies,
     /// What is to be closed later.
     drain: Option<Drain>,
+    /// No rule is about it now: its plan cannot be in force here, or it went and is still to be
+    /// drained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    out: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,28 +47,34 @@ struct Drain {
     lost: Side,
 }
 
-/// What counters say of a service, by what they count.
-type Read = [u64; 4];
+/// What counters say of a service, by what they count; `None`: nothing is known of them.
+type Read = [Option<u64>; 4];
 
 /// A counter, from when the service last changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Meter {
-    /// What it stood at.
-    at: u64,
+    /// What it stood at; `None`: it could not be read yet.
+    at: Option<u64>,
     /// What came since.
     came: u64,
 }
 
 impl Meter {
-    /// It stands at this now; `true`: it was made anew meanwhile.
+    /// It stands at this now; `true`: that is not just more than before, as it was made anew
+    /// meanwhile or is read for the first time.
     const fn see(&mut self, now: u64) -> bool {
-        let risen = now.checked_sub(self.at);
-        self.came = self.came.saturating_add(match risen {
-            Some(risen) => risen,
-            None => now,
+        let risen = match self.at {
+            Some(at) => now.checked_sub(at),
+            None => None,
+        };
+        self.came = self.came.saturating_add(match (self.at, risen) {
+            (_, Some(risen)) => risen,
+            (Some(_), None) => now,
+            // How much of it came before nobody knows.
+            (None, None) => 0,
         });
-        self.at = now;
+        self.at = Some(now);
         risen.is_none()
     }
 }
@@ -93,16 +103,16 @@ pub(super) struct Moved {
 }
 
 /// What the counters of a service say.
-fn read(names: Option<&rules::Counted>, counted: &Counted) -> Read {
-    let Some(names) = names else { return Read::default() };
+fn read(names: Option<&rules::Counted>, counted: Option<&Counted>) -> Read {
+    let Some(counted) = counted else { return [None; 4] };
+    let Some(names) = names else { return [Some(0); 4] };
     let of = |name: &rules::Name| counted.flows.get(name).copied().unwrap_or(0);
-    [
-        of(&names.legacy),
-        of(&names.target),
+    let [caught, glass] = [
         names.caught.as_ref().map_or(0, of),
         // It has the same name there.
         counted.glass.get(&names.legacy).copied().unwrap_or(0),
-    ]
+    ];
+    [of(&names.legacy), of(&names.target), caught, glass].map(Some)
 }
 
 fn endpoints(pool: Option<&Pool>) -> BTreeSet<Endpoint> {
@@ -118,7 +128,17 @@ impl One {
             target: endpoints(leaf.serving.target()),
             tallies: Tallies(read.map(|at| Meter { at, came: 0 })),
             drain: None,
+            out: false,
         }
+    }
+
+    /// No rule is about it from now on: what was sent to target goes where it is sent to. Its
+    /// counters went with the rules.
+    fn goes_out(&mut self, id: &ServiceId) -> Moved {
+        self.out = true;
+        let Tallies(meters) = &mut self.tallies;
+        meters.iter_mut().for_each(|meter| meter.at = Some(0));
+        Moved { id: id.clone(), sides: BTreeSet::from([Side::Target]), older: false }
     }
 
     /// What becomes of the flows of before, and what is known from now on.
@@ -141,7 +161,8 @@ impl One {
             let after = leaf.drain.filter(|_| exact);
             drain = after.map(|after| Drain { at: later(now, after), lost });
         }
-        let older = next.split > self.split;
+        // While no rule was about it, datagrams went where they were sent to.
+        let older = next.split > self.split || (self.out && next.split > Split::LEGACY);
         let tallies = if next.since == self.since { self.tallies } else { next.tallies };
         *self = Self { drain, tallies, ..next };
         Moved { id: leaf.id.clone(), sides, older }
@@ -168,13 +189,13 @@ impl Known {
         disk::put(directory, KEPT, self)
     }
 
-    /// Takes up that these services are in force: whose datagrams are decided anew. Counters that
-    /// are not known now are begun from nothing.
+    /// Takes up that these services are in force: whose datagrams are decided anew. Of all others
+    /// those that `may_return` are known on, and those that are still to be drained.
     pub(super) fn moved<'a>(
         &mut self,
         leaves: impl Iterator<Item = &'a Service>,
-        names: &BTreeMap<ServiceId, rules::Counted>,
-        counted: &Counted,
+        (names, counted): (&BTreeMap<ServiceId, rules::Counted>, Option<&Counted>),
+        may_return: impl Fn(&ServiceId) -> bool,
         now: Timestamp,
     ) -> Vec<Moved> {
         let mut before = std::mem::take(&mut self.0);
@@ -197,6 +218,14 @@ impl Known {
                 all.push(moved);
             }
         }
+        for (id, mut one) in before {
+            if !one.out {
+                all.push(one.goes_out(&id));
+            }
+            if one.drain.is_some() || may_return(&id) {
+                self.0.insert(id, one);
+            }
+        }
         all
     }
 
@@ -210,8 +239,8 @@ impl Known {
         for (id, one) in &mut self.0 {
             let Some(names) = names.get(id) else { continue };
             let Tallies(meters) = &mut one.tallies;
-            for (meter, now) in meters.iter_mut().zip(read(Some(names), counted)) {
-                anew |= meter.see(now);
+            for (meter, now) in meters.iter_mut().zip(read(Some(names), Some(counted))) {
+                anew |= now.is_some_and(|now| meter.see(now));
             }
         }
         anew
@@ -265,8 +294,8 @@ mod tests {
 
     fn moved(known: &mut Known, leaf: &Service, now: i64) -> Vec<(Vec<Side>, bool)> {
         let now = Timestamp::from_millis(now);
-        let names = BTreeMap::new();
-        let moved = known.moved(std::iter::once(leaf), &names, &Counted::default(), now);
+        let counted = (&BTreeMap::new(), Some(&Counted::default()));
+        let moved = known.moved(std::iter::once(leaf), counted, |_| false, now);
         moved.into_iter().map(|one| (one.sides.into_iter().collect(), one.older)).collect()
     }
 
@@ -297,10 +326,44 @@ mod tests {
 
     #[test]
     fn a_counter_that_was_made_anew_loses_nothing() {
-        let mut meter = Meter { at: 10, came: 0 };
+        let mut meter = Meter { at: Some(10), came: 0 };
         assert!(!meter.see(15));
         assert!(meter.see(3));
         assert!(!meter.see(4));
         assert_eq!(meter.came, 5 + 3 + 1);
+        let mut unread = Meter::default();
+        assert!(unread.see(7));
+        assert!(!unread.see(9));
+        assert_eq!(unread.came, 2);
+    }
+
+    /// It is closed when that is due, in a plan or not.
+    #[test]
+    fn what_went_is_drained_all_the_same() {
+        let mut known = Known::default();
+        moved(&mut known, &leaf(5_000, 1, Some(5)), 0);
+        moved(&mut known, &leaf(0, 2, Some(5)), 0);
+        let goes = |known: &mut Known| {
+            let counted = (&BTreeMap::new(), None);
+            let now = Timestamp::from_millis(1);
+            known.moved(std::iter::empty(), counted, |_| false, now).len()
+        };
+        assert_eq!((goes(&mut known), goes(&mut known)), (1, 0));
+        let id: ServiceId = "shop/web".parse().unwrap();
+        assert_eq!(known.due(Timestamp::from_millis(5_000)), [(id, Side::Target)]);
+        assert_eq!(goes(&mut known), 0);
+        assert_eq!(known, Known::default());
+    }
+
+    /// As an agent of before wrote it down.
+    #[test]
+    fn what_an_earlier_agent_kept_is_known() {
+        let kept = r#"{"shop/web":{"since":{"incarnation":1,"revision":1},
+            "split":0,"legacy":[],"target":[],
+            "tallies":[{"at":1,"came":2},{"at":0,"came":0},{"at":0,"came":0},{"at":0,"came":0}],
+            "drain":null}}"#;
+        let known: Known = serde_json::from_str(kept).unwrap();
+        assert_eq!(known.flows(&"shop/web".parse().unwrap()).legacy, 2);
+        assert!(!serde_json::to_string(&known).unwrap().contains("out"));
     }
 }

@@ -1,8 +1,9 @@
 mod apart;
 
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use agent::dataplane::Fake;
+use agent::dataplane::{DataplaneError, Fake, Straggler, Tally};
 use agent::rules::fake;
 use agent::rules::{Forbidden, Host, Marks, Table};
 use plan::Split;
@@ -56,6 +57,7 @@ impl Bench {
             again: again.0,
             links: watch::channel(None).1,
             in_force: watch::channel(InForce::default()).0,
+            watchdog: Watchdog::nobody(),
             state: State::default(),
         };
         let (again, noticed) = (again.1, Notify::new());
@@ -330,6 +332,167 @@ async fn a_restart_loses_no_count_and_nothing_that_was_to_be_done() {
     assert_eq!(bench.datagram(), "10.40.0.2");
     bench.restarts();
     assert_eq!(bench.datagram(), "10.30.0.2");
+}
+
+/// Ended by our command, which forgets nothing here, or by plain nft.
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_follow_break_glass_there_and_back() {
+    let mut bench = Bench::new("there-and-back");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.2", 1);
+    for by_nft in [false, true] {
+        assert_eq!(bench.datagram(), "10.40.0.2");
+        let directory = bench.actor.directory.clone();
+        if by_nft {
+            bench.put(bench.rollback_of(&["shop/web"]));
+        } else {
+            let mut log = Log::open(&directory).unwrap();
+            command(&bench, &mut log, &["shop/web"], Act::Rollback, None);
+            drop(log);
+            bench.actor.glass_changed(&bench.noticed);
+        }
+        bench.checks();
+        bench.checks();
+        assert_eq!(bench.datagram(), "10.30.0.2", "by nft: {by_nft}");
+        if by_nft {
+            bench.kernel(|kernel| kernel.delete(&name("crossfade_rollback")));
+        } else {
+            let mut log = Log::open(&directory).unwrap();
+            command(&bench, &mut log, &[], Act::Undo, None);
+            drop(log);
+            bench.actor.glass_changed(&bench.noticed);
+        }
+        bench.checks();
+        bench.checks();
+    }
+    assert_eq!(bench.datagram(), "10.40.0.2");
+}
+
+/// This host must not touch it any more, or it is in no plan any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_of_a_service_that_is_out_of_force_go_where_they_are_sent() {
+    let mut bench = Bench::new("out");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.2", 1);
+    assert_eq!(bench.datagram(), "10.40.0.2");
+    let before = bench.actor.world.lock().host.clone();
+    let mut host = before.clone();
+    host.forbidden.push(Forbidden {
+        net: "192.0.2.1/32".parse().unwrap(),
+        port: None,
+        why: "a test says so".to_owned(),
+    });
+    bench.actor.ask(Ask::Host(Box::new(host)), &mut bench.confirmed);
+    assert_eq!(Bench::refused(&bench.actor.applied()), ["shop"]);
+    assert_eq!(bench.datagram(), "192.0.2.1");
+    bench.restarts();
+    bench.actor.ask(Ask::Host(Box::new(before)), &mut bench.confirmed);
+    assert_eq!(bench.datagram(), "10.40.0.2", "it is back");
+    bench.sends_items(held([]));
+    assert_eq!(bench.datagram(), "192.0.2.1");
+}
+
+/// A table that does not say what was counted while this is so.
+struct Deaf(Fake, Arc<std::sync::atomic::AtomicBool>);
+
+impl agent::dataplane::Dataplane for Deaf {
+    fn adopt(&mut self) -> Result<agent::dataplane::Adopted, DataplaneError> {
+        self.0.adopt()
+    }
+
+    fn commit(&mut self, table: &Table) -> Result<agent::dataplane::Committed, DataplaneError> {
+        self.0.commit(table)
+    }
+
+    fn counters(&mut self) -> Result<BTreeMap<rules::Name, Tally>, DataplaneError> {
+        if self.1.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(DataplaneError::Restless(1));
+        }
+        self.0.counters()
+    }
+
+    fn stragglers(&mut self) -> Result<BTreeMap<rules::Name, Vec<Straggler>>, DataplaneError> {
+        self.0.stragglers()
+    }
+
+    fn forget(&mut self, which: &Forget) -> Result<(), DataplaneError> {
+        self.0.forget(which)
+    }
+
+    fn remove(&mut self) -> Result<bool, DataplaneError> {
+        self.0.remove()
+    }
+
+    fn is_intact(&mut self) -> Result<bool, DataplaneError> {
+        self.0.is_intact()
+    }
+}
+
+/// What was counted under the split before is none of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_that_cannot_be_read_when_the_split_changes() {
+    let mut bench = Bench::new("deaf");
+    bench.sends_datagrams(Split::TARGET, "10.40.0.2", 1);
+    bench.datagram();
+    assert_eq!(bench.measured(), [0, 1]);
+    let deaf = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let [ours, rollback] =
+        Kernel::TABLES.map(|table| Fake::new(Arc::clone(&bench.kernel), name(table)));
+    bench.actor.kernel = Kernel::new(Deaf(ours, Arc::clone(&deaf)), rollback);
+    bench.sends_datagrams(Split::LEGACY, "10.40.0.2", 2);
+    assert_eq!(bench.measured(), [0, 0]);
+    deaf.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(bench.measured(), [0, 0]);
+    assert_eq!(bench.datagram(), "10.30.0.2");
+    assert_eq!(bench.measured(), [1, 0]);
+    bench.checks();
+    bench.restarts();
+    assert_eq!(bench.measured(), [1, 0]);
+}
+
+/// As after an older package was put in place of a newer one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_read_takes_nothing_out_of_force() {
+    let mut bench = Bench::new("unreadable");
+    bench.sends(&[("shop", half())]);
+    let table = bench.table("crossfade").unwrap();
+    let lies_ready = std::fs::read(bench.actor.directory.join(files::ROLLBACK)).unwrap();
+    let (shop, mut newer) = item("shop", "192.0.2.1", half(), 20);
+    newer.body = bytes::Bytes::from_static(b"\xff");
+    let host = bench.actor.world.lock().host.clone();
+    let mut world = World::new(host, bench.actor.world.lock().marks.clone());
+    world.take(&held([(shop, newer)]));
+    *bench.actor.world.lock() = world;
+    bench.restarts();
+    bench.checks();
+    assert_eq!(bench.table("crossfade"), Some(table));
+    assert_eq!(Bench::refused(&bench.actor.applied()), ["shop"]);
+    assert!(bench.actor.in_force.borrow().broken.is_some());
+    assert_eq!(std::fs::read(bench.actor.directory.join(files::ROLLBACK)).unwrap(), lies_ready);
+    // The controller says it in words that are understood.
+    assert!(bench.sends(&[("shop", Split::LEGACY)]).refused.is_empty());
+    assert!(bench.actor.state.broken.is_none());
+}
+
+/// Legacy is a program on this host.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_program_here_can_close_is_told() {
+    let mut bench = Bench::new("drained");
+    let drained = |bench: &mut Bench| {
+        let (done, mut drained) = oneshot::channel();
+        let services = vec!["book/web".parse().unwrap()];
+        bench.actor.ask(Ask::Drain { services, done }, &mut bench.confirmed);
+        let Drained { closed, left } = drained.try_recv().unwrap();
+        (closed.len(), left.len())
+    };
+    bench.sends(&[("book", half())]);
+    assert_eq!(drained(&mut bench), (0, 0));
+    bench.sends(&[("book", Split::TARGET)]);
+    assert_eq!(drained(&mut bench), (1, 0), "legacy is elsewhere");
+    let mut host = bench.actor.world.lock().host.clone();
+    host.own.extend(["192.0.2.1", "10.30.0.2"].map(|own| own.parse::<IpAddr>().unwrap()));
+    bench.actor.ask(Ask::Host(Box::new(host)), &mut bench.confirmed);
+    assert_eq!(drained(&mut bench), (0, 1));
+    bench.sends(&[("book", Split::LEGACY)]);
+    assert_eq!(drained(&mut bench), (1, 0), "target has lost");
 }
 
 /// What break-glass takes first is counted in its own table.

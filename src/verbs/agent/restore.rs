@@ -18,6 +18,10 @@ pub(super) async fn run(args: &Here) -> Result<Exit, Failure> {
         eprintln!("nobody confirmed the join: the agent takes it out");
         return Ok(Exit::Done);
     }
+    trial::begin(&directory, &settings);
+    if let Err(error) = files::give_to_owner(&directory) {
+        eprintln!("crossfade: {}; the agent may not read it", chain(&error));
+    }
     let failed = |error: DataplaneError| Failure::Failed(chain(&error));
     let mut world = World::read(&directory)?;
     let compiled = world.compile().map_err(Failure::Failed)?;

@@ -5,13 +5,12 @@ use std::{fs, io};
 
 use agent::dataplane::Forget;
 use controller::clock::Clock;
-use plan::Side;
 
 use super::{held, not_joined, unchanged};
 use crate::cli::agent::Rollback;
 use crate::following;
 use crate::glass::{self, Act, BY_RULES, Deed, Glass, GlassError, Log, NOT_BY_US};
-use crate::host::actor::has_datagrams;
+use crate::host::actor::turned;
 use crate::host::files;
 use crate::host::kernel::Kernel;
 use crate::host::world::World;
@@ -56,10 +55,12 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
     let (by, reason) = (by.as_str(), args.reason.as_deref().unwrap_or_default());
     let deed = |service| Deed { act, service, by, reason };
     let mut deeds: Vec<_> = services.into_iter().map(deed).collect();
-    if by_others && !args.undo {
-        // For everything: naming a service takes nothing of that away.
-        let (service, by, reason) = (None, BY_RULES, NOT_BY_US);
-        deeds.insert(0, Deed { act: Act::Rollback, service, by, reason });
+    // For everything: naming a service takes nothing of that away.
+    let others = Deed { act: Act::Rollback, service: None, by: BY_RULES, reason: NOT_BY_US };
+    let others: Vec<_> = by_others.then_some(others).into_iter().collect();
+    let stood = before.after(&others, Clock::start().now());
+    if !args.undo {
+        deeds.splice(..0, others);
     }
     let put =
         |glass: &Glass| Kernel::put_glass(&world, glass).map_err(|error| by_nft(unchanged(&error)));
@@ -74,7 +75,7 @@ pub(super) fn run(args: &Rollback, context: &Context) -> Result<Exit, Failure> {
         }
         Ok(_) | Err(_) => &ours,
     };
-    forget_datagrams(&world, all);
+    turn_datagrams(&world, &stood, all);
     let glass = written?;
     // Root made the file; the agent is to write in it too.
     if let Err(error) = files::give_to_owner(&directory) {
@@ -190,12 +191,10 @@ fn by_nft(failure: Failure, directory: &Path, act: Act) -> Failure {
     Failure::Failed(format!("{}; as root: {}", chain(&failure), nft(directory, act)))
 }
 
-/// Datagrams that are under way go to legacy too.
-fn forget_datagrams(world: &World, glass: &Glass) {
-    let leaves = world.leaves();
-    let covered = leaves.iter().filter(|leaf| has_datagrams(leaf) && glass.covers(&leaf.id));
-    let marked = covered.filter_map(|leaf| Some((world.marks.of(&leaf.id)?, Side::Target)));
-    let which = Forget { marked: marked.collect(), ..Forget::default() };
+/// Datagrams that are under way go that way too, to legacy or back.
+fn turn_datagrams(world: &World, before: &Glass, glass: &Glass) {
+    let marked = turned(&world.leaves(), &world.marks, before, glass);
+    let which = Forget { marked, ..Forget::default() };
     if let Ok(mut kernel) = Kernel::open() {
         kernel.forget(&which);
     }

@@ -147,7 +147,7 @@ fn tables_that_name_what_must_not_be_touched() {
         ("192.0.2.66", 80, "192.0.2.66", "192.0.2.66"),
     ] {
         let file = world.scratch.file("bad.yaml", &with_service(address, port, target));
-        // The controller takes all of them: the host refuses, that knows what it is used for.
+        // The controller takes all of them: the host refuses, which knows what it is used for.
         world.controller().run(&["apply", file.to_str().unwrap(), "--no-wait"]).ok();
         let why = world.until_nacked();
         assert!(why.contains(says), "{address}:{port}: {why}");

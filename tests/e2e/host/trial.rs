@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
+use agent::journal::Journal;
 use serde_json::Value;
 
 use super::booted::{self, ready};
@@ -83,6 +84,37 @@ fn a_trial_that_was_over_before_a_start_is_undone_first() {
     let log = agent.log();
     assert!(log.contains("nobody confirmed the join: the host is as it was"), "{log}");
     same(&before, &host(&world));
+}
+
+/// Whoever changes the host waits for its journal, and the process may be killed meanwhile.
+#[test]
+fn the_end_of_a_trial_is_known_before_anything_is_in_force() {
+    let test = "the_end_of_a_trial_is_known_before_anything_is_in_force";
+    let Some(world) = World::beside(test, PLAN) else { return };
+    world.join_with(&world.token(&["vm-1"]), &[]).ok();
+    let trial = world.data().join("trial.json");
+    let place = world.data().with_file_name("host");
+    fs::create_dir_all(&place).unwrap();
+    let journal = Journal::open(&place).unwrap();
+    let start = || {
+        let mut command = world.on_vm(crate::harness::BINARY);
+        command.args(["agent", "run"]);
+        Agent::start_unasked(&world, command)
+    };
+    let agent = start();
+    until("it is in force", || world.rules().contains("table inet crossfade").then_some(()));
+    let end = fs::read_to_string(&trial).unwrap();
+    agent.kill();
+    world.net.vm.run("nft", &["delete", "table", "inet", "crossfade"]);
+    let agent = start();
+    until("it is in force", || world.rules().contains("table inet crossfade").then_some(()));
+    assert_eq!(fs::read_to_string(&trial).unwrap(), end);
+    agent.kill();
+    drop(journal);
+    // Before the network is up.
+    fs::remove_file(&trial).unwrap();
+    world.vm(&["agent", "restore"]).ok();
+    assert!(trial.exists());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::rules::table::{Action, Family, Match, Rule};
 
 /// What the target's own gateways send, which would go round in a loop, is not touched. Those of
 /// this service's plan alone: another plan's are its clients like all others.
-pub(super) fn gateways(local: &Local<'_>, families: &[Family]) -> Vec<Rule> {
+pub(in crate::rules) fn gateways(local: &Local<'_>, families: &[Family]) -> Vec<Rule> {
     let nets = local.egress().filter(|net| families.contains(&Family::of(net.addr())));
     let accept = |net| Rule { matches: vec![Match::Source(net)], actions: vec![Action::Accept] };
     nets.map(|net| accept(net.trunc())).collect()

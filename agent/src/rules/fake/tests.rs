@@ -10,7 +10,7 @@ use crate::rules::compile::{compile, fixed};
 use crate::rules::host::Host;
 use crate::rules::mark::{self, Marks};
 use crate::rules::rollback::{self, rollback};
-use crate::rules::sample::{Leaf, address, host, marks, table};
+use crate::rules::sample::{Leaf, address, host, marks, net, table};
 use crate::rules::table::{Action, Chain, Match, Rule};
 
 fn packet(source: &str, to: &str, port: u16) -> Packet {
@@ -253,6 +253,30 @@ fn break_glass_leaves_alone_what_stays() {
     assert!(kernel.delete(&fixed(rollback::TABLE)));
     let flow = kernel.receive(packet("10.1.0.1", "10.0.1.11:8080", 3));
     assert_eq!(marks.read(flow.mark).unwrap().1, Side::Target);
+}
+
+/// Health probes and the target's own gateways.
+#[test]
+fn break_glass_leaves_alone_whom_our_table_does() {
+    let mut kernel = kernel();
+    // Legacy is this VM and another: whoever is held may be sent there.
+    let leaves = table(&[Leaf::orders(5_000)]);
+    let marks = marks(&leaves);
+    let host = Host { exempt: vec![net("10.0.9.0/24")], ..vm() };
+    kernel.put(compile(&leaves, &host, &marks).unwrap().table).unwrap();
+    kernel.put(rollback(&leaves, &host, &marks)).unwrap();
+    let mut sent_on = 0;
+    for low in 0..100 {
+        for to in ["10.0.1.10:8080", "10.0.1.11:8080"] {
+            for from in ["10.0.9", "10.9.0"] {
+                let flow = kernel.receive(packet(&format!("{from}.{low}"), to, 1));
+                assert!(!flow.translated, "{from}.{low} to {to}: {flow:?}");
+            }
+        }
+        let client = kernel.receive(packet(&format!("10.1.0.{low}"), "10.0.1.10:8080", 1));
+        sent_on += usize::from(client.translated);
+    }
+    assert!((20..80).contains(&sent_on), "{sent_on}");
 }
 
 /// A table as docker's, which leads ports of this host into containers.
