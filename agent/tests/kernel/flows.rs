@@ -193,7 +193,8 @@ fn flows_of_others(side: Side, mark: u32) {
     let (ids, marks) = many();
     assert_eq!(ids.first().and_then(|id| marks.of(id)).unwrap().value(side, false), mark);
     let space = Space::new("vm");
-    let chain = format!("type filter hook output priority -150; tcp dport 9999 ct mark set {mark}");
+    let chain =
+        format!("type filter hook output priority -150; tcp dport 9998-9999 ct mark set {mark}");
     let loaded =
         space.nft_file(&format!("table inet other {{\n chain out {{\n {chain}\n }}\n}}\n"));
     assert!(loaded.status.success());
@@ -206,9 +207,11 @@ fn flows_of_others(side: Side, mark: u32) {
         let mut netlink = space.enter(|| Netlink::open(settings()).unwrap());
         netlink.commit(&service(SHAPE)).unwrap();
         let mut tracked = space.enter(|| Tracked::open().unwrap());
+        // A program that another test is just starting has the listener too, until it runs.
+        let port = 9998 + u16::from(old_kernel);
         let (_listener, stream) = space.enter(|| {
-            let listener = TcpListener::bind("127.0.0.1:9999").unwrap();
-            let stream = TcpStream::connect("127.0.0.1:9999").unwrap();
+            let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+            let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
             (listener, stream)
         });
         let (from, to) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
