@@ -10,12 +10,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use agent::dataplane::{Dataplane as _, Netlink, Ownership, Settings};
 use agent::rules::{
     Action, Chain, Dispatch, Family, Hook, Key, Match, Name, Rule, Table, Transport,
 };
+
+/// How many changes come alone, and how long after the one before: until the processor sleeps and
+/// its caches hold something else, as on a host where a weight changes now and then.
+const RESTED: u16 = 300;
+const REST: Duration = Duration::from_millis(20);
 
 /// The side's bit of a flow's mark, and all of its bits.
 const SIDE: u32 = 1;
@@ -31,9 +37,13 @@ fn main() {
     println!("services                 {services}");
     println!("first commit             {:?}", commit(&mut netlink, &table));
 
-    let times = weights(&mut netlink, &mut table, services, changes, false);
+    let none = Duration::ZERO;
+    let times = weights(&mut netlink, &mut table, services, (0..changes, none), false);
     println!("one weight, of {changes:<9} {times}");
-    let times = weights(&mut netlink, &mut table, services, changes, true);
+    let rested = (changes..changes + RESTED, REST);
+    let times = weights(&mut netlink, &mut table, services, rested, false);
+    println!("one that comes alone     {times}");
+    let times = weights(&mut netlink, &mut table, services, (0..changes, none), true);
     println!("and the host's side      {times}");
     let times = endpoints(&mut netlink, &mut table, services);
     println!("one endpoint, of 500     {times}");
@@ -59,15 +69,17 @@ fn settings() -> Settings {
     Settings { table: name("crossfade"), ownership: Ownership::Persistent, old_kernel: false }
 }
 
-/// Weights of one service after the other; `host`: which moves the host itself too.
+/// Weights of one service after the other, each after a rest; `host`: which moves the host itself
+/// too.
 fn weights(
     netlink: &mut Netlink,
     table: &mut Table,
     services: u16,
-    changes: u16,
+    (changes, rest): (Range<u16>, Duration),
     host: bool,
 ) -> String {
     let change = |change: u16| {
+        std::thread::sleep(rest);
         let service = change % services;
         let more = u32::from(change) + u32::from(host);
         let split = u16::try_from(1 + more * 7 % 9_999).expect("below 10000");
@@ -81,7 +93,7 @@ fn weights(
             assert!(done.messages > 0, "something was changed");
         })
     };
-    figures((0..changes).map(change).collect())
+    figures(changes.map(change).collect())
 }
 
 /// A target's endpoint of one service after the other.

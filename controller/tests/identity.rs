@@ -440,7 +440,11 @@ async fn a_restore_revives_no_machine_and_no_token() {
     let restored = restore(&backup, &directory, &actor(), now).unwrap();
     assert_eq!((restored.machines.withdrawn, restored.machines.unsure.len()), (1, 0));
     let world = World::new(&kept).await;
-    let refused = vm.report(&world).await.unwrap_err();
+    let mut refused = vm.report(&world).await.unwrap_err();
+    if refused.code() != Code::PermissionDenied {
+        // Its connection was quicker than the first look at who is there, which cuts it off.
+        refused = vm.report(&world).await.unwrap_err();
+    }
     assert!(refused.message().contains("revoked"), "{refused}");
     let refused = Vm::enrol(&world, &two).await.unwrap_err();
     assert!(refused.message().contains("withdrawn"), "{refused}");
