@@ -20,9 +20,9 @@ const DOORS_MAX: usize = 256;
 /// The most doors that are rendered for and show some services alone, as many as there may be sets
 /// of services that VMs with an Envoy are limited to. Each costs its own tables of a few services,
 /// and of what changes an entry in each that has it: the encoding is that of all. Where all of them
-/// have one service, a new weight of it costs 11 ms of CPU rather than 2 (`xds/examples/weights.rs`,
-/// of 10 000 services), beside the 200 ms that sending it to 5 000 streams takes. They take no other
-/// door's room.
+/// have one service, a new weight of it costs 11 ms of CPU rather than 2
+/// (`xds/examples/weights.rs`, of 10 000 services), beside the 200 ms that sending it to 5 000
+/// streams takes. They take no other door's room.
 const LIMITED_MAX: usize = 500;
 
 /// How long a door is rendered for after the last client has gone that came by it: longer than
