@@ -211,14 +211,16 @@ pub(crate) fn dial(controllers: &[String], following: &Following) -> Result<Dial
 }
 
 /// The first service that a controller which came up from a backup would move, though no operator
-/// has acted on its plan since.
+/// has acted on its plan since. Both lists are sorted by id.
 pub(crate) fn moved_by_restore<'a>(
     held: &[Arc<Service>],
     new: &'a [Arc<Service>],
 ) -> Option<&'a ServiceId> {
     let moves = |leaf: &&Arc<Service>| {
-        let old = held.iter().find(|old| old.id == leaf.id);
-        leaf.motion == Motion::Restored && old.is_some_and(|old| old.serving != leaf.serving)
+        leaf.motion == Motion::Restored
+            && held
+                .binary_search_by(|old| old.id.cmp(&leaf.id))
+                .is_ok_and(|at| held.get(at).is_some_and(|old| old.serving != leaf.serving))
     };
     new.iter().find(moves).map(|leaf| &leaf.id)
 }

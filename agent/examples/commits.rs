@@ -83,11 +83,12 @@ fn weights(
         let service = change % services;
         let more = u32::from(change) + u32::from(host);
         let split = u16::try_from(1 + more * 7 % 9_999).expect("below 10000");
-        table.chains.insert(part("split", service), split_chain(service, split));
+        table.chains.insert(part("split", service), split_chain(service, split).into());
         if host {
             let own = if (change / services).is_multiple_of(2) { side_chain() } else { empty() };
-            table.chains.insert(part("self", service), own);
+            table.chains.insert(part("self", service), own.into());
         }
+        *table = anew(table);
         timed(|| {
             let done = netlink.commit(table).expect("the kernel takes it");
             assert!(done.messages > 0, "something was changed");
@@ -96,12 +97,27 @@ fn weights(
     figures(changes.map(change).collect())
 }
 
+/// As the compiler makes it: with all that it shares with the one before.
+fn anew(table: &Table) -> Table {
+    let map = |map: &Dispatch| Dispatch {
+        family: map.family,
+        chains: map.chains.iter().map(|(key, chain)| (*key, chain.clone())).collect(),
+    };
+    Table {
+        counters: table.counters.iter().cloned().collect(),
+        dispatch: table.dispatch.iter().map(|(name, of)| (name.clone(), map(of))).collect(),
+        chains: table.chains.iter().map(|(name, of)| (name.clone(), of.clone())).collect(),
+        ..table.clone()
+    }
+}
+
 /// A target's endpoint of one service after the other.
 fn endpoints(netlink: &mut Netlink, table: &mut Table, services: u16) -> String {
     let change = |change: u16| {
         let service = change % services;
         let octet = u8::try_from(50 + change / services % 100).expect("below 150");
-        table.chains.insert(part("target", service), endpoint_chain("target", service, octet));
+        let chain = endpoint_chain("target", service, octet);
+        table.chains.insert(part("target", service), chain.into());
         commit(netlink, table)
     };
     figures((0..500).map(change).collect())
@@ -111,7 +127,7 @@ fn all_weights(netlink: &mut Netlink, table: &mut Table, services: u16) -> Strin
     let round = |round: u16| {
         for service in 0..services {
             let split = split_chain(service, 1 + round);
-            table.chains.insert(part("split", service), split);
+            table.chains.insert(part("split", service), split.into());
         }
         commit(netlink, table)
     };
@@ -171,7 +187,7 @@ fn table(services: u16) -> Table {
     {
         let dispatch = rule(vec![], vec![Action::Dispatch(name(map))]);
         let chain_of = Chain { hook: Some((hook, -110)), rules: vec![dispatch] };
-        table.chains.insert(name(chain), chain_of);
+        table.chains.insert(name(chain), chain_of.into());
     }
     table
 }
@@ -186,15 +202,17 @@ fn add_service(table: &mut Table, service: u16) {
     let mut arriving = vec![ask("clients", service), rule(vec![no], vec![Action::Accept])];
     arriving.extend(sides("split", service));
     let chains = &mut table.chains;
-    let mut put = |word, rules| chains.insert(part(word, service), Chain { hook: None, rules });
+    let mut put = |word, rules| {
+        chains.insert(part(word, service), Chain { hook: None, rules }.into());
+    };
     put("in", arriving);
     put("clients", networks.into());
     put("own", sides("self", service));
     put("self", Vec::new());
-    chains.insert(part("split", service), split_chain(service, 1_000));
+    chains.insert(part("split", service), split_chain(service, 1_000).into());
     for (side, octet) in [("legacy", 30), ("target", 40)] {
         table.counters.insert(part(side, service));
-        table.chains.insert(part(side, service), endpoint_chain(side, service, octet));
+        table.chains.insert(part(side, service), endpoint_chain(side, service, octet).into());
     }
 }
 

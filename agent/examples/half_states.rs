@@ -207,8 +207,8 @@ fn table(weight: u16) -> Table {
             let arriving = name(&format!("{}-{family}", stream.name));
             chains.insert(key, arriving.clone());
             let split = name(&format!("{arriving}-split"));
-            table.chains.insert(arriving, sides(stream, &split));
-            table.chains.insert(split, split_chain(family, weight));
+            table.chains.insert(arriving, sides(stream, &split).into());
+            table.chains.insert(split, split_chain(family, weight).into());
         }
         table.dispatch.insert(name(map), Dispatch { family, chains });
     }
@@ -216,12 +216,12 @@ fn table(weight: u16) -> Table {
         for (side, mark, net) in [("target", 3, 40), ("legacy", 2, 30)] {
             let side = name(&format!("{}-{side}", stream.name));
             table.counters.insert(side.clone());
-            table.chains.insert(side.clone(), endpoints(side, mark, net));
+            table.chains.insert(side.clone(), endpoints(side, mark, net).into());
         }
     }
     let rules = ["in4", "in6"].map(|map| rule(vec![], vec![Action::Dispatch(name(map))]));
     let chain = Chain { hook: Some((Hook::Prerouting, -110)), rules: rules.into() };
-    table.chains.insert(name("prerouting"), chain);
+    table.chains.insert(name("prerouting"), chain.into());
     table
 }
 

@@ -20,7 +20,7 @@ pub(crate) mod sample;
 pub mod table;
 pub mod text;
 
-pub use self::compile::{Compiled, Counted, Reject, Told, compile};
+pub use self::compile::{Compiled, Counted, Pieces, Reject, Told, compile, compile_after, judge};
 pub use self::diff::{Change, diff};
 pub use self::host::{Capture, Forbidden, Host, SocketMark};
 pub use self::local::legacy_stays;

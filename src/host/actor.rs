@@ -34,9 +34,10 @@ use self::known::Known;
 use crate::disk;
 use crate::glass::{Glass, LOOK_EVERY, Stamp};
 use crate::host::files;
-use crate::host::kernel::Kernel;
+use crate::host::kernel::{self, Kernel};
 use crate::host::report::{self, InForce};
 use crate::host::watchdog::Watchdog;
+use crate::host::world::GlassOf;
 use crate::verbs::chain;
 
 /// How often the kernel is asked whether it holds what it should, and whether break-glass is there.
@@ -69,7 +70,9 @@ pub(super) struct State {
     glass: Glass,
     /// What is in the kernel, by the services' leaves.
     leaves: Vec<Arc<Service>>,
-    counted: BTreeMap<ServiceId, Counted>,
+    counted: BTreeMap<ServiceId, Arc<Counted>>,
+    /// What counters stood at, if they were read just now.
+    read: Option<kernel::Counted>,
     told: Vec<String>,
     /// What is done otherwise than the plan asks, of that.
     otherwise: Vec<Told>,
@@ -91,6 +94,8 @@ pub(super) struct State {
     due: Forget,
     /// Of the rules of break-glass, as they are on disk.
     written: Option<Digest>,
+    /// What they were made of.
+    written_of: Option<GlassOf>,
 }
 
 impl Actor {
@@ -138,7 +143,10 @@ impl Actor {
                     });
                     self.watchdog.tell();
                 }
-                _ = count.tick() => tokio::task::block_in_place(|| self.show()),
+                _ = count.tick() => tokio::task::block_in_place(|| {
+                    self.state.read = None;
+                    self.show();
+                }),
             }
             if std::mem::take(&mut self.state.untold) {
                 // The controller hears what is refused now, or is no longer.
@@ -321,9 +329,12 @@ impl Actor {
             // What lies there is about more.
             return;
         }
-        let text = {
+        let (text, of) = {
             let world = self.world.lock();
-            rules::text(&world.rollback(|_| true))
+            if self.state.written_of.as_ref().is_some_and(|of| world.has_glass_of(of)) {
+                return;
+            }
+            (rules::text(&world.rollback(|_| true)), world.glass_of())
         };
         let digest = Digest::of(text.as_bytes());
         let path = self.directory.join(files::ROLLBACK);
@@ -332,10 +343,14 @@ impl Actor {
             self.state.written = std::fs::read(&path).ok().map(|found| Digest::of(&found));
         }
         if self.state.written == Some(digest) {
+            self.state.written_of = Some(of);
             return;
         }
         match disk::write(&path, text.as_bytes(), 0o644) {
-            Ok(()) => self.state.written = Some(digest),
+            Ok(()) => {
+                self.state.written = Some(digest);
+                self.state.written_of = Some(of);
+            }
             Err(error) => {
                 tracing::error!(%error, path = %path.display(), "break-glass cannot be prepared");
             }
@@ -343,15 +358,17 @@ impl Actor {
     }
 
     fn show(&mut self) {
-        let counted = self.kernel.counted();
-        if let Ok(counted) = &counted {
-            self.state.unkept |= self.state.known.see(&self.state.counted, counted);
-        }
+        let just = self.state.read.take();
+        let counted = just.or_else(|| {
+            let counted = self.kernel.counted().ok()?;
+            self.state.unkept |= self.state.known.see(&self.state.counted, &counted);
+            Some(counted)
+        });
         let counted = counted.unwrap_or_default();
         let in_force = {
             let state = &self.state;
             let services = state.leaves.iter().map(|leaf| {
-                let names = state.counted.get(&leaf.id);
+                let names = state.counted.get(&leaf.id).map(AsRef::as_ref);
                 report::service(leaf, names, &counted, state.known.flows(&leaf.id))
             });
             InForce {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent::dataplane::Forget;
-use agent::rules::{self, Compiled, Host, Marks, Table};
+use agent::rules::{self, Compiled, Host, Marks, Pieces, Reject, Table};
 use bytes::Bytes;
 use plan::snapshot::Service;
+use plan::spec::Clients;
 use plan::{PlanName, ServiceId, Side, Split, Token};
 use xds::follow::{Held, Item};
 use xds::own::HostTable;
@@ -33,6 +34,18 @@ pub(crate) struct World {
     pub(crate) marks: Marks,
     /// The newest tables that anything was taken of.
     pub(super) through: Token,
+    /// Of the last rules: most services of the next are the same.
+    pieces: Pieces,
+    /// The table that was judged last, as it came: mostly it is taken next.
+    judged: Option<(Bytes, HostTable)>,
+}
+
+/// What the rules of break-glass are made of.
+#[derive(Debug)]
+pub(super) struct GlassOf {
+    leaves: Vec<Arc<Service>>,
+    host: Host,
+    marks: Marks,
 }
 
 impl World {
@@ -45,6 +58,8 @@ impl World {
             host,
             marks,
             through: Token::NEVER,
+            pieces: Pieces::default(),
+            judged: None,
         }
     }
 
@@ -72,13 +87,14 @@ impl World {
     /// Takes up what is held; it has been checked.
     pub(crate) fn take(&mut self, held: &Held) {
         let mut tables = BTreeMap::new();
+        let judged = self.judged.take();
         self.unreadable.clear();
         for (name, item) in &held.resources {
             let Ok(plan) = name.as_str().parse::<PlanName>() else { continue };
             let table = match self.tables.remove(&plan) {
                 Some((version, table)) if version == item.version => table,
-                old => match HostTable::decode(&item.body) {
-                    Ok(table) => reusing(table, old.as_ref().map(|(_, table)| table)),
+                old => match read(&item.body, judged.as_ref(), old.as_ref().map(|(_, it)| it)) {
+                    Ok(table) => table,
                     Err(error) => {
                         tracing::error!(plan = %plan, %error, "a table held is none");
                         let why = format!("what is held of it cannot be read: {error}");
@@ -139,6 +155,21 @@ impl World {
         rules::rollback(&table, &self.host, &self.marks)
     }
 
+    /// What the rules of break-glass for all that is held are made of.
+    pub(super) fn glass_of(&self) -> GlassOf {
+        GlassOf { leaves: self.leaves(), host: self.host.clone(), marks: self.marks.clone() }
+    }
+
+    /// Whether they are the same as when they were made of this.
+    pub(super) fn has_glass_of(&self, of: &GlassOf) -> bool {
+        let same = |(old, new): (&Arc<Service>, &Arc<Service>)| rules::rollback::is_same(old, new);
+        let leaves = self.leaves();
+        self.host == of.host
+            && self.marks == of.marks
+            && leaves.len() == of.leaves.len()
+            && of.leaves.iter().zip(&leaves).all(same)
+    }
+
     /// The rules for all that is held and can be in force. Services that are new have marks then.
     ///
     /// # Errors
@@ -182,7 +213,10 @@ impl World {
     fn whole(&mut self) -> Result<Compiled, String> {
         let table = self.merged(None);
         self.marks = marks(&self.marks, &table)?;
-        compiled(&table, &self.host, &self.marks)
+        let compiled = rules::compile_after(&self.pieces, &table, &self.host, &self.marks);
+        let compiled = compiled.map_err(reasons)?;
+        self.pieces = compiled.pieces.clone();
+        Ok(compiled)
     }
 
     /// All flows that our rules sent on, of services that went too; of others none, as of those
@@ -209,7 +243,7 @@ impl World {
     /// # Errors
     /// Why it is not taken.
     pub(super) fn check(
-        &self,
+        &mut self,
         name: &str,
         body: &Bytes,
         held: Option<&Item>,
@@ -217,10 +251,15 @@ impl World {
         let plan: PlanName =
             name.parse().map_err(|_| "it is not called as a plan is".to_owned())?;
         let table = HostTable::decode(body).map_err(|error| error.to_string())?;
+        let in_force = self.tables.get(&plan);
+        let table = reusing(table, in_force.map(|(_, table)| table));
         if let Some(leaf) = table.services.iter().find(|leaf| leaf.id.plan != plan) {
             return Err(format!("it holds {}", leaf.id));
         }
-        let old = held.and_then(|item| HostTable::decode(&item.body).ok());
+        let old = held.and_then(|item| match in_force {
+            Some((version, table)) if *version == item.version => Some(table.clone()),
+            _ => HostTable::decode(&item.body).ok(),
+        });
         if let Some(old) = old
             && let Some(leaf) = moved_by_restore(&old.services, &table.services)
         {
@@ -232,7 +271,10 @@ impl World {
         }
         let merged = self.merged(Some((&plan, &table)));
         let marks = marks(&self.marks, &merged)?;
-        compiled(&merged, &self.host, &marks).map(drop)
+        let judged = rules::judge(&self.pieces, &merged, &self.host, &marks);
+        self.pieces = judged.map_err(reasons)?;
+        self.judged = Some((body.clone(), table));
+        Ok(())
     }
 
     /// The plans that have any of these services at a split over 0.
@@ -262,29 +304,53 @@ fn marks(marks: &Marks, table: &HostTable) -> Result<Marks, String> {
 /// The most reasons that are told at once: an operator reads them on one line.
 const REASONS_MAX: usize = 5;
 
-fn compiled(table: &HostTable, host: &Host, marks: &Marks) -> Result<Compiled, String> {
-    rules::compile(table, host, marks).map_err(|rejects| {
-        let more = rejects.len().saturating_sub(REASONS_MAX);
-        let mut reasons: Vec<String> =
-            rejects.iter().take(REASONS_MAX).map(ToString::to_string).collect();
-        if more > 0 {
-            reasons.push(format!("and {more} more"));
-        }
-        reasons.join("; ")
-    })
+fn reasons(rejects: Vec<Reject>) -> String {
+    let more = rejects.len().saturating_sub(REASONS_MAX);
+    let mut reasons: Vec<String> =
+        rejects.iter().take(REASONS_MAX).map(ToString::to_string).collect();
+    if more > 0 {
+        reasons.push(format!("and {more} more"));
+    }
+    reasons.join("; ")
+}
+
+/// The table of this body, which may be the one that was judged last.
+fn read(
+    body: &Bytes,
+    judged: Option<&(Bytes, HostTable)>,
+    before: Option<&HostTable>,
+) -> Result<HostTable, xds::own::Reject> {
+    match judged.filter(|(of, _)| of == body) {
+        Some((_, table)) => Ok(table.clone()),
+        None => HostTable::decode(body).map(|table| reusing(table, before)),
+    }
 }
 
 /// The table with the leaves of `before` where they are equal, so that who compares pointers sees
 /// what changed.
 fn reusing(mut table: HostTable, before: Option<&HostTable>) -> HostTable {
     let Some(before) = before else { return table };
+    let clients = shared(&table, before);
+    let mut before = before.services.iter().peekable();
     for leaf in &mut table.services {
-        let old = before.services.binary_search_by(|old| old.id.cmp(&leaf.id)).ok();
-        if let Some(old) = old.and_then(|at| before.services.get(at)).filter(|old| *old == leaf) {
+        if let Some(clients) = &clients {
+            Arc::make_mut(leaf).clients = Arc::clone(clients);
+        }
+        while before.next_if(|old| old.id < leaf.id).is_some() {}
+        if let Some(old) = before.next_if(|old| *old == leaf) {
             *leaf = Arc::clone(old);
         }
     }
     table
+}
+
+/// The clients before, if they are the same now: the services of a plan share theirs, and so they
+/// are compared once and not with each.
+fn shared(table: &HostTable, before: &HostTable) -> Option<Arc<Clients>> {
+    let [now, before] = [table, before].map(|table| table.services.first());
+    let (now, before) = (&now?.clients, &before?.clients);
+    let of_all = table.services.iter().all(|leaf| Arc::ptr_eq(&leaf.clients, now));
+    (of_all && now == before).then(|| Arc::clone(before))
 }
 
 #[cfg(test)]

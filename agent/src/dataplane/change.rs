@@ -3,6 +3,8 @@
 //! Chains are filled anew as a whole, each at one moment for packets: who enters it before sees the
 //! old rules to their end, who enters later the new ones. Counters and sets of stragglers stay.
 
+use std::sync::Arc;
+
 use super::encode::{Messages, element, object, rule};
 use super::error::DataplaneError;
 use super::held::{self, Held};
@@ -35,7 +37,8 @@ pub(super) fn steps(held: &Held, table: &Table) -> Option<Vec<Change>> {
     (!strange && !changes.contains(&Change::Replace)).then_some(changes)
 }
 
-/// The steps where only rules differ, which is most often so: one walk over both tables.
+/// The steps where only rules differ, which is most often so: one walk over both tables, which does
+/// not look into what they share.
 fn refilled(held: &Held, table: &Table) -> Option<Vec<Change>> {
     let old = &held.table;
     let same = held.written
@@ -49,7 +52,13 @@ fn refilled(held: &Held, table: &Table) -> Option<Vec<Change>> {
     }
     let mut changes = Vec::new();
     for ((name, new), (was, old)) in table.chains.iter().zip(&old.chains) {
-        if name != was || new.hook != old.hook {
+        if name != was {
+            return None;
+        }
+        if Arc::ptr_eq(new, old) {
+            continue;
+        }
+        if new.hook != old.hook {
             return None;
         }
         if new.rules != old.rules {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::decode::{self, ChainFound, ElementFound, SetFound};
 use super::encode::Verb;
@@ -61,7 +62,7 @@ impl Held {
             set.prefix = table.stragglers.get(name).map_or(0, |new| new.prefix);
         }
         for chain in seen.chains.values_mut() {
-            chain.rules = vec![Rule::default()];
+            Arc::make_mut(chain).rules = vec![Rule::default()];
         }
         Cow::Owned(seen)
     }
@@ -78,7 +79,7 @@ impl Held {
             if let Change::PutChain(name) = change
                 && let Some(chain) = table.chains.get(name)
             {
-                self.table.chains.insert(name.clone(), chain.clone());
+                self.table.chains.insert(name.clone(), Arc::clone(chain));
             }
         }
     }
@@ -96,7 +97,9 @@ impl Held {
             }
         };
         match Name::new(&found.name) {
-            Ok(name) => drop(self.table.chains.insert(name, Chain { hook, rules: Vec::new() })),
+            Ok(name) => {
+                self.table.chains.insert(name, Arc::new(Chain { hook, rules: Vec::new() }));
+            }
             Err(_) => self.strange = true,
         }
     }

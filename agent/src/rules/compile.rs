@@ -30,6 +30,7 @@ mod catch;
 mod check;
 mod limits;
 mod own;
+mod piece;
 mod post;
 mod rows;
 mod side;
@@ -42,6 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use plan::snapshot::Service;
 use plan::split::Side;
 use plan::{ServiceId, Split};
 use xds::own::HostTable;
@@ -49,8 +51,9 @@ use xds::own::HostTable;
 pub(super) use self::ask::{gateways, stay};
 pub use self::check::Reject;
 pub use self::limits::{BYTES_MAX, ENDPOINTS_MAX, NETWORKS_MAX, RULES_MAX, STRAGGLERS_MAX};
+pub use self::piece::Pieces;
+use self::piece::WORDS;
 pub(super) use self::post::post;
-use self::rows::Rows;
 pub(super) use self::side::side;
 use crate::returns::NOT_YET;
 use crate::rules::forwarded::forwarded;
@@ -78,7 +81,11 @@ pub struct Compiled {
     /// What the plan asks for and this host cannot do; none of it is an error.
     pub told: Vec<Told>,
     /// Where each service is counted.
-    pub counted: BTreeMap<ServiceId, Counted>,
+    pub counted: BTreeMap<ServiceId, Arc<Counted>>,
+    /// For the next table.
+    pub pieces: Pieces,
+    /// How many bytes it takes as messages to the kernel, or a few less.
+    bytes: usize,
 }
 
 /// What the plan asks of a service and this host cannot do.
@@ -90,6 +97,13 @@ pub struct Told {
     pub words: String,
     /// It is that flows do not keep their source.
     pub masquerades: bool,
+}
+
+impl Counted {
+    /// Its counters.
+    fn counters(&self) -> impl Iterator<Item = &Name> {
+        [&self.legacy, &self.target].into_iter().chain(&self.caught)
+    }
 }
 
 impl fmt::Display for Told {
@@ -116,43 +130,109 @@ pub struct Counted {
 /// # Errors
 /// Everything that is wrong, at once; the kernel should be left as it is.
 pub fn compile(table: &HostTable, host: &Host, marks: &Marks) -> Result<Compiled, Vec<Reject>> {
-    let locals = locals(table, host);
+    compile_after(&Pieces::default(), table, host, marks)
+}
+
+/// The same, with what services added to an earlier table where nothing about them changed: their
+/// leaves are the same by pointer, and so is the host, and their mark.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_after(
+    before: &Pieces,
+    table: &HostTable,
+    host: &Host,
+    marks: &Marks,
+) -> Result<Compiled, Vec<Reject>> {
+    let Frame { mut build, pieces, shared, bytes } = frame(before, table, host, marks)?;
+    build.fill(&pieces);
+    let told = pieces.iter().flat_map(|piece| &piece.told).cloned().chain(shared).collect();
+    let counted = pieces.iter().map(|piece| (piece.leaf.id.clone(), Arc::clone(&piece.counted)));
+    Ok(Compiled { table: build.table, told, counted: counted.collect(), pieces, bytes })
+}
+
+/// Whether [`compile_after`] would compile it; what services would add to the table.
+///
+/// # Errors
+/// As [`compile`].
+pub fn judge(
+    before: &Pieces,
+    table: &HostTable,
+    host: &Host,
+    marks: &Marks,
+) -> Result<Pieces, Vec<Reject>> {
+    frame(before, table, host, marks).map(|frame| frame.pieces)
+}
+
+/// A table without what services add, and that.
+struct Frame {
+    build: Build,
+    pieces: Pieces,
+    shared: Vec<Told>,
+    bytes: usize,
+}
+
+/// Everything that can be wrong is found here.
+fn frame(
+    before: &Pieces,
+    table: &HostTable,
+    host: &Host,
+    marks: &Marks,
+) -> Result<Frame, Vec<Reject>> {
+    let (leaves, locals): (Vec<_>, Vec<_>) = each(table, host).unzip();
     let keys = Keys::of(&locals);
     check::all(host, marks, &locals, &keys)?;
+    let services = leaves.into_iter().zip(&locals).zip(keys.families(locals.len()));
+    let services = services.filter_map(|((leaf, local), held)| {
+        // None is left out: who has no mark was refused.
+        Some(Compiling { leaf, local, mark: marks.of(&leaf.id)?, held })
+    });
+    let pieces = before.next(host, services);
     let mut build = Build::new(TABLE, COMMENT);
     build.base(host);
-    let mut rows = Rows::default();
-    for (local, held) in locals.iter().zip(keys.families(locals.len())) {
-        if let Some(mark) = marks.of(&local.leaf.id) {
-            build.service(&Compiling { local, mark, held }, &mut rows);
-        }
-    }
-    build.dispatch(&keys, &locals);
-    build.tell(&keys, &locals);
+    build.dispatch(&keys, &pieces);
     let mut leaving = post(&locals, marks);
     if let Some((look, sources)) = post::proving(host) {
         leaving.insert(0, look);
         build.put(post::SOURCES, sources);
     }
     build.put("postrouting", hooked(Hook::Postrouting, PRIORITY_POST, leaving));
-    let rules = build.table.chains.values().map(|chain| chain.rules.len()).sum();
+    let bytes = size(&build.table, &pieces)?;
+    let shared = shared(&keys, &locals).collect();
+    Ok(Frame { build, pieces, shared, bytes })
+}
+
+/// How many bytes it takes as messages: what is common to all services, and they.
+fn size(table: &Table, pieces: &Pieces) -> Result<usize, Vec<Reject>> {
+    let rules = table.chains.values().map(|chain| chain.rules.len()).sum::<usize>()
+        + pieces.iter().map(|piece| piece.rules).sum::<usize>();
     if rules > RULES_MAX {
         return Err(vec![Reject::Rules { rules }]);
     }
-    let bytes = size::table(&build.table);
+    let bytes = size::frame(table)
+        + size::chains(&table.chains)
+        + pieces.iter().map(|piece| piece.bytes).sum::<usize>();
     if bytes > BYTES_MAX {
         return Err(vec![Reject::Bytes { bytes }]);
     }
-    Ok(Compiled { table: build.table, told: build.told, counted: build.counted })
+    Ok(bytes)
 }
 
 /// The services that this host has rules for, in the order of the table.
 pub(super) fn locals<'a>(table: &'a HostTable, host: &'a Host) -> Vec<Local<'a>> {
-    table.services.iter().filter_map(|leaf| Local::of(leaf, host)).collect()
+    each(table, host).map(|(_, local)| local).collect()
+}
+
+fn each<'a>(
+    table: &'a HostTable,
+    host: &'a Host,
+) -> impl Iterator<Item = (&'a Arc<Service>, Local<'a>)> {
+    table.services.iter().filter_map(|leaf| Some((leaf, Local::of(leaf, host)?)))
 }
 
 /// One service while it is compiled.
 struct Compiling<'a> {
+    leaf: &'a Arc<Service>,
     local: &'a Local<'a>,
     mark: Mark,
     /// The families of this host's own addresses where it may catch.
@@ -162,8 +242,6 @@ struct Compiling<'a> {
 /// A table that grows.
 pub(super) struct Build {
     pub(super) table: Table,
-    told: Vec<Told>,
-    counted: BTreeMap<ServiceId, Counted>,
 }
 
 impl Build {
@@ -176,11 +254,11 @@ impl Build {
             dispatch: BTreeMap::new(),
             chains: BTreeMap::new(),
         };
-        Self { table, told: Vec::new(), counted: BTreeMap::new() }
+        Self { table }
     }
 
     pub(super) fn put(&mut self, name: &str, chain: Chain) {
-        self.table.chains.insert(fixed(name), chain);
+        self.table.chains.insert(fixed(name), Arc::new(chain));
     }
 
     /// The chains that the kernel calls for destinations.
@@ -196,61 +274,44 @@ impl Build {
         self.put("output", hooked(Hook::Output, PRIORITY, rules));
     }
 
-    fn service(&mut self, service: &Compiling<'_>, rows: &mut Rows) {
-        let local = service.local;
-        let id = &local.leaf.id;
-        let caught = local.is_here() || !service.held.is_empty();
-        let mut put = |word, rules| {
-            self.table.chains.insert(named(word, id), Chain { hook: None, rules });
+    /// Puts what services add, in the order of the maps: sorted as it comes, it is quickly in.
+    fn fill(&mut self, pieces: &Pieces) {
+        let counted = |of: fn(&Counted) -> Option<&Name>| {
+            pieces.iter().filter_map(move |piece| of(&piece.counted)).cloned()
         };
-        let clients = rows.chain(local);
-        put("in", split::arriving(local, service.mark, !clients.is_empty()));
-        if !clients.is_empty() {
-            put("clients", clients);
-        }
-        put("split", split::split(local));
-        put("own", own::chain(local, service.mark));
-        if let Some(decided) = own::decided(local) {
-            put("self", decided);
-        }
-        put("legacy", side(local, service.mark, Side::Legacy, &[local.family]));
-        let families = service.target_families();
-        if !families.is_empty() {
-            put("target", side(local, service.mark, Side::Target, &families));
-        }
-        if caught {
-            let catch = catch::chain(service);
-            if !catch.is_empty() {
-                put("full", split::full(local));
-            }
-            put("catch", catch);
-        }
-        let stragglers = if caught { catch::sets(service) } else { Vec::new() };
-        let counted = Counted {
-            legacy: named("legacy", id),
-            target: named("target", id),
-            caught: caught.then(|| named("caught", id)),
-            stragglers: stragglers.iter().map(|(name, _)| name.clone()).collect(),
+        let caught = counted(|of| of.caught.as_ref());
+        let [legacy, target] = [counted(|of| Some(&of.legacy)), counted(|of| Some(&of.target))];
+        self.table.counters = caught.chain(legacy).chain(target).collect();
+        let stragglers = pieces.iter().flat_map(|piece| &piece.stragglers);
+        self.table.stragglers = stragglers.cloned().collect();
+        let all = |word: usize| {
+            pieces.iter().filter_map(move |piece| piece.chains.get(word)?.as_ref()).cloned()
         };
-        let counters = [&counted.legacy, &counted.target].into_iter().chain(&counted.caught);
-        self.table.counters.extend(counters.cloned());
-        self.table.stragglers.extend(stragglers);
-        self.counted.insert(id.clone(), counted);
+        let base = std::mem::take(&mut self.table.chains);
+        self.table.chains = base.into_iter().chain((0..WORDS.len()).flat_map(all)).collect();
     }
 
-    fn dispatch(&mut self, keys: &Keys, locals: &[Local<'_>]) {
-        for (key, held) in &keys.held {
-            let (word, at) = match held {
-                Held::Logical(at) => ("in", at),
-                Held::Own(at) => ("catch", at),
-            };
-            let Some(local) = locals.get(*at) else { continue };
-            self.lead(Direction::In, *key, named(word, &local.leaf.id));
-            if matches!(held, Held::Logical(_)) {
-                self.lead(Direction::Out, *key, named("own", &local.leaf.id));
-            }
+    fn dispatch(&mut self, keys: &Keys, pieces: &Pieces) {
+        let held = |family: Family| {
+            let its = keys.held.iter().filter(move |(key, _)| Family::of(key.address) == family);
+            its.filter_map(|(key, held)| {
+                let (Held::Logical(at) | Held::Own(at)) = held;
+                Some((*key, matches!(held, Held::Logical(_)), pieces.get(*at)?))
+            })
+        };
+        for family in [Family::V4, Family::V6] {
+            let arriving = held(family).map(|(key, is_logical, piece)| {
+                (key, if is_logical { &piece.arriving } else { &piece.catch }.clone())
+            });
+            let own = held(family).filter(|(_, is_logical, _)| *is_logical);
+            let own = own.map(|(key, _, piece)| (key, piece.own.clone()));
+            self.map(Direction::In, family, arriving.collect());
+            self.map(Direction::Out, family, own.collect());
         }
-        self.all_maps();
+    }
+
+    fn map(&mut self, direction: Direction, family: Family, chains: BTreeMap<Key, Name>) {
+        self.table.dispatch.insert(fixed(direction.map(family)), Dispatch { family, chains });
     }
 
     /// Leads packets of this direction and destination to a chain.
@@ -267,41 +328,6 @@ impl Build {
             for family in [Family::V4, Family::V6] {
                 let map = self.table.dispatch.entry(fixed(direction.map(family)));
                 map.or_insert_with(|| Dispatch { family, chains: BTreeMap::new() });
-            }
-        }
-    }
-
-    fn tell(&mut self, keys: &Keys, locals: &[Local<'_>]) {
-        for local in locals {
-            let family = local.family;
-            let mut tell = |words: String| {
-                let service = local.leaf.id.clone();
-                self.told.push(Told { service, words, masquerades: false });
-            };
-            if !local.has_target(family) && local.leaf.serving.split() > Split::LEGACY {
-                tell(format!(
-                    "its target has no {family} address, which its logical address {} needs: \
-                     host clients stay on legacy",
-                    local.logical
-                ));
-            }
-            if local.endpoints(Side::Legacy, family).is_empty() {
-                tell(format!(
-                    "its legacy side has no {family} address: its host clients are left to \
-                     {} itself",
-                    local.logical
-                ));
-            }
-        }
-        for local in locals.iter().filter(|local| local.leaf.spec.preserve_source) {
-            self.told.extend(masqueraded(local));
-        }
-        for (key, at) in &keys.shared {
-            if let Some(local) = locals.get(*at) {
-                let service = local.leaf.id.clone();
-                let words =
-                    format!("stragglers at {key} are not caught: other services are there too");
-                self.told.push(Told { service, words, masquerades: false });
             }
         }
     }
@@ -322,10 +348,42 @@ impl Compiling<'_> {
     }
 }
 
+/// Clients whom a side cannot serve.
+fn unreached<'a>(local: &'a Local<'_>) -> impl Iterator<Item = Told> + 'a {
+    let family = local.family;
+    let target = !local.has_target(family) && local.leaf.serving.split() > Split::LEGACY;
+    let target = target.then(|| {
+        format!(
+            "its target has no {family} address, which its logical address {} needs: host clients \
+             stay on legacy",
+            local.logical
+        )
+    });
+    let legacy = local.endpoints(Side::Legacy, family).is_empty().then(|| {
+        format!(
+            "its legacy side has no {family} address: its host clients are left to {} itself",
+            local.logical
+        )
+    });
+    let told = |words| Told { service: local.leaf.id.clone(), words, masquerades: false };
+    target.into_iter().chain(legacy).map(told)
+}
+
+/// Addresses where nobody catches.
+fn shared<'a>(keys: &'a Keys, locals: &'a [Local<'_>]) -> impl Iterator<Item = Told> + 'a {
+    keys.shared.iter().filter_map(|(key, at)| {
+        let service = locals.get(*at)?.leaf.id.clone();
+        let words = format!("stragglers at {key} are not caught: other services are there too");
+        Some(Told { service, words, masquerades: false })
+    })
+}
+
 /// Where the plan asks that flows keep their source and they do not.
 fn masqueraded<'a>(local: &'a Local<'_>) -> impl Iterator<Item = Told> + 'a {
     let id = &local.leaf.id;
-    let sides = forwarded(local.leaf, local.host).into_iter().map(|to| to.side);
+    let asked = local.leaf.spec.preserve_source;
+    let sides = asked.then(|| forwarded(local.leaf, local.host)).into_iter().flatten();
+    let sides = sides.map(|to| to.side);
     sides.filter(|side| !local.keeps_source(*side)).map(move |side| {
         let why = local.host.unproved.get(&(id.clone(), side));
         let why = why.map_or(NOT_YET, String::as_str);

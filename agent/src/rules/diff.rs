@@ -1,6 +1,7 @@
 //! What one transaction must do to make a table of another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::rules::table::{Chain, Dispatch, Key, Name, Table};
 
@@ -43,7 +44,7 @@ pub fn diff(old: &Table, new: &Table) -> Vec<Change> {
         return vec![Change::Replace];
     }
     // A chain that is called elsewhere now, or a map or set of another shape, is another one.
-    let chain = |a: &Chain, b: &Chain| a.hook == b.hook;
+    let chain = |a: &Arc<Chain>, b: &Arc<Chain>| Arc::ptr_eq(a, b) || a.hook == b.hook;
     let map = |a: &Dispatch, b: &Dispatch| a.family == b.family;
     let sets = |(name, set)| old.stragglers.get(name).is_none_or(|was| was == set);
     if !stay(&old.chains, &new.chains, chain)
@@ -57,9 +58,12 @@ pub fn diff(old: &Table, new: &Table) -> Vec<Change> {
     changes.extend(missing(&new.stragglers, &old.stragglers).map(Change::AddStragglers));
     changes.extend(missing(&new.dispatch, &old.dispatch).map(Change::AddDispatch));
     changes.extend(missing(&new.chains, &old.chains).map(Change::AddChain));
-    let empty = Chain::default();
     for (name, chain) in &new.chains {
-        if old.chains.get(name).unwrap_or(&empty).rules != chain.rules {
+        let same = match old.chains.get(name) {
+            Some(old) => Arc::ptr_eq(old, chain) || old.rules == chain.rules,
+            None => chain.rules.is_empty(),
+        };
+        if !same {
             changes.push(Change::PutChain(name.clone()));
         }
     }

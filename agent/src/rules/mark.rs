@@ -1,6 +1,7 @@
 //! Flow marks: which service and side a flow belongs to, in 14 bits of its conntrack mark.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use plan::split::Side;
 use plan::{ServiceId, name::NameError};
@@ -22,7 +23,7 @@ pub const HELD: u32 = SIDE | MASQUERADE;
 /// marks of flows mean the same after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, u16>", into = "BTreeMap<String, u16>")]
-pub struct Marks(BTreeMap<ServiceId, Mark>);
+pub struct Marks(Arc<BTreeMap<ServiceId, Mark>>);
 
 /// A service's place in flow marks: 1 to 4 095.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,20 +84,23 @@ impl Marks {
             return Err(Full { services: ids.len() });
         }
         let missing = ids.iter().filter(|id| !self.0.contains_key(**id)).count();
-        let mut next = self.clone();
-        if next.0.len() + missing > Self::SERVICES_MAX {
-            next.0.retain(|id, _| ids.contains(id));
+        if missing == 0 {
+            return Ok(self.clone());
         }
-        let used: BTreeSet<u16> = next.0.values().map(|mark| mark.index).collect();
+        let mut next = BTreeMap::clone(&self.0);
+        if next.len() + missing > Self::SERVICES_MAX {
+            next.retain(|id, _| ids.contains(id));
+        }
+        let used: BTreeSet<u16> = next.values().map(|mark| mark.index).collect();
         let mut free = (1..).filter(|index| !used.contains(index));
         for id in ids {
-            if !next.0.contains_key(id)
+            if !next.contains_key(id)
                 && let Some(index) = free.next()
             {
-                next.0.insert(id.clone(), Mark { index });
+                next.insert(id.clone(), Mark { index });
             }
         }
-        Ok(next)
+        Ok(Self(Arc::new(next)))
     }
 
     /// That of one service.
@@ -132,13 +136,13 @@ impl TryFrom<BTreeMap<String, u16>> for Marks {
             }
             marks.insert(service.parse()?, Mark { index });
         }
-        Ok(Self(marks))
+        Ok(Self(Arc::new(marks)))
     }
 }
 
 impl From<Marks> for BTreeMap<String, u16> {
     fn from(marks: Marks) -> Self {
-        marks.0.into_iter().map(|(id, mark)| (id.to_string(), mark.index)).collect()
+        marks.0.iter().map(|(id, mark)| (id.to_string(), mark.index)).collect()
     }
 }
 

@@ -17,6 +17,9 @@
 //! | `stay/shop/orders` | packets to addresses of this host where ours might catch |
 //! | `legacy/shop/orders` | of these, who is held and is sent to legacy |
 
+use std::sync::Arc;
+
+use plan::snapshot::Service;
 use plan::split::Side;
 use xds::own::HostTable;
 
@@ -68,7 +71,7 @@ pub fn rollback(table: &HostTable, host: &Host, marks: &Marks) -> Table {
                 let mut rules = compile::gateways(local, &[Family::V4, Family::V6]);
                 rules.extend(twice(compile::stay(mark)));
                 build.lead(Direction::In, *key, name.clone());
-                build.table.chains.insert(name, Chain { hook: None, rules });
+                build.table.chains.insert(name, Arc::new(Chain { hook: None, rules }));
             }
         }
     }
@@ -76,6 +79,18 @@ pub fn rollback(table: &HostTable, host: &Host, marks: &Marks) -> Table {
     let post = compile::post(&locals, marks);
     build.put("postrouting", hooked(Hook::Postrouting, PRIORITY_POST, post));
     build.table
+}
+
+/// Whether [`rollback`] makes the same of two leaves, on the same host and with the same marks: who
+/// is on which side, and whose clients are split, is nothing to it.
+pub fn is_same(old: &Service, new: &Service) -> bool {
+    std::ptr::eq(old, new)
+        || (old.id == new.id
+            && old.salt == new.salt
+            && old.spec == new.spec
+            && old.gateways == new.gateways
+            && old.serving.legacy() == new.serving.legacy()
+            && old.serving.target() == new.serving.target())
 }
 
 /// The chains that the kernel calls.
@@ -96,7 +111,8 @@ fn base(build: &mut Build, host: &Host) {
 fn service(build: &mut Build, local: &Local<'_>, mark: Mark) {
     let id = &local.leaf.id;
     let mut put = |word, rules| {
-        build.table.chains.insert(named(word, id), Chain { hook: None, rules });
+        let chain = Arc::new(Chain { hook: None, rules });
+        build.table.chains.insert(named(word, id), chain);
     };
     // Where the source is kept, the side leaves this bit as it is.
     let to_legacy = |masquerade| {

@@ -21,8 +21,9 @@ pub struct Table {
     pub stragglers: BTreeMap<Name, Stragglers>,
     /// Maps from where a packet goes to the chain that decides.
     pub dispatch: BTreeMap<Name, Dispatch>,
-    /// Chains, called ones before callers or not: readers sort.
-    pub chains: BTreeMap<Name, Chain>,
+    /// Chains, called ones before callers or not: readers sort. A table shares those that it has in
+    /// common with the one before, so that comparing them looks at the others only.
+    pub chains: BTreeMap<Name, Arc<Chain>>,
 }
 
 /// A name in a table: letters, digits, `/`, `-`, `_` and `.`, a letter first, at most 200 bytes

@@ -1,5 +1,7 @@
 //! What we commit and what `nft -f` makes of the same table, read back by `nft`.
 
+use std::sync::Arc;
+
 use agent::dataplane::{Dataplane as _, Ownership};
 use agent::rules::{Family, Key, Name, Table, Transport, text};
 use serde_json::Value;
@@ -99,8 +101,8 @@ fn some_tables() -> Vec<(&'static str, Table)> {
     let whole = service(Shape { split: 10_000, ..SHAPE });
     let endpoint = service(Shape { target: 50, ..SHAPE });
     let mut second = service(SHAPE);
-    second.chains.insert(name("bills"), sides("bills-split"));
-    second.chains.insert(name("bills-split"), split(Family::V4, 7, 70));
+    second.chains.insert(name("bills"), sides("bills-split").into());
+    second.chains.insert(name("bills-split"), split(Family::V4, 7, 70).into());
     second.counters.insert(name("bills-target"));
     let map = second.dispatch.get_mut(&name("in4")).unwrap();
     let key = Key { address: "192.0.2.11".parse().unwrap(), transport: Transport::Tcp, port: 80 };
@@ -111,14 +113,14 @@ fn some_tables() -> Vec<(&'static str, Table)> {
     for chain in map.chains.values_mut() {
         *chain = name("bills");
     }
-    moved.chains.insert(name("orders"), regular(vec![]));
+    moved.chains.insert(name("orders"), regular(vec![]).into());
     // Names that stay and become other things: cannot be done by steps.
     let mut reshaped = every_word();
     for set in reshaped.stragglers.values_mut() {
         set.size = 2_000;
     }
-    let hook = &mut reshaped.chains.get_mut(&name("output")).unwrap().hook;
-    *hook = hook.map(|(hook, _)| (hook, -111));
+    let output = Arc::make_mut(reshaped.chains.get_mut(&name("output")).unwrap());
+    output.hook = output.hook.map(|(hook, _)| (hook, -111));
     vec![
         ("empty", empty()),
         ("one", service(SHAPE)),

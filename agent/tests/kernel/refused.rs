@@ -46,7 +46,7 @@ fn what_the_kernel_refuses_changes_nothing() {
         table
     };
     let here = |table: &mut Table, action| {
-        table.chains.insert(name("orders"), regular(vec![rule(vec![], vec![action])]));
+        table.chains.insert(name("orders"), regular(vec![rule(vec![], vec![action])]).into());
     };
     let cases: [Case; 6] = [
         Case(
@@ -102,7 +102,9 @@ fn of_a_large_table_the_first_reason_is_told_and_the_kernel_is_heard_after_it() 
     let mut large = service(SHAPE);
     // No flow can be translated before it is tracked: without the chain no rule of it is taken.
     let rules = vec![rule(vec![], vec![Action::Accept]); MANY];
-    large.chains.insert(name("early"), Chain { hook: Some((Hook::Prerouting, -300)), rules });
+    large
+        .chains
+        .insert(name("early"), Chain { hook: Some((Hook::Prerouting, -300)), rules }.into());
     for first in [None, Some(service(SHAPE))] {
         let mut netlink = space.enter(|| open(Ownership::Persistent));
         if let Some(table) = &first {

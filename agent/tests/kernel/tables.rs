@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use agent::dataplane::{Forget, Netlink, Ownership, Settings};
 use agent::rules::{
@@ -79,15 +80,15 @@ pub(crate) fn service(shape: Shape) -> Table {
         });
         table.dispatch.insert(name(map), Dispatch { family, chains: keys.into() });
         let split_name = format!("{chain}-split");
-        table.chains.insert(name(chain), sides(&split_name));
-        table.chains.insert(name(&split_name), split(family, shape.seed, shape.split));
+        table.chains.insert(name(chain), sides(&split_name).into());
+        table.chains.insert(name(&split_name), split(family, shape.seed, shape.split).into());
     }
-    table.chains.insert(name("orders-legacy"), side("orders-legacy", LEGACY, shape.legacy));
-    table.chains.insert(name("orders-target"), side("orders-target", TARGET, shape.target));
+    table.chains.insert(name("orders-legacy"), side("orders-legacy", LEGACY, shape.legacy).into());
+    table.chains.insert(name("orders-target"), side("orders-target", TARGET, shape.target).into());
     let dispatch = ["in4", "in6"].map(|map| rule(vec![], vec![Action::Dispatch(name(map))]));
     for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
         let rules = dispatch.to_vec();
-        table.chains.insert(name(chain), Chain { hook: Some((hook, -110)), rules });
+        table.chains.insert(name(chain), Chain { hook: Some((hook, -110)), rules }.into());
     }
     table
 }
@@ -174,10 +175,10 @@ pub(crate) fn every_word() -> Table {
         rule(vec![], vec![Action::Translate("10.9.9.9:0".parse().unwrap())]),
         rule(vec![], vec![Action::Translate("[fd00::9]:0".parse().unwrap())]),
     ]);
-    table.chains.insert(name("words"), regular(rules));
-    let prerouting = table.chains.get_mut(&name("prerouting")).unwrap();
+    table.chains.insert(name("words"), regular(rules).into());
+    let prerouting = Arc::make_mut(table.chains.get_mut(&name("prerouting")).unwrap());
     prerouting.rules.push(rule(vec![], vec![Action::Jump(name("words"))]));
-    let output = table.chains.get_mut(&name("output")).unwrap();
+    let output = Arc::make_mut(table.chains.get_mut(&name("output")).unwrap());
     let own = Match::PacketMark { mask: 0xff00_0000, value: 0xcf00_0000 };
     output.rules.insert(0, rule(vec![own], vec![Action::Return]));
     output.rules.insert(1, rule(vec![Match::SocketUser(65_532)], vec![Action::Return]));
@@ -192,6 +193,6 @@ pub(crate) fn every_word() -> Table {
         rules.push(rule(vec![mark, Match::LeavesHost], vec![leave]));
     }
     let postrouting = Chain { hook: Some((Hook::Postrouting, 90)), rules };
-    table.chains.insert(name("postrouting"), postrouting);
+    table.chains.insert(name("postrouting"), postrouting.into());
     table
 }

@@ -24,16 +24,15 @@ impl Actor {
         };
         let now = self.clock.now();
         let state = &mut self.state;
-        let before = state.known.clone();
         if let Some(counted) = &counted {
             state.known.see(&state.counted, counted);
         }
         state.counted.clone_from(&compiled.counted);
-        let leaves_now = leaves.iter().map(AsRef::as_ref);
         let read = (&state.counted, counted.as_ref());
-        let moved = state.known.moved(leaves_now, read, |id| held.contains(id), now);
-        state.unkept |= state.known.differs(&before);
-        for Moved { id, sides, older } in moved {
+        let both = (leaves, &*state.leaves);
+        let moves = state.known.moved(both, read, |id| held.contains(id), now);
+        state.unkept |= moves.unkept;
+        for Moved { id, sides, older } in moves.all {
             let leaf = leaves.binary_search_by(|leaf| leaf.id.cmp(&id)).ok();
             let leaf = leaf.and_then(|at| leaves.get(at));
             let Some(mark) = marks.of(&id) else { continue };
@@ -47,6 +46,7 @@ impl Actor {
             }
         }
         state.leaves = leaves.to_vec();
+        state.read = counted;
     }
 
     /// Datagrams of a side that lost, or to an endpoint that is gone, go the new way. When that is

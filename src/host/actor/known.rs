@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use agent::rules;
 use plan::endpoint::{Endpoint, Pool};
@@ -102,6 +103,14 @@ pub(super) struct Moved {
     pub(super) older: bool,
 }
 
+/// What is to be done when other services are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moves {
+    pub(super) all: Vec<Moved>,
+    /// Something else is known than what was written down.
+    pub(super) unkept: bool,
+}
+
 /// What the counters of a service say.
 fn read(names: Option<&rules::Counted>, counted: Option<&Counted>) -> Read {
     let Some(counted) = counted else { return [None; 4] };
@@ -139,6 +148,18 @@ impl One {
         let Tallies(meters) = &mut self.tallies;
         meters.iter_mut().for_each(|meter| meter.at = Some(0));
         Moved { id: id.clone(), sides: BTreeSet::from([Side::Target]), older: false }
+    }
+
+    /// Whether it says the same, but for what was counted: that is added up from what stands in the
+    /// kernel.
+    fn says_what(&self, other: &Self) -> bool {
+        let Self { since, split, legacy, target, tallies: _, drain, out } = self;
+        *since == other.since
+            && *split == other.split
+            && *legacy == other.legacy
+            && *target == other.target
+            && *drain == other.drain
+            && *out == other.out
     }
 
     /// What becomes of the flows of before, and what is known from now on.
@@ -189,50 +210,74 @@ impl Known {
         disk::put(directory, KEPT, self)
     }
 
-    /// Takes up that these services are in force: whose datagrams are decided anew. Of all others
-    /// those that `may_return` are known on, and those that are still to be drained.
-    pub(super) fn moved<'a>(
+    /// Takes up that `leaves` are in force, and no longer `before`, both sorted by id: what is equal
+    /// by pointer stays as it is known. Of all others those that `may_return` are known on, and
+    /// those that are still to be drained.
+    pub(super) fn moved(
         &mut self,
-        leaves: impl Iterator<Item = &'a Service>,
-        (names, counted): (&BTreeMap<ServiceId, rules::Counted>, Option<&Counted>),
+        (leaves, before): (&[Arc<Service>], &[Arc<Service>]),
+        (names, counted): (&BTreeMap<ServiceId, Arc<rules::Counted>>, Option<&Counted>),
         may_return: impl Fn(&ServiceId) -> bool,
         now: Timestamp,
-    ) -> Vec<Moved> {
-        let mut before = std::mem::take(&mut self.0);
-        let mut all = Vec::new();
+    ) -> Moves {
+        let mut moves = Moves::default();
+        let mut before = before.iter().peekable();
         for leaf in leaves {
-            let read = read(names.get(&leaf.id), counted);
-            let (one, moved) = match before.remove(&leaf.id) {
-                Some(mut one) => {
-                    let moved = one.follow(leaf, read, now);
-                    (one, moved)
+            while before.next_if(|old| old.id < leaf.id).is_some() {}
+            let is_same = before.peek().is_some_and(|old| Arc::ptr_eq(old, leaf));
+            let read = || read(names.get(&leaf.id).map(AsRef::as_ref), counted);
+            let moved = match self.0.get_mut(&leaf.id) {
+                Some(one) if is_same && !one.out => continue,
+                Some(one) => {
+                    let was = one.clone();
+                    let moved = one.follow(leaf, read(), now);
+                    moves.unkept |= !one.says_what(&was);
+                    moved
                 }
                 None => {
-                    let one = One::of(leaf, read);
+                    let one = One::of(leaf, read());
                     let older = one.split > Split::LEGACY;
-                    (one, Moved { id: leaf.id.clone(), sides: BTreeSet::new(), older })
+                    self.0.insert(leaf.id.clone(), one);
+                    moves.unkept = true;
+                    Moved { id: leaf.id.clone(), sides: BTreeSet::new(), older }
                 }
             };
-            self.0.insert(leaf.id.clone(), one);
             if moved.older || !moved.sides.is_empty() {
-                all.push(moved);
+                moves.all.push(moved);
             }
         }
-        for (id, mut one) in before {
+        // All of them are known by now.
+        if self.0.len() > leaves.len() {
+            self.go_out(leaves, may_return, &mut moves);
+        }
+        moves
+    }
+
+    /// The same of those that are not among `leaves`.
+    fn go_out(
+        &mut self,
+        leaves: &[Arc<Service>],
+        may_return: impl Fn(&ServiceId) -> bool,
+        moves: &mut Moves,
+    ) {
+        self.0.retain(|id, one| {
+            if leaves.binary_search_by(|leaf| leaf.id.cmp(id)).is_ok() {
+                return true;
+            }
             if !one.out {
-                all.push(one.goes_out(&id));
+                moves.all.push(one.goes_out(id));
+                moves.unkept = true;
             }
-            if one.drain.is_some() || may_return(&id) {
-                self.0.insert(id, one);
-            }
-        }
-        all
+            let stays = one.drain.is_some() || may_return(id);
+            moves.unkept |= !stays;
+            stays
+        });
     }
 
     /// Takes up what counters stand at; `true`: some were made anew.
     pub(super) fn see(
         &mut self,
-        names: &BTreeMap<ServiceId, rules::Counted>,
+        names: &BTreeMap<ServiceId, Arc<rules::Counted>>,
         counted: &Counted,
     ) -> bool {
         let mut anew = false;
@@ -264,16 +309,6 @@ impl Known {
         let legacy = legacy.came.saturating_add(glass.came);
         Flows { legacy, target: target.came, caught: caught.came }
     }
-
-    /// Whether it says something else than what was written down, but for what was counted: that
-    /// is added up from what stands in the kernel.
-    pub(super) fn differs(&self, before: &Self) -> bool {
-        let uncounted = |one: &One| One { tallies: Tallies::default(), ..one.clone() };
-        self.0.len() != before.0.len()
-            || self.0.iter().any(|(id, one)| {
-                before.0.get(id).is_none_or(|old| uncounted(old) != uncounted(one))
-            })
-    }
 }
 
 #[cfg(test)]
@@ -283,20 +318,24 @@ mod tests {
     use crate::host::world::World;
 
     /// The one service of a plan.
-    fn leaf(bp: u16, revision: u64, drain: Option<u64>) -> Service {
+    fn leaf(bp: u16, revision: u64, drain: Option<u64>) -> Arc<Service> {
         let host = rules::Host::new("10.50.0.1".parse().unwrap());
         let mut world = World::new(host, rules::Marks::default());
         let split = Split::from_bp(bp).unwrap();
         world.take(&held([item("shop", "192.0.2.1", split, revision)]));
         let drain = drain.map(std::time::Duration::from_secs);
-        Service { drain, ..Service::clone(&world.leaves()[0]) }
+        Arc::new(Service { drain, ..Service::clone(&world.leaves()[0]) })
     }
 
-    fn moved(known: &mut Known, leaf: &Service, now: i64) -> Vec<(Vec<Side>, bool)> {
+    fn moves(known: &mut Known, leaf: &Arc<Service>, now: i64) -> Moves {
         let now = Timestamp::from_millis(now);
         let counted = (&BTreeMap::new(), Some(&Counted::default()));
-        let moved = known.moved(std::iter::once(leaf), counted, |_| false, now);
-        moved.into_iter().map(|one| (one.sides.into_iter().collect(), one.older)).collect()
+        known.moved((std::slice::from_ref(leaf), &[]), counted, |_| false, now)
+    }
+
+    fn moved(known: &mut Known, leaf: &Arc<Service>, now: i64) -> Vec<(Vec<Side>, bool)> {
+        let moved = moves(known, leaf, now).all.into_iter();
+        moved.map(|one| (one.sides.into_iter().collect(), one.older)).collect()
     }
 
     #[test]
@@ -305,20 +344,20 @@ mod tests {
             std::env::temp_dir().join(format!("crossfade-known-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let mut known = Known::default();
-        assert_eq!(moved(&mut known, &leaf(0, 1, Some(5)), 0), []);
+        let first = moves(&mut known, &leaf(0, 1, Some(5)), 0);
+        assert_eq!(first, Moves { all: Vec::new(), unkept: true });
         assert_eq!(moved(&mut known, &leaf(5_000, 2, Some(5)), 0), [(vec![Side::Legacy], true)]);
         assert_eq!(moved(&mut known, &leaf(0, 3, Some(5)), 1_000), [(vec![Side::Target], false)]);
         known.put(&directory).unwrap();
         let mut again = Known::kept(&directory);
         assert_eq!(again, known);
         // The same once more takes nothing back.
-        assert_eq!(moved(&mut again, &leaf(0, 3, Some(5)), 2_000), []);
-        assert!(!again.differs(&known));
+        assert_eq!(moves(&mut again, &leaf(0, 3, Some(5)), 2_000), Moves::default());
         assert_eq!(again.due(Timestamp::from_millis(5_999)), []);
         let id: ServiceId = "shop/web".parse().unwrap();
         assert_eq!(again.due(Timestamp::from_millis(6_000)), [(id, Side::Target)]);
         assert_eq!(again.due(Timestamp::from_millis(6_000)), [], "once");
-        assert!(again.differs(&known));
+        assert_ne!(again, known);
         std::fs::write(directory.join(KEPT), "{ cut").unwrap();
         assert_eq!(Known::kept(&directory), Known::default());
         std::fs::remove_dir_all(&directory).unwrap();
@@ -346,7 +385,7 @@ mod tests {
         let goes = |known: &mut Known| {
             let counted = (&BTreeMap::new(), None);
             let now = Timestamp::from_millis(1);
-            known.moved(std::iter::empty(), counted, |_| false, now).len()
+            known.moved((&[], &[]), counted, |_| false, now).all.len()
         };
         assert_eq!((goes(&mut known), goes(&mut known)), (1, 0));
         let id: ServiceId = "shop/web".parse().unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
@@ -65,16 +66,14 @@ fn settings(world: &World) -> String {
     settings.join("\n")
 }
 
+/// What is below a directory; what goes while it is looked at, as a file that is being written
+/// does, was not there.
 pub(super) fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        let about = fs::symlink_metadata(&path).unwrap();
-        let what = if about.is_symlink() {
-            format!("-> {}", fs::read_link(&path).unwrap().display())
-        } else if about.is_file() {
-            String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned()
-        } else {
-            String::new()
+        let (about, what) = match look(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            looked => looked.unwrap(),
         };
         let stamp = format!("{:o} {}:{} {what}", about.mode(), about.uid(), about.gid());
         found.insert(path.display().to_string(), stamp);
@@ -82,6 +81,18 @@ pub(super) fn walk(directory: &Path, found: &mut BTreeMap<String, String>) {
             walk(&path, found);
         }
     }
+}
+
+fn look(path: &Path) -> io::Result<(fs::Metadata, String)> {
+    let about = fs::symlink_metadata(path)?;
+    let what = if about.is_symlink() {
+        format!("-> {}", fs::read_link(path)?.display())
+    } else if about.is_file() {
+        String::from_utf8_lossy(&fs::read(path)?).into_owned()
+    } else {
+        String::new()
+    };
+    Ok((about, what))
 }
 
 /// Everything below `/var/lib` of the VM.

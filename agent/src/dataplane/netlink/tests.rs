@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::*;
 use crate::rules::{Action, Chain, Hook, Rule};
@@ -29,7 +30,7 @@ fn large() -> Table {
         counters: BTreeSet::new(),
         stragglers: BTreeMap::new(),
         dispatch: BTreeMap::new(),
-        chains: [(name("prerouting"), chain)].into(),
+        chains: [(name("prerouting"), Arc::new(chain))].into(),
     }
 }
 

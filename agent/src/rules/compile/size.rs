@@ -1,6 +1,8 @@
 //! How many bytes a table takes as messages to the kernel, before it is encoded: what each word
 //! becomes is added up. Never less than it is, and hardly more.
 
+use std::sync::Arc;
+
 use crate::rules::table::{Action, Chain, Dispatch, Family, Match, Name, Rule, Table};
 
 /// A message's head, and the table's name in it.
@@ -18,13 +20,20 @@ const COMPARED: [usize; 2] = [52 + 44, 52 + 56];
 /// What leaves some bits of an address.
 const MASKED: [usize; 2] = [76, 100];
 
-/// The bytes of a table.
-pub(super) fn table(table: &Table) -> usize {
-    let parts = table.counters.iter().chain(table.stragglers.keys());
-    let parts: usize = parts.map(|name| MESSAGE + PART + text(name)).sum();
+/// The bytes of a table without counters, sets and chains.
+pub(super) fn frame(table: &Table) -> usize {
     let maps: usize = table.dispatch.iter().map(|(name, map)| dispatch(name, map)).sum();
-    let chains: usize = table.chains.iter().map(|(name, of)| chain(name, of)).sum();
-    4 * MESSAGE + table.comment.len() + parts + maps + chains
+    4 * MESSAGE + table.comment.len() + maps
+}
+
+/// The bytes of counters and sets.
+pub(super) fn named<'a>(names: impl Iterator<Item = &'a Name>) -> usize {
+    names.map(|name| MESSAGE + PART + text(name)).sum()
+}
+
+/// The bytes of chains.
+pub(super) fn chains<'a>(chains: impl IntoIterator<Item = (&'a Name, &'a Arc<Chain>)>) -> usize {
+    chains.into_iter().map(|(name, of)| chain(name, of)).sum()
 }
 
 /// An attribute with a name: its head, a zero, and padding.

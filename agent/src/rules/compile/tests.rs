@@ -1,3 +1,5 @@
+mod after;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
@@ -296,8 +298,8 @@ fn the_size_of_a_table_is_known_before_it_is_encoded() {
                     let rows = vec![(Plane::Host, nets)];
                     let leaves = table(&[Leaf { rows, ..base }]);
                     let host = host(&["10.0.1.11"]);
-                    let table = compile(&leaves, &host, &marks(&leaves)).unwrap().table;
-                    let (guess, is) = (size::table(&table), crate::dataplane::bytes(&table));
+                    let found = compile(&leaves, &host, &marks(&leaves)).unwrap();
+                    let (guess, is) = (found.bytes, crate::dataplane::bytes(&found.table));
                     assert!(
                         is <= guess && guess < is * 6 / 5 + 1_024,
                         "{id} {address} {bp}: {guess} {is}"

@@ -77,10 +77,10 @@ fn apply(old: &Table, new: &Table, changes: &[Change]) -> Table {
             }
             Change::AddChain(name) => {
                 let chain = Chain { hook: new.chains[name].hook, rules: Vec::new() };
-                assert!(table.chains.insert(name.clone(), chain).is_none());
+                assert!(table.chains.insert(name.clone(), Arc::new(chain)).is_none());
             }
             Change::PutChain(name) => {
-                table.chains.get_mut(name).unwrap().rules = new.chains[name].rules.clone();
+                table.chains.insert(name.clone(), Arc::clone(&new.chains[name]));
             }
             Change::DropElements(name, keys) => {
                 let map = table.dispatch.get_mut(name).unwrap();
@@ -136,7 +136,7 @@ fn another_shape_is_another_table() {
     let old = compiled(&[Leaf::orders(1_000)]);
     let name = |text| Name::new(text).unwrap();
     let mut hook = old.clone();
-    hook.chains.get_mut(&name("output")).unwrap().hook = None;
+    Arc::make_mut(hook.chains.get_mut(&name("output")).unwrap()).hook = None;
     let mut set = old.clone();
     set.stragglers.get_mut(&name("stragglers/shop/orders/v4")).unwrap().size = 1;
     let renamed = Table { name: name("other"), ..old.clone() };

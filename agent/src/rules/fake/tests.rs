@@ -212,7 +212,8 @@ fn a_mark_of_others_decides_nothing() {
         for (name, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
             let mark = Action::MarkFlow { mask: mark::MASK, value: mark::MASK };
             let rules = vec![Rule { matches: vec![], actions: vec![mark] }];
-            before.chains.insert(fixed(name), Chain { hook: Some((hook, -200)), rules });
+            let chain = Chain { hook: Some((hook, -200)), rules };
+            before.chains.insert(fixed(name), Arc::new(chain));
         }
         kernel.put(before).unwrap();
         let flow = kernel.receive(packet("10.1.0.1", "10.0.1.10:8080", 1));
@@ -290,7 +291,7 @@ fn docker() -> Table {
     };
     let rules = [("10.0.1.10", "172.17.0.2:80"), ("10.0.1.11", "172.17.0.3:80")].map(lead);
     let chain = Chain { hook: Some((Hook::Prerouting, -100)), rules: rules.into() };
-    table.chains.insert(fixed("prerouting"), chain);
+    table.chains.insert(fixed("prerouting"), Arc::new(chain));
     table
 }
 
@@ -397,7 +398,8 @@ fn what_the_kernel_refuses() {
         },
     ] {
         let mut table = rollback(&table(&[]), &vm(), &Marks::default());
-        table.chains.insert(fixed("base"), Chain { hook: Some((hook, 0)), rules: vec![rule] });
+        let chain = Chain { hook: Some((hook, 0)), rules: vec![rule] };
+        table.chains.insert(fixed("base"), Arc::new(chain));
         assert_eq!(kernel().put(table).unwrap_err().to_string(), words);
     }
 }
