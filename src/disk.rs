@@ -28,7 +28,8 @@ pub(crate) fn read<T: DeserializeOwned>(
     parsed.map(Some).map_err(|error| failed("understand", directory, name)(error.into()))
 }
 
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+/// What a file holds, at most [`BYTES_MAX`] of it.
+pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     plain(File::options().read(true), path)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)

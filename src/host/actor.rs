@@ -340,7 +340,7 @@ impl Actor {
         let path = self.directory.join(files::ROLLBACK);
         if self.state.written.is_none() {
             // Left by the agent before this one; disks may be slow.
-            self.state.written = std::fs::read(&path).ok().map(|found| Digest::of(&found));
+            self.state.written = disk::bytes(&path).ok().map(|found| Digest::of(&found));
         }
         if self.state.written == Some(digest) {
             self.state.written_of = Some(of);

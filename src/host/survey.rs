@@ -13,6 +13,7 @@ use nix::ifaddrs::getifaddrs;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use crate::disk;
 use crate::host::actor::{Ask, Shared};
 use crate::host::controllers::Controllers;
 use crate::host::envoy::{Beside, Shown};
@@ -24,6 +25,9 @@ use crate::verbs::chain;
 /// How often the host is looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// Where the addresses of this host are kept.
+const ADDRESSES: &str = "addresses.json";
+
 /// The port of DNS.
 const DNS: u16 = 53;
 
@@ -34,9 +38,7 @@ pub(super) fn host(
     settings: Option<&Settings>,
     controllers: &Controllers,
 ) -> Host {
-    let mut host = unguarded(settings);
-    host.forbidden = forbidden(directory, controllers, &host.own);
-    host
+    of(directory, settings, controllers, own_addresses())
 }
 
 /// The same for a command, which has looked up nothing.
@@ -44,12 +46,34 @@ pub(crate) fn kept(directory: &Path, settings: Option<&Settings>) -> Host {
     host(directory, settings, &Controllers::kept(directory, settings))
 }
 
+/// The same before the network is up, when interfaces have no addresses yet: those that the agent
+/// saw last are the host's.
+pub(crate) fn at_boot(directory: &Path, settings: Option<&Settings>) -> Host {
+    let kept: Option<BTreeSet<IpAddr>> = disk::read(directory, ADDRESSES).unwrap_or_else(|error| {
+        eprintln!("crossfade: {}; going on without", chain(&error));
+        None
+    });
+    let own = own_addresses().into_iter().chain(kept.unwrap_or_default());
+    of(directory, settings, &Controllers::kept(directory, settings), own.collect())
+}
+
+fn of(
+    directory: &Path,
+    settings: Option<&Settings>,
+    controllers: &Controllers,
+    own: BTreeSet<IpAddr>,
+) -> Host {
+    let mut host = unguarded(settings, own);
+    host.forbidden = forbidden(directory, controllers, &host.own);
+    host
+}
+
 /// The same without what no rule may touch.
-fn unguarded(settings: Option<&Settings>) -> Host {
+fn unguarded(settings: Option<&Settings>, own: BTreeSet<IpAddr>) -> Host {
     let address =
         settings.map_or_else(|| IpAddr::from([127, 0, 0, 1]), |settings| settings.address);
     let mut host = Host::new(address);
-    host.own.extend(own_addresses());
+    host.own.extend(own);
     if let Some(settings) = settings {
         host.exempt.clone_from(&settings.exempt);
         host.carries = settings.envoy.is_some();
@@ -149,6 +173,7 @@ pub(super) async fn go_on(
     News { mut capture, mut proved, mut controllers }: News,
 ) {
     let mut known = world.lock().host.clone();
+    keep(directory, &known.own);
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -172,6 +197,7 @@ pub(super) async fn go_on(
         }
         if host.own != known.own {
             tracing::info!(addresses = ?host.own, "other addresses are this host's now");
+            keep(directory, &host.own);
         }
         if host.forbidden != known.forbidden {
             tracing::info!("no rule may touch other addresses than before");
@@ -180,6 +206,17 @@ pub(super) async fn go_on(
         if asks.send(Ask::Host(Box::new(known.clone()))).await.is_err() {
             return;
         }
+    }
+}
+
+/// For [`at_boot`].
+fn keep(directory: &Path, own: &BTreeSet<IpAddr>) {
+    let kept: Option<BTreeSet<IpAddr>> = disk::read(directory, ADDRESSES).ok().flatten();
+    if kept.as_ref() == Some(own) {
+        return;
+    }
+    if let Err(error) = disk::put(directory, ADDRESSES, own) {
+        tracing::error!(why = %chain(&error), "this host's addresses cannot be kept");
     }
 }
 
@@ -197,5 +234,29 @@ async fn look(directory: &Path, settings: &Settings, controllers: Controllers) -
             tracing::error!(why = %chain(&error), "the host cannot be looked at");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_known_before_the_network_is_up() {
+        let directory =
+            std::env::temp_dir().join(format!("crossfade-addresses-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let further: IpAddr = "192.0.2.77".parse().unwrap();
+        let has = |host: &Host| host.own.contains(&further);
+        assert!(!has(&at_boot(&directory, None)));
+        keep(&directory, &[further].into());
+        assert!(has(&at_boot(&directory, None)));
+        // Whoever looks when it is up believes what is seen.
+        assert!(!has(&kept(&directory, None)));
+        keep(&directory, &BTreeSet::new());
+        assert!(!has(&at_boot(&directory, None)));
+        std::fs::write(directory.join(ADDRESSES), "{ cut").unwrap();
+        assert_eq!(at_boot(&directory, None).own, kept(&directory, None).own);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -16,7 +16,8 @@ use xds::own::HostTable;
 use xds::{TypeUrl, Version};
 
 use crate::following::moved_by_restore;
-use crate::host::{files, survey};
+use crate::host::files::{self, Settings};
+use crate::host::survey;
 use crate::verbs::{Failure, chain};
 
 /// What is held, and the host that it is for.
@@ -69,11 +70,26 @@ impl World {
     /// # Errors
     /// The tables cannot be read.
     pub(crate) fn read(directory: &Path) -> Result<Self, Failure> {
+        Self::read_for(directory, survey::kept)
+    }
+
+    /// The same before the network is up.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn at_boot(directory: &Path) -> Result<Self, Failure> {
+        Self::read_for(directory, survey::at_boot)
+    }
+
+    fn read_for(
+        directory: &Path,
+        host: fn(&Path, Option<&Settings>) -> Host,
+    ) -> Result<Self, Failure> {
         let settings = files::settings(directory).unwrap_or_else(|error| {
             eprintln!("crossfade: {}; going on without", chain(&error));
             None
         });
-        let host = survey::kept(directory, settings.as_ref());
+        let host = host(directory, settings.as_ref());
         let mut world = Self::new(host, files::marks(directory));
         let held = Held::read(directory, &TypeUrl::from(TypeUrl::HOST_TABLE))
             .map_err(|error| Failure::Failed(chain(&error)))?;

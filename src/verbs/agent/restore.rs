@@ -23,7 +23,7 @@ pub(super) async fn run(args: &Here) -> Result<Exit, Failure> {
         eprintln!("crossfade: {}; the agent may not read it", chain(&error));
     }
     let failed = |error: DataplaneError| Failure::Failed(chain(&error));
-    let mut world = World::read(&directory)?;
+    let mut world = World::at_boot(&directory)?;
     let compiled = world.compile().map_err(Failure::Failed)?;
     Kernel::leave_behind(&compiled.table).map_err(failed)?;
     let glass = glass::read_or_nothing(&directory);

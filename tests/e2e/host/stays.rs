@@ -85,6 +85,8 @@ fn a_host_that_starts_with_no_controller() {
     world.net.vm.sysctl("net.ipv4.ip_forward", "0");
     world.net.vm.sysctl("net.ipv6.conf.all.forwarding", "0");
     let _ = fs::remove_file(world.data().join("agent.sock"));
+    let own = fs::read_to_string(world.data().join("addresses.json")).unwrap();
+    assert!(own.contains("10.50.0.1"), "{own}");
     world.vm(&["agent", "restore"]).ok();
     assert!(world.rules().contains("table inet crossfade"), "before anything else runs");
     assert_eq!(sides(&world.net, CLIENTS, LOGICAL), before, "before the agent runs");

@@ -103,7 +103,10 @@ fn nf_tables(netfilter: Option<&Netfilter>) -> Row {
     let why = "one table of ours is all that is changed in the kernel";
     match netfilter {
         Some(seen) => {
-            let found = format!("answers; {} tables", seen.tables.len());
+            let found = match seen.tables.len() {
+                1 => "answers; 1 table".to_owned(),
+                tables => format!("answers; {tables} tables"),
+            };
             row(check, Verdict::Good, found, "rules by netlink; no nft program is needed", why)
         }
         None => row(check, Verdict::Fail, "does not answer".to_owned(), "nothing is changed", why)
