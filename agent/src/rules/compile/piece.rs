@@ -52,22 +52,23 @@ pub(super) struct Piece {
 }
 
 impl Pieces {
-    /// Those of these services, taken from here where nothing about one changed.
+    /// Those of these services: taken from here where nothing about one changed, and else sharing
+    /// with the one here what came out the same.
     pub(super) fn next<'a>(
         &self,
         host: &Host,
         services: impl Iterator<Item = Compiling<'a>>,
     ) -> Self {
         let same = self.host.as_ref().filter(|before| ***before == *host);
-        let before: &[Arc<Piece>] = if same.is_some() { &self.all } else { &[] };
-        let mut before = before.iter().peekable();
+        let mut before = self.all.iter().peekable();
         let mut rows = Rows::default();
         let piece = |service: Compiling<'a>| {
             let id = &service.leaf.id;
             while before.next_if(|piece| piece.leaf.id < *id).is_some() {}
-            match before.peek() {
-                Some(piece) if piece.is_of(&service) => Arc::clone(piece),
-                _ => Arc::new(Piece::of(&service, &mut rows)),
+            match before.next_if(|piece| piece.leaf.id == *id) {
+                Some(piece) if same.is_some() && piece.is_of(&service) => Arc::clone(piece),
+                Some(piece) => Arc::new(Piece::of(&service, &mut rows).sharing(piece)),
+                None => Arc::new(Piece::of(&service, &mut rows)),
             }
         };
         let all = services.map(piece).collect();
@@ -89,6 +90,22 @@ impl Piece {
         Arc::ptr_eq(&self.leaf, service.leaf)
             && self.mark == service.mark
             && self.held == service.held
+    }
+
+    /// The same with the names and chains of `before`, a piece of the same service, where they are
+    /// equal.
+    fn sharing(mut self, before: &Self) -> Self {
+        for (chain, old) in self.chains.iter_mut().zip(&before.chains) {
+            if chain == old {
+                chain.clone_from(old);
+            }
+        }
+        if self.counted == before.counted {
+            self.counted = Arc::clone(&before.counted);
+        }
+        let [arriving, own, catch] =
+            [&before.arriving, &before.own, &before.catch].map(Name::clone);
+        Self { arriving, own, catch, ..self }
     }
 
     fn of(service: &Compiling<'_>, rows: &mut Rows) -> Self {
@@ -122,6 +139,15 @@ impl Piece {
     }
 }
 
+/// What is kept for long holds no room for more: that is half of it.
+fn fit(rules: &mut Vec<Rule>) {
+    for rule in rules.iter_mut() {
+        rule.matches.shrink_to_fit();
+        rule.actions.shrink_to_fit();
+    }
+    rules.shrink_to_fit();
+}
+
 fn chains(
     service: &Compiling<'_>,
     rows: &mut Rows,
@@ -129,7 +155,8 @@ fn chains(
 ) -> [Option<(Name, Arc<Chain>)>; WORDS.len()] {
     let local = service.local;
     let mut found = BTreeMap::new();
-    let mut put = |word, rules: Vec<Rule>| {
+    let mut put = |word, mut rules: Vec<Rule>| {
+        fit(&mut rules);
         found.insert(word, (named(word, &local.leaf.id), Arc::new(Chain { hook: None, rules })));
     };
     let clients = rows.chain(local);
