@@ -210,9 +210,9 @@ impl Known {
         disk::put(directory, KEPT, self)
     }
 
-    /// Takes up that `leaves` are in force, and no longer `before`, both sorted by id: what is equal
-    /// by pointer stays as it is known. Of all others those that `may_return` are known on, and
-    /// those that are still to be drained.
+    /// Takes up that `leaves` are in force, and no longer `before`, both sorted by id: what is
+    /// equal by pointer stays as it is known. Of all others those that `may_return` are known on,
+    /// and those that are still to be drained.
     pub(super) fn moved(
         &mut self,
         (leaves, before): (&[Arc<Service>], &[Arc<Service>]),

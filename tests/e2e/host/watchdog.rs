@@ -3,7 +3,11 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
+
+use nix::fcntl::AT_FDCWD;
+use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
 use super::main_job::PLAN;
 use super::world::{Agent, World, until};
@@ -22,6 +26,15 @@ fn told(manager: &UnixDatagram) -> Option<String> {
     }
 }
 
+/// Whoever opens this file waits for as long as what is given lives, as on a disk that hangs: the
+/// kernel asks us whether it may be opened, and we say nothing.
+fn hang_on(path: &Path) -> Fanotify {
+    let asked = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).unwrap();
+    let (add, open) = (MarkFlags::FAN_MARK_ADD, MaskFlags::FAN_OPEN_PERM);
+    asked.mark(add, open, AT_FDCWD, Some(path)).unwrap();
+    asked
+}
+
 /// The task that changes rules waits for ever, and all others go on.
 #[test]
 fn an_agent_that_hangs_does_not_say_that_it_is_well() {
@@ -30,16 +43,14 @@ fn an_agent_that_hangs_does_not_say_that_it_is_well() {
     let agent = world.joined(&["--no-names"]);
     world.kill_controller();
     agent.kill();
-    // Nothing is held, so that what lies ready is first looked at when something is.
+    // Nothing is held, so that what lies ready is first opened when something is.
     for file in fs::read_dir(world.data()).unwrap() {
         let path = file.unwrap().path();
         if path.display().to_string().contains("hosttable.") {
             fs::remove_file(path).unwrap();
         }
     }
-    let pipe = world.data().join("rollback.nft");
-    fs::remove_file(&pipe).unwrap();
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _hung = hang_on(&world.data().join("rollback.nft"));
     let manager = world.scratch.path().join("manager");
     let mut command = world.on_vm(BINARY);
     command.args(["agent", "run"]).env("NOTIFY_SOCKET", &manager);

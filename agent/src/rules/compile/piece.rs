@@ -14,8 +14,8 @@ use crate::rules::host::Host;
 use crate::rules::mark::Mark;
 use crate::rules::table::{Chain, Family, Name, Rule, Stragglers};
 
-/// What chains of a service are called, sorted: those of all services are, word by word, in the order
-/// of a table.
+/// What chains of a service are called, sorted: those of all services are, word by word, in the
+/// order of a table.
 pub(super) const WORDS: [&str; 9] =
     ["catch", "clients", "full", "in", "legacy", "own", "self", "split", "target"];
 
